@@ -1,0 +1,109 @@
+"""Why does a container end again and again? Out of memory, an error of its own, or it cannot start.
+
+An OOM kill has no Event of its own: it stands in the container's status only (recorded, Kubernetes
+1.35). Exit code 137 alone is any SIGKILL, a liveness kill among them.
+"""
+
+from datetime import datetime, timedelta
+
+from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotMine, NotYet, Verdict
+from quietpager.model.kubernetes import ContainerStatus, Pod, Terminated
+from quietpager.model.signal import Signal
+from quietpager.model.text import clean
+from quietpager.rules.health import crash_of
+from quietpager.rules.live import Live
+from quietpager.rules.revision import revision_facts
+
+QUIET = timedelta(minutes=10)
+"""A pod that is ready and last crashed longer ago than this has come to rest."""
+
+SIGKILL = 137
+_START_REASONS = frozenset({"StartError", "ContainerCannotRun"})
+_START_WAITS = frozenset({"RunContainerError", "CreateContainerError"})
+_HOOK = frozenset({"PostStartHookError", "PreStopHookError"})
+
+
+def diagnose(signal: Signal, live: Live) -> Verdict:
+    """Judge the pod's containers; the worst one counts."""
+    pod = live.pod
+    if pod is None or live.owner is None:
+        return NotMine(family="unknown", why="only pods crash")
+    if pod.leaving:
+        return Healthy(why="the pod is on its way out")
+    verdicts = [_container(signal, live, pod, one) for one in pod.containers]
+    for verdict in verdicts:
+        if isinstance(verdict, Diagnosis | NotMine):
+            return verdict
+    if pod.ready:
+        return Healthy(why="all containers run and the pod is ready")
+    return NotYet(why="no container has ended yet")
+
+
+def _container(signal: Signal, live: Live, pod: Pod, one: ContainerStatus) -> Verdict:
+    waiting, ended = one.state.waiting, one.ended
+    if waiting is not None and waiting.reason in _HOOK:
+        return _found(live, pod, one, "lifecycle_hook_failed", clean(waiting.message, 300))
+    if waiting is not None and waiting.reason in _START_WAITS:
+        return _found(live, pod, one, "container_start_error", clean(waiting.message, 300))
+    if ended is None or crash_of(one, None) is None:
+        return Healthy(why=f"{one.name} has not failed")
+    if pod.ready and ended.finished_at is not None and signal.last_seen - ended.finished_at > QUIET:
+        return Healthy(why=f"{one.name} last failed at {ended.finished_at}, and has run since")
+    if ended.reason == "OOMKilled":
+        limit = next(
+            (c.resources.limits.get("memory") for c in pod.spec.containers if c.name == one.name),
+            None,
+        )
+        return _found(
+            live, pod, one, "oom_killed", f"killed for memory under a limit of {limit or 'none'}"
+        )
+    if ended.reason in _START_REASONS or ended.exit_code == 128:
+        return _found(live, pod, one, "container_start_error", clean(ended.message, 300))
+    if ended.exit_code == SIGKILL and _has_liveness_probe(pod, one):
+        return NotMine(
+            family="probe", why="killed by SIGKILL, not for memory, and it has a liveness probe"
+        )
+    return _found(live, pod, one, "crashloop_app_error", f"exit code {ended.exit_code}")
+
+
+def _has_liveness_probe(pod: Pod, one: ContainerStatus) -> bool:
+    return any(c.name == one.name and c.liveness_probe is not None for c in pod.spec.containers)
+
+
+def _found(live: Live, pod: Pod, one: ContainerStatus, failure_class: str, what: str) -> Diagnosis:
+    owner = live.owner
+    assert owner is not None  # noqa: S101 (diagnose has looked)
+    ended = one.ended
+    text = f"{one.name} in {pod.metadata.name}: {what}; {one.restart_count} restarts"
+    facts, more = revision_facts(live)
+    return Diagnosis(
+        failure_class=failure_class,
+        cause=f"workload:{owner.uid or owner.name}",
+        owner=owner,
+        evidence=(
+            Evidence(
+                text=text,
+                source=f"Pod {pod.metadata.namespace}/{pod.metadata.name} status.containerStatuses",
+            ),
+            *more,
+        ),
+        facts=facts,
+        restarts=one.restart_count,
+        since=_since(pod, ended),
+        last_failure=ended.finished_at if ended else None,
+        time_to_failure=_ran_for(ended),
+    )
+
+
+def _since(pod: Pod, ended: Terminated | None) -> datetime:
+    created = pod.metadata.creation_timestamp
+    if created is not None:
+        return created
+    when = ended.finished_at if ended else None
+    return when or datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+def _ran_for(ended: Terminated | None) -> float:
+    if ended is None or ended.started_at is None or ended.finished_at is None:
+        return 0.0
+    return max((ended.finished_at - ended.started_at).total_seconds(), 0.0)

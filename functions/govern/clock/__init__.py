@@ -1,0 +1,10 @@
+"""The function govern-clock; `new()` is what Knative's func calls (func-python 0.8.1, `invoke: http`)."""
+
+from functions.govern.clock.handler import handle
+from quietpager.runtime.connect import function
+from quietpager.runtime.edge import Function
+
+
+def new() -> Function:
+    """Make the function."""
+    return function("govern-clock", handle)

@@ -1,0 +1,216 @@
+"""govern/decide: turns news into one step of an incident, in one transaction. Touches no cluster."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from functions.govern.decide.writes import Outbox, ground_of, write_out
+from quietpager.errors import BadMessage, Retry
+from quietpager.model.finding import Finding
+from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
+from quietpager.model.message import DECISION, DUE, FINDING, OUTCOME, REHEARSED, Message
+from quietpager.runtime.context import Context
+from quietpager.safety import guards, records
+from quietpager.safety.machine import Input, News, Step, reopened, step
+from quietpager.store.port import Conflict, DueDone, Put, Record, Write
+
+TRIES = 6
+"""How often a lost race is tried again at once, before the broker is asked to deliver again."""
+
+_FINDING = {
+    "failing": News.FAILING, "healthy": News.HEALTHY, "gone": News.GONE, "unreadable": News.UNREADABLE,
+}  # fmt: skip
+_OUTCOME = {
+    IntentState.APPLIED: News.APPLIED, IntentState.UNKNOWN: News.UNKNOWN,
+    IntentState.REFUSED: News.NOT_DONE, IntentState.EXPIRED: News.NOT_DONE,
+}  # fmt: skip
+_DECISION = {
+    "approve": News.APPROVE, "modify": News.MODIFY, "reject": News.REJECT, "take over": News.REJECT,
+}  # fmt: skip
+
+
+def handle(message: Message, ctx: Context) -> list[Message]:
+    """Take one step.
+
+    Raises:
+        BadMessage: a message type that decide does not read.
+        Retry: other writers were faster, again and again.
+    """
+    readers = {
+        FINDING: _finding, REHEARSED: _rehearsed, OUTCOME: _outcome, DUE: _due, DECISION: _decision,
+    }  # fmt: skip
+    reader = readers.get(message.type)
+    if reader is None:
+        raise BadMessage(f"decide does not read {message.type[:100]}.")
+    last: Conflict | None = None
+    for _ in range(TRIES):
+        try:
+            return reader(message, ctx)
+        except Conflict as lost:
+            last = lost
+    raise Retry(f"other writers were faster {TRIES} times: {last}")
+
+
+def _incident(ctx: Context, name: str) -> tuple[Record, Incident] | None:
+    record = ctx.store.get(records.incident(name))
+    return None if record is None else (record, Incident.from_json(record.body))
+
+
+def _finding(message: Message, ctx: Context) -> list[Message]:
+    name = str(message.data.get("finding"))
+    record = ctx.store.get(records.finding(name))
+    if record is None:
+        return []
+    finding = Finding.from_json(record.body)
+    if finding.incident is not None:
+        return _look(finding, ctx)
+    if finding.diagnosis is None:
+        return []
+    news, now = Input(News.SYMPTOM, finding=finding), ctx.clock()
+    done: list[Write] = [DueDone(records.talk(name))]
+    key = records.cause(finding.diagnosis.cause)
+    lock = ctx.store.get(key)
+    if lock is None:
+        taken = step(None, news, ctx.policy, now)
+        return _commit(ctx, None, taken, news, now, [*done, *_lock(key, taken, 0)])
+    found = _incident(ctx, str(lock.body["incident"]))
+    if found is None:
+        return []
+    before, incident = found
+    if incident.state is not State.CLOSED:
+        return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done)
+    cooling = (now - incident.state_since).total_seconds() < ctx.policy.cool_down
+    taken = reopened(incident, news, ctx.policy, now, inside_cool_down=cooling)
+    fresh = taken.incident is not None and taken.incident.id != incident.id
+    if fresh:
+        return _commit(ctx, None, taken, news, now, [*done, *_lock(key, taken, lock.version)])
+    return _commit(ctx, before, taken, news, now, done)
+
+
+def _lock(key: str, taken: Step, version: int) -> list[Write]:
+    if taken.incident is None:
+        return []
+    body = {"incident": taken.incident.id, "episode": taken.incident.episode}
+    return [Put(key, body, version)]
+
+
+def _look(finding: Finding, ctx: Context) -> list[Message]:
+    found = _incident(ctx, finding.incident or "")
+    if found is None:
+        return []
+    before, incident = found
+    news, now = Input(_FINDING[finding.outcome], finding=finding, sentence=finding.why), ctx.clock()
+    return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, [])
+
+
+def _rehearsed(message: Message, ctx: Context) -> list[Message]:
+    record = ctx.store.get(records.rehearsal(str(message.data.get("rehearsal"))))
+    if record is None:
+        return []
+    rehearsal = Rehearsal.from_json(record.body)
+    found = _incident(ctx, rehearsal.incident)
+    if found is None or rehearsal.state == "asked":
+        return []
+    before, incident = found
+    now = ctx.clock()
+    done: list[Write] = [DueDone(records.talk(rehearsal.id))]
+    news, outbox = _verdict(rehearsal, incident, ctx, now)
+    return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done, outbox)
+
+
+def _verdict(
+    rehearsal: Rehearsal, incident: Incident, ctx: Context, now: datetime
+) -> tuple[Input, Outbox | None]:
+    if rehearsal.state == "refused":
+        return Input(
+            News.REFUSED, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused"
+        ), None
+    ground, outbox = ground_of(rehearsal, incident, ctx, now)
+    refusal = guards.check(ground)
+    dial = guards.autonomy(ground)
+    said = refusal.sentence if refusal else ""
+    if dial.rank < Autonomy.APPROVE.rank:
+        return Input(News.SHOW, rehearsal=rehearsal, sentence=said), None
+    if refusal is not None:
+        return Input(News.REFUSED, rehearsal=rehearsal, sentence=said), None
+    kind = News.ALLOWED if dial is Autonomy.AUTO else News.ASK
+    return Input(kind, rehearsal=rehearsal), outbox
+
+
+def _outcome(message: Message, ctx: Context) -> list[Message]:
+    record = ctx.store.get(records.intent(str(message.data.get("intent"))))
+    if record is None:
+        return []
+    return _settle(record, Intent.from_json(record.body), ctx)
+
+
+def _settle(
+    record: Record, intent: Intent, ctx: Context, extra: Sequence[Write] = ()
+) -> list[Message]:
+    kind = News.HEALED if intent.healed else _OUTCOME.get(intent.state)
+    found = _incident(ctx, intent.incident)
+    if kind is None or found is None:
+        return []
+    before, incident = found
+    now = ctx.clock()
+    writes: list[Write] = [DueDone(records.talk(intent.id)), *extra]
+    if intent.undoes is not None and kind is News.APPLIED and incident.state is State.UNDOING:
+        forward = ctx.store.get(records.intent(intent.undoes))
+        if forward is not None:
+            undone = Intent.from_json(forward.body).but(state=IntentState.UNDONE)
+            writes.append(Put(forward.key, undone.to_json(), forward.version))
+    news = Input(kind, intent=intent)
+    return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, writes)
+
+
+def _due(message: Message, ctx: Context) -> list[Message]:
+    found = _incident(ctx, str(message.data.get("incident")))
+    if found is None:
+        return []
+    before, incident = found
+    now = ctx.clock()
+    if incident.state is State.CLOSED or now < incident.deadline_at:
+        return []
+    current = {State.ACTING: incident.intent, State.UNDOING: incident.undo}.get(incident.state)
+    record = None if current is None else ctx.store.get(records.intent(current))
+    if record is not None:
+        intent = Intent.from_json(record.body)
+        if intent.state is IntentState.INTENT and now >= intent.expires_at:
+            # Nobody claimed it: from here on nobody can, for a claim needs this version.
+            gone = intent.but(state=IntentState.EXPIRED, result="nobody claimed it in time")
+            return _settle(record, gone, ctx, [Put(record.key, gone.to_json(), record.version)])
+        if intent.state not in (IntentState.INTENT, IntentState.CLAIMED):
+            return _settle(record, intent, ctx)
+    news = Input(News.DEADLINE)
+    return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, [])
+
+
+def _decision(message: Message, ctx: Context) -> list[Message]:
+    record = ctx.store.get(records.approval(str(message.data.get("approval"))))
+    if record is None or record.body.get("decision") is None or record.body.get("used"):
+        return []
+    found = _incident(ctx, str(record.body["incident"]))
+    kind = _DECISION.get(str(record.body["decision"]))
+    if found is None or kind is None:
+        return []
+    before, incident = found
+    now = ctx.clock()
+    if now.isoformat() > str(record.body["expires"]):
+        return []
+    news = Input(kind, approval=str(message.data["approval"]), by=str(record.body.get("by", "")))
+    used: list[Write] = [Put(record.key, record.body | {"used": True}, record.version)]
+    return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, used)
+
+
+def _commit(
+    ctx: Context,
+    before: Record | None,
+    taken: Step,
+    news: Input,
+    now: datetime,
+    writes: list[Write],
+    outbox: Outbox | None = None,
+) -> list[Message]:
+    more, messages = write_out(before, taken, news, ctx, now, outbox)
+    if writes or more:
+        ctx.store.transact([*writes, *more])
+    return messages

@@ -1,0 +1,45 @@
+"""ingest/dead_letter: what could not be delivered ends here, on record, and nowhere else."""
+
+import base64
+import binascii
+import json
+
+import structlog
+
+from quietpager.model.data import Json
+from quietpager.model.message import Message
+from quietpager.model.text import clean
+from quietpager.runtime.context import Context
+from quietpager.store.port import Audit
+
+CHAIN = "dead-letter"
+"""The audit chain of undeliverable messages."""
+
+log = structlog.get_logger()
+
+
+def handle(message: Message, ctx: Context) -> list[Message]:
+    """Record one undeliverable message, with what the broker says of it."""
+    body: Json = {
+        "id": clean(message.id, 200),
+        "type": clean(message.type, 200),
+        "subject": clean(message.subject or "", 200),
+        "to": clean(message.attributes.get("knativeerrordest", "unknown"), 300),
+        "code": clean(message.attributes.get("knativeerrorcode", "none"), 20),
+        "answer": answer_of(message.attributes.get("knativeerrordata", "")),
+        "data": clean(json.dumps(message.data), 2000),
+    }
+    ctx.store.transact([Audit(CHAIN, ctx.clock(), "undeliverable", ctx.name, body)])
+    log.warning(
+        "a message could not be delivered", type=body["type"], to=body["to"], code=body["code"]
+    )
+    return []
+
+
+def answer_of(data: str) -> str:
+    """Decode what the function answered: base64 of the body, or of a JSON wrapper (both occur)."""
+    try:
+        text = base64.b64decode(data, validate=True).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        text = data
+    return clean(text, 500)

@@ -1,0 +1,84 @@
+"""ingest/sweep: lists what is, and finds what never had an Event (an OOM kill, a lost message).
+
+A signal's id says which failure it means (pod, container, restart count, reason), so a failure that
+has been found is not found again; every ten minutes it may be, for the case that it was closed.
+"""
+
+from datetime import datetime
+
+from quietpager.cluster.port import ClusterUnavailable, Rejected
+from quietpager.errors import Retry
+from quietpager.model.kubernetes import ContainerStatus, Pod
+from quietpager.model.message import Message
+from quietpager.model.signal import Signal
+from quietpager.rules.health import STARTING, crash_of
+from quietpager.runtime.beat import beat
+from quietpager.runtime.context import Context
+from pydantic import ValidationError
+
+BUCKET = 600
+"""Seconds after which a failure that still stands is reported once more."""
+
+
+def handle(_message: Message, ctx: Context) -> list[Message]:
+    """Sweep once; the signals found are the answers.
+
+    Raises:
+        Retry: the cluster cannot be read just now.
+    """
+    now = ctx.clock()
+    try:
+        raw = ctx.cluster.list("Pod")
+    except (ClusterUnavailable, Rejected) as away:
+        raise Retry(f"the pods cannot be listed: {away}") from away
+    found: list[Message] = []
+    for one in raw:
+        try:
+            pod = Pod.read(one | {"kind": "Pod", "apiVersion": "v1"})
+        except ValidationError:
+            continue
+        for container in pod.containers:
+            reason = reason_of(pod, container)
+            if reason is None:
+                continue
+            signal = signal_of(pod, container, reason, now, ctx.cluster_name)
+            family = ctx.routes.family_of(signal)
+            if family is not None:
+                found.append(signal.but(family=family).to_message())
+    beat(ctx, "sweep")
+    return found
+
+
+def reason_of(pod: Pod, container: ContainerStatus) -> str | None:
+    """Name what is wrong with a container, or None. An end that was no clean exit comes first."""
+    if pod.leaving or pod.status.phase == "Failed":
+        return None
+    waiting = container.state.waiting
+    ended = container.ended
+    if ended is not None and crash_of(container, None) is not None:
+        return ended.reason if ended.reason == "OOMKilled" else "ContainerExited"
+    if waiting is not None and waiting.reason not in STARTING:
+        return waiting.reason
+    return None
+
+
+def signal_of(
+    pod: Pod, container: ContainerStatus, reason: str, now: datetime, cluster: str
+) -> Signal:
+    """Make the signal of one failing container."""
+    bucket = int(now.timestamp()) // BUCKET
+    waiting, ended = container.state.waiting, container.ended
+    seen = (ended.finished_at if ended else None) or pod.metadata.creation_timestamp or now
+    return Signal(
+        id=f"sweep.{pod.metadata.uid}.{container.name}.{container.restart_count}.{reason}.{bucket}",
+        cluster=cluster,
+        target=pod.ref,
+        container=container.name,
+        reason=reason,
+        component="sweep",
+        message=waiting.message if waiting else "",
+        count=max(container.restart_count, 1),
+        first_seen=seen,
+        last_seen=now,
+        origin="sweep",
+    )

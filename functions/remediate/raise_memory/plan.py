@@ -1,0 +1,92 @@
+"""Plan: more memory for the containers that were killed for it, within a factor and a ceiling."""
+
+from decimal import Decimal
+from typing import Any
+
+from quietpager.actions.plan import Change
+from quietpager.errors import Refused
+from quietpager.model.incident import Edit
+from quietpager.model.quantity import memory_text, quantity
+from quietpager.rules.live import Live
+
+_MEBI = 1 << 20
+
+
+def plan(live: Live, params: dict[str, str | float]) -> Change:
+    """Raise limit and request of each killed container by the factor, up to the ceiling.
+
+    The request grows by the same factor and never beyond the limit, so that the scheduler knows.
+
+    Raises:
+        Refused: nothing was killed for memory, there is no limit, or it is at the ceiling.
+    """
+    raw = live.raw_deployment
+    if raw is None:
+        raise Refused("The Deployment is gone.")
+    killed = {
+        one.name
+        for pod in live.newest_pods
+        for one in pod.containers
+        if one.ended is not None and one.ended.reason == "OOMKilled"
+    }
+    factor, ceiling = Decimal(str(params["factor"])), quantity(params["ceiling"])
+    containers: list[dict[str, Any]] = raw["spec"]["template"]["spec"]["containers"]
+    edits: list[Edit] = []
+    said: list[str] = []
+    for index, container in enumerate(containers):
+        if container["name"] in killed:
+            more, text = _raise(index, container, factor, ceiling)
+            edits += more
+            said.append(text)
+    if not edits:
+        raise Refused(
+            f"No container of {live.owner} that its template declares was killed for memory."
+        )
+    before = sum((_asks(c) for c in containers), Decimal(0))
+    grown = sum(
+        (quantity(e.gets) - quantity(e.had) for e in edits if "/requests/" in e.path), Decimal(0)
+    )
+    return Change(
+        edits=tuple(edits),
+        summary=f"raise memory of {live.owner}: {'; '.join(said)}",
+        pod_memory=memory_text(before + grown),
+        pod_memory_before=memory_text(before),
+    )
+
+
+def _raise(
+    index: int, container: dict[str, Any], factor: Decimal, ceiling: Decimal
+) -> tuple[list[Edit], str]:
+    resources = container.get("resources") or {}
+    limit = (resources.get("limits") or {}).get("memory")
+    if limit is None:
+        raise Refused(
+            f"Container {container['name']} has no memory limit; its node ran out, not it."
+        )
+    wanted = _whole(min(quantity(limit) * factor, ceiling))
+    if wanted <= quantity(limit):
+        raise Refused(
+            f"Container {container['name']} has {limit} already; the ceiling is {memory_text(ceiling)}."
+        )
+    base = f"/spec/template/spec/containers/{index}/resources"
+    edits = [Edit(path=f"{base}/limits/memory", had=limit, gets=memory_text(wanted))]
+    request = (resources.get("requests") or {}).get("memory")
+    if request is not None:
+        more = _whole(min(quantity(request) * factor, wanted))
+        if more > quantity(request):
+            edits.append(Edit(path=f"{base}/requests/memory", had=request, gets=memory_text(more)))
+    return edits, f"{container['name']} {limit} -> {memory_text(wanted)}"
+
+
+def _whole(size: Decimal) -> Decimal:
+    """Round down to whole MiB where there is more than one, else to whole bytes."""
+    return Decimal(int(size) // _MEBI * _MEBI) if size >= 2 * _MEBI else Decimal(int(size))
+
+
+def _asks(container: dict[str, Any]) -> Decimal:
+    """What the scheduler counts for a container: its request, or its limit where it has none."""
+    resources = container.get("resources") or {}
+    request = (resources.get("requests") or {}).get("memory")
+    return quantity(
+        request if request is not None else (resources.get("limits") or {}).get("memory", "0")
+    )

@@ -1,0 +1,540 @@
+"""The local broker: Knative's delivery rules in one asyncio process, durable through a `Mailbox`.
+
+Who calls it: the local host (`make demo`, `quietpager run`) and the tests. In production Knative does
+this; so that what works here works there, the rules are Knative's, read from knative/eventing v0.49.2:
+
+    post ─ matching Triggers ─ Mailbox.accept ─▶ 202 ─ deliver ─┬ 2xx, empty ────────────▶ complete
+                                                               ├ 2xx, one CloudEvent ───▶ complete + re-enter
+                                                               ├ 2xx, anything else ────▶ counts as 502
+                                                               ├ ≥500, 404, 408, 409, 429, no answer ─▶ retry
+                                                               └ retries over, other codes ─▶ dead letter
+
+- which answers are retried: `SelectiveRetry`; waiting: `RetryConfigFromDeliverySpec`
+  (pkg/kncloudevents/retries.go); dead letter attributes: `dispatchExecutionInfoTransformers`
+  (pkg/kncloudevents/event_dispatcher.go); loop guard: pkg/broker/ttl.go and the ingress handler.
+
+Differences, all on purpose: attempts are counted in memory, so a restart begins them anew; a ping is not
+stored (a lost one is only a late one), and is skipped while the one before it is still at work; a dead letter that
+cannot be delivered either is logged and dropped.
+"""
+
+import asyncio
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Self
+from uuid import uuid4
+
+import structlog
+from cloudevents.core.v1.event import CloudEvent
+from quietpager.errors import BadMessage
+from quietpager.model.message import PING
+from quietpager.model.time import to_text
+from quietpager.runtime.wire import event_from_http
+from quietpager.store.mailbox import Delivery, Mailbox
+from quietpager.store.port import StoreUnavailable
+
+log = structlog.get_logger()
+
+TTL: Final = "knativebrokerttl"
+"""Extension that counts how often replies may still go round; subscribers never see it."""
+
+FIRST_TTL: Final = 255
+"""What an event without the extension starts with."""
+
+ERROR_DATA_LIMIT: Final = 1024
+"""Longest `knativeerrordata`, in base64 characters (KnativeErrorDataExtensionMaxLength)."""
+
+DEAD: Final = "#dead-letter"
+"""Marks a stored delivery that goes to its Trigger's dead letter subscriber."""
+
+STORE_PAUSE: Final = 5.0
+"""Longest pause, in seconds, between tries to note a finished delivery while the mailbox is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a subscriber answered: status, headers (names in any case), body."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+Subscriber = Callable[[CloudEvent], Awaitable[Answer]]
+"""Delivers one event to one function; raises anything for "no answer". It must not change the event's data."""
+
+
+class InvalidTrigger(ValueError):  # noqa: N818 (it names what is wrong with the file)
+    """A Trigger manifest that this broker cannot follow; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """One subscription. `filter`: attribute → exact value, all must hold; "" means any value.
+
+    `retry` counts tries after the first; `delay` and `timeout` are seconds (`None`: no limit).
+    The defaults are those of Knative's own Broker: retry 10, exponential, PT0.2S.
+    """
+
+    name: str
+    subscriber: str
+    filter: Mapping[str, str] = field(default_factory=dict)
+    retry: int = 10
+    policy: str = "exponential"
+    delay: float = 0.2
+    timeout: float | None = None
+    dead_letter: str | None = None
+
+    @classmethod
+    def from_manifest(cls, manifest: Mapping[str, Any]) -> Self:
+        """Read an `eventing.knative.dev/v1` Trigger.
+
+        Subscriber and dead letter are named by `ref.name`, or else by `uri`. A Trigger that states a
+        `delivery` states all of it (trigger.go): what is left out is "none", not the default.
+        Raises `InvalidTrigger`.
+        """
+        name = str((manifest.get("metadata") or {}).get("name") or "")
+        if manifest.get("apiVersion") != "eventing.knative.dev/v1" or manifest.get("kind") != "Trigger":
+            raise InvalidTrigger(f"{name or 'A manifest'} is no Trigger of eventing.knative.dev/v1.")
+        if not name:
+            raise InvalidTrigger("A Trigger has no name.")
+        spec = manifest.get("spec") or {}
+        subscriber = _destination(spec.get("subscriber"))
+        if subscriber is None:
+            raise InvalidTrigger(f"Trigger {name} has no subscriber with a ref.name or a uri.")
+        wanted = _filter(name, spec)
+        stated = spec.get("delivery")
+        if not stated:
+            return cls(name, subscriber, wanted)
+        unknown = set(stated) - {"retry", "backoffPolicy", "backoffDelay", "timeout", "deadLetterSink"}
+        if unknown:
+            raise InvalidTrigger(f"Trigger {name}: the local broker knows no delivery.{min(unknown)}.")
+        policy = stated.get("backoffPolicy")
+        if policy not in (None, "exponential", "linear"):
+            raise InvalidTrigger(f"Trigger {name}: backoffPolicy {policy!r} is not exponential or linear.")
+        retry = stated.get("retry") or 0
+        if not isinstance(retry, int) or retry < 0:
+            raise InvalidTrigger(f"Trigger {name}: retry {retry!r} is no count.")
+        delay = stated.get("backoffDelay")
+        timeout = stated.get("timeout")
+        return cls(
+            name,
+            subscriber,
+            wanted,
+            retry=retry,
+            policy=policy or "linear",
+            # Knative backs off only if both policy and delay are stated; else it retries at once.
+            delay=_seconds(name, delay) if policy and delay else 0.0,
+            timeout=(_seconds(name, timeout) or None) if timeout else None,
+            dead_letter=_destination(stated.get("deadLetterSink")),
+        )
+
+    def matches(self, attributes: Mapping[str, Any]) -> bool:
+        """Tell whether an event with these attributes is wanted."""
+        return all(
+            name in attributes and value in ("", attributes[name]) for name, value in self.filter.items()
+        )
+
+    def pause(self, attempt: int) -> float:
+        """Give the seconds to wait after that attempt (the first is 0) before the next."""
+        return self.delay * (2**attempt if self.policy == "exponential" else attempt)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the broker did since it was made."""
+
+    accepted: int = 0  # deliveries: events × matching Triggers, pings and replies included
+    delivered: int = 0
+    retries: int = 0
+    replies: int = 0
+    dead_letters: int = 0  # handed to a dead letter subscriber
+    dropped: int = 0  # lost for good: no dead letter subscriber, it failed too, or the loop guard
+    pings_skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why an attempt failed; `code` is None for a malformed reply, which leaves no attributes."""
+
+    retry: bool
+    code: int | None
+    body: bytes
+    why: str
+
+
+class Broker:
+    """Accepts events and delivers each to every matching Trigger's subscriber, at least once."""
+
+    def __init__(  # noqa: PLR0913 (what a broker is made of)
+        self,
+        triggers: Iterable[Trigger],
+        subscribers: Mapping[str, Subscriber],
+        mailbox: Mailbox,
+        *,
+        concurrency: int = 16,
+        address: Callable[[str], str] = "http://{}.local/".format,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Take the wiring; nothing runs before `start`.
+
+        `concurrency`: deliveries under way at a time. `address`: the URL that `knativeerrordest` gives for a
+        subscriber. `sleep`: waits between retries (tests give another). The mailbox stays the caller's.
+        Raises `InvalidTrigger` when a Trigger names a subscriber that is not there.
+        """
+        self._triggers = {trigger.name: trigger for trigger in triggers}
+        for trigger in self._triggers.values():
+            for who in (trigger.subscriber, trigger.dead_letter):
+                if who is not None and who not in subscribers:
+                    raise InvalidTrigger(f"Trigger {trigger.name} names {who}, which does not run here.")
+        self._subscribers, self._mailbox = subscribers, mailbox
+        self._address, self._sleep = address, sleep
+        self._slots = asyncio.Semaphore(concurrency)
+        self._threads: ThreadPoolExecutor | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pinging: set[str] = set()
+        self._waiting: list[tuple[Sequence[Delivery], asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._posting = 0
+        self.counters = Counters()
+
+    async def start(self) -> None:
+        """Begin, with what an earlier process accepted and did not finish.
+
+        Raises `StoreUnavailable`; then nothing was begun, and it may be called again.
+        """
+        threads = ThreadPoolExecutor(4, thread_name_prefix="mailbox")
+        try:
+            left = await asyncio.get_running_loop().run_in_executor(threads, self._mailbox.pending)
+        except BaseException:
+            threads.shutdown()
+            raise
+        self._threads = threads
+        for delivery in left:
+            self._begin(delivery)
+
+    async def stop(self, grace: float = 3.0) -> None:
+        """Accept nothing more, give what is under way `grace` seconds, then cut it off.
+
+        What was cut off stays in the mailbox for the next start.
+        """
+        threads, self._threads = self._threads, None
+        if threads is None:
+            return
+        if self._tasks and grace > 0:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._writer is not None:
+            await self._writer
+        await asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way, retries and replies included."""
+        while self._tasks or self._posting:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            else:
+                await asyncio.sleep(0.001)
+
+    async def post(self, event: object) -> int:
+        """Accept one CloudEvent; gives the HTTP status.
+
+        202: kept for every Trigger that wants it (or none does) · 400: not one valid event, or it went
+        round too often · 503: the mailbox is away, or the broker is not running; send it again.
+        """
+        wire = _wire_of(event)
+        if wire is None:
+            return 400
+        ttl = _ttl(wire)
+        if ttl <= 0:
+            self.counters.dropped += 1
+            log.warning("An event went round too often and is dropped.", id=wire["id"], type=wire["type"])
+            return 400
+        wire[TTL] = str(ttl)
+        if self._threads is None:
+            return 503
+        deliveries = self._deliveries(wire)
+        if wire["type"] == PING:
+            self._ping(deliveries)
+        elif deliveries:
+            self._posting += 1
+            try:
+                await self._keep(deliveries)
+                for delivery in deliveries:
+                    self._begin(delivery)
+            except StoreUnavailable as away:
+                log.error("An event was not accepted.", id=wire["id"], why=str(away))  # noqa: TRY400
+                return 503
+            finally:
+                self._posting -= 1
+        self.counters.accepted += len(deliveries)
+        return 202
+
+    async def post_http(self, headers: Mapping[str, str], body: bytes) -> int:
+        """Accept one CloudEvent as it came over HTTP, binary or structured; 400 for anything else."""
+        try:
+            event = event_from_http({name.lower(): value for name, value in headers.items()}, body)
+        except BadMessage as wrong:
+            log.warning("An event was refused.", why=str(wrong))
+            return 400
+        return await self.post(event)
+
+    # -- keeping ------------------------------------------------------------------------------------
+
+    async def _keep(self, deliveries: Sequence[Delivery]) -> None:
+        """Store them; what is posted while a write is under way goes together into the next one."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((deliveries, done))
+        if self._writer is None or self._writer.done():
+            self._writer = loop.create_task(self._write())
+        # Shielded: if this post is cancelled, the write goes on, and nobody else's future is touched.
+        await asyncio.shield(done)
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            every = [delivery for deliveries, _ in group for delivery in deliveries]
+            try:
+                await self._in_thread(self._mailbox.accept, every)
+            except Exception as wrong:  # noqa: BLE001 (each sender gets it; the writer must go on)
+                for _, done in group:
+                    if not done.done():
+                        done.set_exception(wrong)
+                        loop.call_soon(done.exception)  # a sender that went away does not read it
+            else:
+                for _, done in group:
+                    if not done.done():
+                        done.set_result(None)
+
+    async def _finish(self, delivery: Delivery, follow_ups: Sequence[Delivery], *, stored: bool) -> None:
+        """Note a delivery as done, with what became of it; goes on trying while the mailbox is away."""
+        pause = 0.05
+        while stored or follow_ups:
+            try:
+                if stored:
+                    await self._in_thread(self._mailbox.complete, delivery.id, follow_ups)
+                else:
+                    await self._in_thread(self._mailbox.accept, follow_ups)
+                break
+            except StoreUnavailable as away:
+                log.error(  # noqa: TRY400 (the sentence is what matters)
+                    "A finished delivery cannot be noted; trying again.", trigger=delivery.trigger, why=str(away)
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, STORE_PAUSE)
+        self.counters.accepted += len(follow_ups)
+        for follow_up in follow_ups:
+            self._begin(follow_up)
+
+    async def _in_thread(self, call: Callable[..., None], *arguments: object) -> None:
+        # After `stop` began there is no pool any more; what is under way may still note its end.
+        await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+
+    def _deliveries(self, wire: dict[str, Any]) -> list[Delivery]:
+        return [
+            Delivery(uuid4().hex, trigger.name, wire)
+            for trigger in self._triggers.values()
+            if trigger.matches(wire)
+        ]
+
+    # -- delivering ---------------------------------------------------------------------------------
+
+    def _ping(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            if delivery.trigger in self._pinging:
+                self.counters.pings_skipped += 1
+                continue
+            self._pinging.add(delivery.trigger)
+            task = self._begin(delivery, stored=False)
+            task.add_done_callback(lambda _, name=delivery.trigger: self._pinging.discard(name))
+
+    def _begin(self, delivery: Delivery, *, stored: bool = True) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(self._deliver(delivery, stored=stored))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (wrong := task.exception()) is not None:
+            log.error("A delivery ended by a fault of the broker; it is tried again at the next start.",
+                      exc_info=wrong)  # fmt: skip
+
+    async def _deliver(self, delivery: Delivery, *, stored: bool) -> None:
+        name = delivery.trigger.removesuffix(DEAD)
+        dead = name != delivery.trigger
+        trigger = self._triggers.get(name)
+        who = None if trigger is None else trigger.dead_letter if dead else trigger.subscriber
+        if trigger is None or who is None:
+            self._drop(delivery, "its Trigger, or its dead letter subscriber, is no longer there")
+            await self._finish(delivery, (), stored=stored)
+            return
+        attempt = 0
+        while True:
+            async with self._slots:
+                outcome = await self._attempt(trigger, who, delivery.event, dead=dead)
+            if not isinstance(outcome, _Failure):
+                break
+            if not outcome.retry or attempt >= trigger.retry:
+                await self._give_up(trigger, delivery, outcome, dead=dead, stored=stored)
+                return
+            self.counters.retries += 1
+            await self._sleep(trigger.pause(attempt))
+            attempt += 1
+        self.counters.delivered += 1
+        await self._finish(delivery, self._replies(outcome, delivery.event), stored=stored)
+
+    async def _attempt(
+        self, trigger: Trigger, who: str, wire: dict[str, Any], *, dead: bool
+    ) -> CloudEvent | _Failure | None:
+        try:
+            async with asyncio.timeout(trigger.timeout):
+                answer = await self._subscribers[who](_event_of(wire))
+        except TimeoutError:
+            return _no_answer(f"no answer within {trigger.timeout} s")
+        except Exception as wrong:  # noqa: BLE001 (whatever it is, there was no answer)
+            return _no_answer(f"{type(wrong).__name__}: {wrong}")
+        status = answer.status
+        if not 200 <= status < 300:
+            retry = status >= 500 or status in (404, 408, 409, 429)
+            return _Failure(retry, status, answer.body, f"status {status}")
+        if dead:
+            return None  # Knative does not read what a dead letter sink answers
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        if not answer.body and "ce-specversion" not in headers:
+            return None
+        try:
+            return event_from_http(headers, answer.body)
+        except BadMessage as wrong:
+            return _Failure(retry=True, code=None, body=b"", why=f"a reply that is no CloudEvent: {wrong}")
+
+    def _replies(self, reply: CloudEvent | None, cause: dict[str, Any]) -> list[Delivery]:
+        wire = None if reply is None else _wire_of(reply)
+        if wire is None:
+            return []
+        self.counters.replies += 1
+        ttl = _ttl(cause) - 1
+        if ttl <= 0:
+            self.counters.dropped += 1
+            log.warning("A reply went round too often and is dropped.", id=wire["id"], type=wire["type"])
+            return []
+        wire[TTL] = str(ttl)
+        return self._deliveries(wire)
+
+    async def _give_up(
+        self, trigger: Trigger, delivery: Delivery, failure: _Failure, *, dead: bool, stored: bool
+    ) -> None:
+        if dead or trigger.dead_letter is None:
+            self._drop(delivery, failure.why)
+            await self._finish(delivery, (), stored=stored)
+            return
+        log.warning("A delivery failed for good; it goes to the dead letter.", trigger=trigger.name,
+                    id=delivery.event["id"], why=failure.why)  # fmt: skip
+        self.counters.dead_letters += 1
+        wire = dict(delivery.event)
+        if failure.code is not None:
+            wire["knativeerrordest"] = self._address(trigger.subscriber)
+            wire["knativeerrorcode"] = str(failure.code)
+            wire["knativeerrordata"] = b64encode(failure.body).decode()[:ERROR_DATA_LIMIT]
+        letter = Delivery(uuid4().hex, trigger.name + DEAD, wire)
+        await self._finish(delivery, [letter], stored=stored)
+
+    def _drop(self, delivery: Delivery, why: str) -> None:
+        self.counters.dropped += 1
+        log.error("An event is lost: it could not be delivered, nor could its dead letter.",
+                  trigger=delivery.trigger, event=delivery.event, why=why)  # fmt: skip
+
+
+def _no_answer(why: str) -> _Failure:
+    # Knative reports "dispatch error: ..." with code 500 when there was no response (executeRequest).
+    return _Failure(retry=True, code=500, body=f"dispatch error: {why}".encode(), why=why)
+
+
+# -- between an event and what is stored: its attributes as text, and `data` or `data_base64` ------------
+
+
+def _wire_of(event: object) -> dict[str, Any] | None:
+    """Write an event as the JSON object of its structured form; None if it is not one valid event."""
+    if not isinstance(event, CloudEvent):
+        return None
+    with suppress(Exception):
+        # Its attributes can be changed after it was made, so they are validated again.
+        attributes = CloudEvent(dict(event.get_attributes())).get_attributes()
+        wire = {name: _text(value) for name, value in attributes.items() if value is not None}
+        data = event.get_data()
+        if isinstance(data, bytes | bytearray):
+            wire["data_base64"] = b64encode(data).decode()
+        elif data is not None:
+            wire["data"] = data
+        return wire
+    return None
+
+
+def _event_of(wire: Mapping[str, Any]) -> CloudEvent:
+    attributes = {name: value for name, value in wire.items() if name not in ("data", "data_base64", TTL)}
+    if "time" in attributes:
+        attributes["time"] = datetime.fromisoformat(attributes["time"])
+    if "data_base64" in wire:
+        return CloudEvent(attributes, b64decode(wire["data_base64"]))
+    # A copy: what one subscriber does to it must not reach the next attempt or another subscriber.
+    return CloudEvent(attributes, deepcopy(wire.get("data")))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return to_text(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _ttl(wire: Mapping[str, Any]) -> int:
+    try:
+        return int(wire.get(TTL, FIRST_TTL))
+    except ValueError:
+        return FIRST_TTL
+
+
+# -- reading a Trigger -----------------------------------------------------------------------------------
+
+
+def _destination(destination: Mapping[str, Any] | None) -> str | None:
+    destination = destination or {}
+    name = (destination.get("ref") or {}).get("name") or destination.get("uri")
+    return str(name) if name else None
+
+
+def _filter(name: str, spec: Mapping[str, Any]) -> dict[str, str]:
+    stated: list[Mapping[str, Any]] = spec.get("filters") or []
+    if not stated:
+        # The legacy form, which `filters` overrides.
+        return {str(k): str(v) for k, v in ((spec.get("filter") or {}).get("attributes") or {}).items()}
+    wanted: dict[str, str] = {}
+    for dialect in stated:
+        if set(dialect) != {"exact"} or not isinstance(dialect["exact"], Mapping):
+            kinds = ", ".join(sorted(map(str, dialect))) or "nothing"
+            raise InvalidTrigger(f"Trigger {name}: the local broker filters by exact only, not by {kinds}.")
+        for attribute, value in dialect["exact"].items():
+            if not value or wanted.get(str(attribute), str(value)) != str(value):
+                raise InvalidTrigger(f"Trigger {name}: no event can match the filter on {attribute}.")
+            wanted[str(attribute)] = str(value)
+    return wanted
+
+
+_DURATION: Final = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
+
+
+def _seconds(name: str, text: object) -> float:
+    found = _DURATION.fullmatch(str(text))
+    if found is None or not any(found.groups()):
+        raise InvalidTrigger(f"Trigger {name}: {text!r} is no duration like PT0.5S or PT1M.")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds

@@ -1,0 +1,99 @@
+"""What an `action.yaml` may say. Who reads it: the remediators, decide, rendering of RBAC."""
+
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from quietpager.errors import Refused
+from quietpager.model.data import Data
+from quietpager.model.incident import UndoWhen
+from quietpager.model.quantity import quantity
+
+
+class Param(Data):
+    """Bounds of one parameter: a number within [min, max], or a Kubernetes quantity."""
+
+    min: float | None = None
+    max: float | None = None
+    quantity: bool = False
+    required: bool = False
+
+
+class Access(Data):
+    """Rights on the API server, as in an RBAC rule."""
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+
+
+class Action(Data):
+    """One entry of the catalogue."""
+
+    name: str
+    summary: str
+    applies_to: tuple[str, ...]
+    params: dict[str, Param] = {}
+    inverse: Literal["restore", "none"]
+    undo_when: UndoWhen
+    read: tuple[Access, ...]
+    write: tuple[Access, ...]
+    may_change: tuple[str, ...]
+
+    def check_params(self, params: dict[str, str | float]) -> None:
+        """Hold parameters against their bounds; raises Refused with the sentence."""
+        for name in params:
+            if name not in self.params:
+                raise Refused(f"{self.name} has no parameter {name}.")
+        for name, bound in self.params.items():
+            if name not in params:
+                if bound.required:
+                    raise Refused(f"{self.name} needs parameter {name}.")
+                continue
+            self._check_one(name, bound, params[name])
+
+    def _check_one(self, name: str, bound: Param, value: str | float) -> None:
+        try:
+            number = quantity(value) if bound.quantity else Decimal(str(value))
+        except (ValueError, ArithmeticError) as wrong:
+            raise Refused(f"{self.name}: {name} is {value!r}: {wrong}.") from None
+        low, high = bound.min, bound.max
+        if (
+            not number.is_finite()
+            or (low is not None and number < Decimal(str(low)))
+            or (high is not None and number > Decimal(str(high)))
+        ):
+            raise Refused(f"{self.name}: {name} is {value}, allowed is {low} to {high}.")
+
+    def outside(self, pointers: tuple[str, ...]) -> tuple[str, ...]:
+        """Name the JSON pointers that `may_change` does not cover, in its own spelling."""
+        patterns = [_pattern(path) for path in self.may_change]
+        return tuple(p for p in pointers if not any(one.fullmatch(p) for one in patterns))
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = [re.escape(part) for part in path.replace("[*]", ".*").split(".")]
+    return re.compile(
+        "/" + "/".join(r"[0-9]+" if part == r"\*" else part for part in parts) + r"(/.*)?"
+    )
+
+
+def load_action(path: Path) -> Action:
+    """Read one action.
+
+    Raises:
+        ValueError: it is not an action; the text names the file and the field.
+    """
+    try:
+        return Action.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValueError as wrong:
+        raise ValueError(f"{path} is not an action: {wrong}") from wrong
+
+
+def load_actions(functions: Path) -> dict[str, Action]:
+    """Read every `action.yaml` below the functions folder: the catalogue."""
+    found = (load_action(path) for path in sorted(functions.glob("remediate/*/action.yaml")))
+    return {action.name: action for action in found}

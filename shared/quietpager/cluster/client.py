@@ -1,0 +1,369 @@
+"""The wrapper around the official Kubernetes client: `connect()` gives a `port.Cluster`.
+
+Who calls it: the functions' start-up, the command line, the demo and the contract suite. Nothing
+else in the product may import `kubernetes`.
+
+What is used of the official client is what is hard to get right: kubeconfig and service-account
+credentials, their renewal, TLS and proxies (`Configuration`, `RESTClientObject`). Paths come from
+the table below, so no discovery request is ever sent, and objects stay the API's own JSON, so none
+of the client's 700 typed models is needed. Importing them would cost more than half of a
+function's start-up budget; `_official_client` says how that is avoided.
+
+Times are seconds. Every method raises `ClusterUnavailable` where nothing is known about what
+happened (transport, timeout, 429, 5xx) and `Rejected` where the API server said no.
+"""
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import quote, urlencode
+
+from quietpager.cluster.port import ClusterUnavailable, Json, Kind, Listing, Rejected, WatchEvent
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+ENV_API_SERVER: Final = "QUIETPAGER_API_SERVER"
+CONNECT_SECONDS: Final = 2.0
+READ_SECONDS: Final = 5.0
+POOL_SIZE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Where a kind lives in the API (a hand-made answer to what discovery would say)."""
+
+    root: str
+    api_version: str
+    plural: str
+    namespaced: bool = True
+
+
+RESOURCES: Final[Mapping[Kind, Resource]] = {
+    "Deployment": Resource("/apis/apps/v1", "apps/v1", "deployments"),
+    "ReplicaSet": Resource("/apis/apps/v1", "apps/v1", "replicasets"),
+    "Pod": Resource("/api/v1", "v1", "pods"),
+    "Node": Resource("/api/v1", "v1", "nodes", namespaced=False),
+    "Namespace": Resource("/api/v1", "v1", "namespaces", namespaced=False),
+    "ResourceQuota": Resource("/api/v1", "v1", "resourcequotas"),
+    "Event": Resource("/api/v1", "v1", "events"),
+}
+"""One line a kind."""
+
+
+def connect(
+    url: str | None = None, *, kubeconfig: str | os.PathLike[str] | None = None, manager: str
+) -> "ApiServer":
+    """Connect to a kubeconfig's cluster, a plain-http sandbox or the cluster we run in.
+
+    The first that is given wins: `kubeconfig`, `url`, the environment's QUIETPAGER_API_SERVER, the
+    pod's service account. No request is sent yet. `manager` is who we say we are: the User-Agent
+    of every call and the fieldManager of every write (at most 128 printable characters).
+
+    Raises:
+        ClusterUnavailable: neither of them gives usable credentials.
+    """
+    kubernetes = _official_client()
+    configuration = kubernetes.configuration.Configuration()
+    # 35.0.0 reads NO_PROXY and then resets it: without this line a proxy would get our requests.
+    configuration.no_proxy = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+    address = url or os.environ.get(ENV_API_SERVER)
+    if kubeconfig is not None:
+        _read_kubeconfig(configuration, kubeconfig)
+    elif address:
+        configuration.host, configuration.proxy = address.rstrip("/"), None
+    else:
+        _read_service_account(configuration)
+    configuration.connection_pool_maxsize = POOL_SIZE
+    configuration.retries = False  # a write that was repeated below us would be a second write
+    return ApiServer(configuration, kubernetes.rest.RESTClientObject(configuration), manager)
+
+
+class ApiServer:
+    """One API server, as `port.Cluster` says; safe to share between threads."""
+
+    def __init__(self, configuration: Any, rest: Any, manager: str) -> None:
+        """Use the official client's configuration and connection pool."""
+        self._configuration, self._manager = configuration, manager
+        self._pool = rest.pool_manager
+
+    def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Read one object; None where it does not exist."""
+        try:
+            return self._call("GET", _path(kind, namespace, name))
+        except Rejected as no:
+            if no.code == 404:
+                return None
+            raise
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
+        """Read all objects of a kind that match a label selector."""
+        return self._list(kind, namespace, labels).items
+
+    def listing(self, kind: Kind, namespace: str | None = None) -> Listing:
+        """List with the resourceVersion of the list."""
+        return self._list(kind, namespace, "")
+
+    def watch(
+        self, kind: Kind, namespace: str | None, resource_version: str, timeout_seconds: int
+    ) -> Iterator[WatchEvent]:
+        """Follow changes; the iterator ends when the API server ends the watch."""
+        import urllib3  # noqa: PLC0415 (imported with the official client, on first use)
+
+        query = {"watch": "1", "resourceVersion": resource_version}
+        query["timeoutSeconds"] = str(timeout_seconds)
+        response = self._send(
+            "GET", _path(kind, namespace), query, read_seconds=timeout_seconds + READ_SECONDS
+        )
+        try:
+            if response.status >= 400:
+                raise _failure(response.status, response.data)
+            for line in _lines(response):
+                yield _watch_event(json.loads(line))
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise ClusterUnavailable(f"the watch on {kind} broke off: {error}") from error
+        finally:
+            response.close()  # whoever stops reading in the middle must not leave a connection
+
+    def create(self, kind: Kind, obj: Json, *, dry_run: bool = False) -> Json:
+        """Create an object; the namespace is the object's own."""
+        namespace = obj.get("metadata", {}).get("namespace")
+        return self._write("POST", _path(kind, namespace), obj, dry_run)
+
+    def json_patch(  # noqa: PLR0913 (the port's signature)
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        patch: Sequence[Json],
+        *,
+        dry_run: bool = False,
+        subresource: Literal["", "status"] = "",
+    ) -> Json:
+        """Apply RFC 6902 operations."""
+        path = _path(kind, namespace, name, subresource)
+        return self._write("PATCH", path, [*patch], dry_run, "application/json-patch+json")
+
+    def merge_patch(  # noqa: PLR0913 (the same)
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        patch: Json,
+        *,
+        dry_run: bool = False,
+        subresource: Literal["", "status"] = "",
+    ) -> Json:
+        """Apply an RFC 7386 merge patch."""
+        path = _path(kind, namespace, name, subresource)
+        return self._write("PATCH", path, patch, dry_run, "application/merge-patch+json")
+
+    def delete(self, kind: Kind, namespace: str | None, name: str) -> None:
+        """Delete an object, with its own grace period."""
+        self._call("DELETE", _path(kind, namespace, name), {})
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._pool.clear()
+
+    def _list(self, kind: Kind, namespace: str | None, labels: str) -> Listing:
+        query = {"labelSelector": labels} if labels else {}
+        answer = self._call("GET", _path(kind, namespace), query)
+        # The API leaves kind and apiVersion out of the items of a list.
+        about = {"apiVersion": RESOURCES[kind].api_version, "kind": kind}
+        items = [about | item for item in answer.get("items") or ()]
+        return Listing(items, answer.get("metadata", {}).get("resourceVersion", ""))
+
+    def _write(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        dry_run: bool,
+        content_type: str = "application/json",
+    ) -> Json:
+        query = {"fieldManager": self._manager}
+        if dry_run:
+            query["dryRun"] = "All"
+        return self._call(method, path, query, body, content_type)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        response = self._send(method, path, query or {}, body, content_type, stream=False)
+        if response.status >= 300:
+            raise _failure(response.status, response.data)
+        try:
+            answer = json.loads(response.data)
+        except ValueError as error:
+            raise ClusterUnavailable("the API server's answer is not JSON") from error
+        if not isinstance(answer, dict):
+            raise ClusterUnavailable("the API server's answer is not an object")
+        return answer
+
+    def _send(  # noqa: PLR0913 (the parts of one HTTP request)
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Any = None,
+        content_type: str = "application/json",
+        *,
+        read_seconds: float = READ_SECONDS,
+        stream: bool = True,
+    ) -> "BaseHTTPResponse":
+        import urllib3  # noqa: PLC0415 (imported with the official client, on first use)
+
+        headers = {"Accept": "application/json", "User-Agent": self._manager}
+        headers |= self._credentials()
+        if body is not None:
+            headers["Content-Type"] = content_type
+        url = self._configuration.host + path + ("?" + urlencode(query) if query else "")
+        try:
+            response: BaseHTTPResponse = self._pool.request(
+                method,
+                url,
+                body=None if body is None else json.dumps(body).encode(),
+                headers=headers,
+                preload_content=not stream,
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
+                redirect=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ClusterUnavailable(f"the API server gave no answer: {error}") from error
+        return response
+
+    def _credentials(self) -> dict[str, str]:
+        """Headers that say who we are; asking renews a token that is about to expire."""
+        settings = self._configuration.auth_settings().values()
+        return {one["key"]: one["value"] for one in settings if one["in"] == "header"}
+
+
+def _path(kind: Kind, namespace: str | None, name: str | None = None, subresource: str = "") -> str:
+    resource = RESOURCES[kind]
+    parts = [resource.root]
+    if resource.namespaced and namespace:
+        parts += ["namespaces", quote(namespace, safe="")]
+    elif resource.namespaced and name:
+        raise ValueError(f"a {kind} lives in a namespace, so one must be named")
+    parts.append(resource.plural)
+    parts += [quote(part, safe="") for part in (name, subresource) if part]
+    return "/".join(parts)
+
+
+def _failure(code: int, body: bytes) -> ClusterUnavailable | Rejected:
+    """Say what an error answer means; its body is a Status object (or a proxy's own words)."""
+    try:
+        status = json.loads(body)
+    except ValueError:
+        status = None
+    if not isinstance(status, dict):
+        status = {"message": body[:200].decode(errors="replace")}
+    message, reason = str(status.get("message", "")), str(status.get("reason", ""))
+    if code == 429 or code >= 500 or code < 400:
+        return ClusterUnavailable(f"the API server answered {code} {reason}: {message}")
+    return Rejected(code, reason, message)
+
+
+def _lines(response: "BaseHTTPResponse") -> Iterator[bytes]:
+    """Cut the stream of a watch into its lines."""
+    rest = b""
+    for chunk in response.stream(1 << 16):
+        *complete, rest = (rest + chunk).split(b"\n")
+        yield from (line for line in complete if line.strip())
+
+
+def _watch_event(line: Any) -> WatchEvent:
+    kind, obj = line["type"], line["object"]
+    if kind == "ERROR":
+        raise _failure(int(obj.get("code", 500)), json.dumps(obj).encode())
+    return WatchEvent(kind, obj)
+
+
+def _read_kubeconfig(configuration: Any, path: str | os.PathLike[str]) -> None:
+    from kubernetes import config  # noqa: PLC0415 (loads the whole client; only people do this)
+
+    try:
+        config.load_kube_config(config_file=os.fspath(path), client_configuration=configuration)
+    except (config.ConfigException, OSError) as error:
+        raise ClusterUnavailable(f"the kubeconfig {path} cannot be used: {error}") from error
+
+
+def _read_service_account(configuration: Any) -> None:
+    with _importing:
+        _deferred("kubernetes.config")
+        incluster = importlib.import_module("kubernetes.config.incluster_config")
+    try:
+        incluster.load_incluster_config(configuration)
+    except incluster.ConfigException as error:
+        raise ClusterUnavailable(f"there is no API server to talk to: {error}") from error
+
+
+_importing = threading.RLock()
+
+
+def _official_client() -> Any:
+    """Import the official client's transport without its 700 models.
+
+    `import kubernetes.client.rest` first runs the packages' `__init__`, which import every model
+    and API class (0.36 s CPU and 35 MB more, measured with 35.0.0). So the two packages
+    are entered in `sys.modules` with their `__init__` put off; it runs as soon as anybody asks the
+    package for a name that is not there yet, so other users of the library notice nothing.
+    """
+    with _importing:
+        if "kubernetes" not in sys.modules:
+            _deferred("kubernetes")
+            client = _deferred("kubernetes.client")
+            # `from package import module` would ask the package first; import_module does not.
+            configuration = importlib.import_module("kubernetes.client.configuration")
+            # The one name of the package that the service-account loader asks for.
+            client.__dict__["Configuration"] = configuration.Configuration
+        return _Official(
+            importlib.import_module("kubernetes.client.configuration"),
+            importlib.import_module("kubernetes.client.rest"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Official:
+    """The two modules of the official client that are used."""
+
+    configuration: Any
+    rest: Any
+
+
+def _deferred(name: str) -> ModuleType:
+    """Enter a package in `sys.modules` and run its `__init__` when a missing name is asked for."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"{name} is not installed")
+    loader, package = spec.loader, importlib.util.module_from_spec(spec)
+
+    def run_init(attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
+        with _importing:
+            if package.__dict__.pop("__getattr__", None) is not None:
+                loader.exec_module(package)
+        return getattr(package, attribute)
+
+    package.__dict__["__getattr__"] = run_init
+    sys.modules[name] = package
+    parent, _, child = name.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], child, package)
+    return package

@@ -1,0 +1,115 @@
+"""The cluster's port: what the product asks of an API server, and how it can answer.
+
+Who calls it: detectors and planners through `Reader`; `quietpager.safety.effect` alone through
+`Cluster.json_patch`; the sandbox's and the real API server's contract suite through all of it.
+Objects are the API's own JSON; `quietpager.model.kubernetes` gives them types.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Json = dict[str, Any]
+
+Kind = Literal["Deployment", "ReplicaSet", "Pod", "Node", "Namespace", "ResourceQuota", "Event"]
+"""The kinds that the product reads by now; each is one line in the client's table of resources."""
+
+
+class ClusterUnavailable(Exception):  # noqa: N818
+    """No answer, a timeout, 429 or 5xx: nothing is known about what happened."""
+
+
+class Rejected(Exception):  # noqa: N818
+    """The API server answered and said no (4xx); nothing was changed."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        """Keep the HTTP code, the Status object's `reason` and `message`."""
+        self.code, self.reason, self.message = code, reason, message
+        super().__init__(f"the API server answered {code} {reason}: {message}")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Items of one list call, and the resourceVersion from which a watch goes on."""
+
+    items: list[Json]
+    resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One line of a watch."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    object: Json
+
+
+class Reader(Protocol):
+    """Reading, as detectors and planners need it. Raises `ClusterUnavailable`, `Rejected` (403)."""
+
+    def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Read one object; None where it does not exist."""
+        ...
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
+        """Read all objects of a kind, of all namespaces where none is given.
+
+        `labels` is a label selector such as `a=b,c in (d,e)`. Listed objects say their kind.
+        """
+        ...
+
+
+class Cluster(Reader, Protocol):
+    """Everything. Raises `ClusterUnavailable` and `Rejected`."""
+
+    def listing(self, kind: Kind, namespace: str | None = None) -> Listing:
+        """List with the resourceVersion of the list."""
+        ...
+
+    def watch(
+        self, kind: Kind, namespace: str | None, resource_version: str, timeout_seconds: int
+    ) -> Iterator[WatchEvent]:
+        """Follow changes after `resource_version` until the timeout, in seconds.
+
+        `Rejected` 410 where the version is too old: list again. What goes wrong is raised while
+        iterating. Closing the iterator closes the connection.
+        """
+        ...
+
+    def create(self, kind: Kind, obj: Json, *, dry_run: bool = False) -> Json:
+        """Create an object; the namespace is the object's own."""
+        ...
+
+    def json_patch(  # noqa: PLR0913 (an object's name has three parts)
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        patch: Sequence[Json],
+        *,
+        dry_run: bool = False,
+        subresource: Literal["", "status"] = "",
+    ) -> Json:
+        """Apply RFC 6902 operations, all or none.
+
+        `Rejected` 422 for a `test` that fails and for a path that leads nowhere alike (Kubernetes
+        1.35): read again to tell a lost race from a bug.
+        """
+        ...
+
+    def merge_patch(  # noqa: PLR0913 (the same)
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        patch: Json,
+        *,
+        dry_run: bool = False,
+        subresource: Literal["", "status"] = "",
+    ) -> Json:
+        """Apply an RFC 7386 merge patch; a stale resourceVersion in it is `Rejected` with 409."""
+        ...
+
+    def delete(self, kind: Kind, namespace: str | None, name: str) -> None:
+        """Delete an object. For tests and the demo; no function of the product calls it."""
+        ...

@@ -1,0 +1,181 @@
+"""From a Kubernetes Event to a Signal.
+
+Both shapes are read: core/v1 (`count`, `firstTimestamp`, `source`) and events.k8s.io (`eventTime`,
+`series`, `reportingController`, `regarding`, `note`); the scheduler's core/v1 Events come in a mixture
+of both, with null times (recorded on Kubernetes 1.35).
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, Field, StrictInt, StrictStr, ValidationError
+
+from quietpager.errors import BadMessage
+from quietpager.model.data import Json, digest
+from quietpager.model.kubernetes import View
+from quietpager.model.objects import ObjectRef
+from quietpager.model.signal import Origin, Signal
+from quietpager.model.text import clean, is_name
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""An Event from further in the future than this is dated to its arrival."""
+
+_CONTAINER = re.compile(r"spec\.(?:init|ephemeral)?[cC]ontainers\{([a-z0-9-]+)\}")
+_CLUSTER_SCOPED = {"Node", "Namespace", "PersistentVolume"}
+_Count = Annotated[StrictInt, Field(ge=0)]
+
+
+class _Meta(View):
+    name: StrictStr = ""
+    namespace: StrictStr = ""
+    uid: StrictStr = ""
+    resource_version: StrictStr = ""
+    creation_timestamp: AwareDatetime | None = None
+
+
+class _Involved(View):
+    api_version: StrictStr = ""
+    kind: StrictStr
+    namespace: StrictStr = ""
+    name: StrictStr
+    uid: StrictStr = ""
+    field_path: StrictStr = ""
+
+
+class _Source(View):
+    component: StrictStr = ""
+
+
+class _Series(View):
+    count: _Count = 0
+    last_observed_time: AwareDatetime | None = None
+
+
+class _Event(View):
+    api_version: StrictStr
+    kind: StrictStr
+    metadata: _Meta
+    involved_object: _Involved | None = None
+    regarding: _Involved | None = None
+    reason: StrictStr = ""
+    message: StrictStr = ""
+    note: StrictStr = ""
+    type: StrictStr = ""
+    count: _Count | None = None
+    deprecated_count: _Count | None = None
+    first_timestamp: AwareDatetime | None = None
+    last_timestamp: AwareDatetime | None = None
+    deprecated_first_timestamp: AwareDatetime | None = None
+    deprecated_last_timestamp: AwareDatetime | None = None
+    event_time: AwareDatetime | None = None
+    series: _Series = _Series()
+    source: _Source = _Source()
+    deprecated_source: _Source = _Source()
+    reporting_component: StrictStr = ""
+    reporting_controller: StrictStr = ""
+
+
+def signal_from_event(
+    raw: Any, *, cluster: str, received: datetime, origin: Origin = "event"
+) -> Signal:
+    """Normalise one Event. Called by ingest/intake and by replay.
+
+    Args:
+        raw: the Event object, as JSON.
+        cluster: the name of the cluster it came from.
+        received: when it came in; dates Events without a time, or with one in the future.
+        origin: where it came from.
+
+    Raises:
+        BadMessage: it cannot be an Event; the text says why.
+    """
+    event = _parse(raw)
+    involved = event.involved_object or event.regarding
+    if involved is None:
+        raise BadMessage("The Event names no involvedObject, so it is about nothing.")
+    _check_names(event, involved)
+    times = [
+        when
+        for when in (
+            event.first_timestamp, event.deprecated_first_timestamp, event.event_time,
+            event.last_timestamp, event.deprecated_last_timestamp, event.series.last_observed_time,
+        )
+        if when is not None
+    ] or [event.metadata.creation_timestamp or received]  # fmt: skip
+    container = _CONTAINER.fullmatch(involved.field_path)
+    cluster_scoped = involved.kind in _CLUSTER_SCOPED
+    meta = event.metadata
+    return Signal(
+        id=f"{meta.uid}.{meta.resource_version}"
+        if meta.uid
+        and meta.resource_version
+        and is_name(meta.uid)
+        and is_name(meta.resource_version)
+        else digest(raw),
+        cluster=cluster,
+        target=ObjectRef(
+            api_version=clean(involved.api_version, 100),
+            kind=involved.kind,
+            namespace=None if cluster_scoped else (involved.namespace or meta.namespace or None),
+            name=involved.name,
+            uid=clean(involved.uid, 100) or None,
+        ),
+        container=container.group(1) if container else None,
+        reason=clean(event.reason, 128),
+        component=clean(
+            event.source.component
+            or event.reporting_component
+            or event.reporting_controller
+            or event.deprecated_source.component,
+            128,
+        ),
+        type=clean(event.type, 32) or "Warning",
+        message=clean(event.message or event.note),
+        count=min(max(event.count or 0, event.deprecated_count or 0, event.series.count, 1), 10**9),
+        first_seen=_sane(min(times), received),
+        last_seen=_sane(max(times), received),
+        origin=origin,
+    )
+
+
+def _parse(raw: Any) -> _Event:
+    if not isinstance(raw, dict):
+        raise BadMessage(f"An Event is a JSON object, this is a {type(raw).__name__}.")
+    try:
+        event = _Event.model_validate(raw)
+    except ValidationError as wrong:
+        first = wrong.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise BadMessage(f"The Event cannot be read: {where}: {first['msg']}.") from None
+    except RecursionError:
+        raise BadMessage("The Event is nested too deeply to be one.") from None
+    group, _, version = event.api_version.rpartition("/")
+    if event.kind != "Event" or group not in ("", "events.k8s.io") or not version.startswith("v1"):
+        what = clean(f"{event.kind} of {event.api_version}", 80)
+        raise BadMessage(f"This is a {what}, not an Event.")
+    return event
+
+
+def _check_names(event: _Event, involved: _Involved) -> None:
+    names = {
+        "involvedObject.name": involved.name,
+        "involvedObject.kind": involved.kind,
+        "involvedObject.namespace": involved.namespace or "default",
+        "metadata.namespace": event.metadata.namespace or "default",
+    }
+    for where, name in names.items():
+        if not is_name(name):
+            raise BadMessage(f"The Event's {where} is {clean(name, 60)!r}, which cannot be a name.")
+    if involved.kind in _CLUSTER_SCOPED:
+        return
+    if involved.namespace and event.metadata.namespace not in ("", involved.namespace):
+        raise BadMessage(
+            f"The Event lies in namespace {event.metadata.namespace} and speaks of one in "
+            f"{involved.namespace}; the API server never stores such an Event."
+        )
+
+
+def _sane(moment: datetime, received: datetime) -> datetime:
+    moment = moment.astimezone(UTC)
+    return received if moment > received + CLOCK_SKEW else moment

@@ -1,0 +1,91 @@
+"""What a detector found on the live object."""
+
+from datetime import datetime
+from typing import Literal
+
+from quietpager.model.data import Data
+from quietpager.model.objects import ObjectRef
+from quietpager.model.signal import Signal
+
+Outcome = Literal["failing", "healthy", "gone", "unreadable"]
+
+
+class Evidence(Data):
+    """One fact and where it was read."""
+
+    text: str
+    source: str
+
+
+class Remedy(Data):
+    """An action with parameters, proposed by a rule, the analyst or a person."""
+
+    action: str
+    params: dict[str, str | float] = {}
+
+
+class Diagnosis(Data):
+    """A detector's verdict that something is wrong. `facts` are the names a rule's `when:` may use.
+
+    `restarts` and `since` are what the dwell is judged by; `last_failure` is the newest proof that it
+    fails (None: it fails as we look); `time_to_failure` (seconds) is how long
+    the thing ran before it last failed, which sets how long a fix must hold.
+    """
+
+    failure_class: str
+    cause: str
+    owner: ObjectRef
+    evidence: tuple[Evidence, ...]
+    facts: frozenset[str] = frozenset()
+    restarts: int = 0
+    since: datetime
+    last_failure: datetime | None = None
+    time_to_failure: float = 0.0
+
+
+class Healthy(Data):
+    """Nothing is wrong with the live object, or it heals by itself."""
+
+    why: str
+
+
+class NotYet(Data):
+    """The signal says more than the status does; it is worth another look in a moment."""
+
+    why: str
+
+
+class NotMine(Data):
+    """Another family's; the signal goes on with that family."""
+
+    family: str
+    why: str
+
+
+Verdict = Diagnosis | Healthy | NotYet | NotMine
+
+
+class Dwell(Data):
+    """How long a symptom must have lasted: `seconds`, or `restarts` at once."""
+
+    seconds: float = 60.0
+    restarts: int = 2
+
+
+class Finding(Data):
+    """The record of one look. `serial` counts the looks of one incident; it is 0 for a first find."""
+
+    id: str
+    incident: str | None = None
+    serial: int = 0
+    outcome: Outcome
+    at: datetime
+    family: str
+    target: ObjectRef
+    why: str
+    diagnosis: Diagnosis | None = None
+    remedies: tuple[Remedy, ...] = ()
+    autonomy: str = "alert"
+    dwell: Dwell = Dwell()
+    available: int = 0
+    signal: Signal | None = None

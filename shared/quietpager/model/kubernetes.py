@@ -1,0 +1,286 @@
+"""Typed views of the API objects that the product reads.
+
+A view keeps only the fields something here uses and ignores the rest; JSON nulls count as absent,
+as they do in the API's own Go types. Parsing raises pydantic.ValidationError on wrong types.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.alias_generators import to_camel
+
+from quietpager.model.objects import ObjectRef
+
+Json = dict[str, Any]
+
+
+class View(BaseModel):
+    """Base of all views."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nulls_are_absent(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and None in value.values():
+            return {key: item for key, item in value.items() if item is not None}
+        return value
+
+
+class OwnerReference(View):
+    """Who owns an object."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool = False
+
+
+class Metadata(View):
+    """ObjectMeta, as far as it is used."""
+
+    name: str
+    namespace: str | None = None
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    owner_references: tuple[OwnerReference, ...] = ()
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+
+    @property
+    def controller(self) -> OwnerReference | None:
+        """The one owner that manages the object."""
+        return next((owner for owner in self.owner_references if owner.controller), None)
+
+
+class Condition(View):
+    """One condition of any object."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+
+
+class Waiting(View):
+    """A container that is not running yet, or not again."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class Running(View):
+    """A container that runs."""
+
+    started_at: datetime | None = None
+
+
+class Terminated(View):
+    """A container that has ended."""
+
+    exit_code: int
+    reason: str = ""
+    message: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class ContainerState(View):
+    """Exactly one of the three, or none."""
+
+    waiting: Waiting | None = None
+    running: Running | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(View):
+    """What the kubelet says of one container."""
+
+    name: str
+    ready: bool = False
+    restart_count: int = 0
+    image: str = ""
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+
+    @property
+    def ended(self) -> Terminated | None:
+        """The newest end of this container: now, or the time before it was started again."""
+        return self.state.terminated or self.last_state.terminated
+
+
+class Resources(View):
+    """Requests and limits, as quantities."""
+
+    requests: dict[str, str | int | float] = {}
+    limits: dict[str, str | int | float] = {}
+
+
+class Container(View):
+    """One container of a pod's spec."""
+
+    name: str
+    image: str = ""
+    resources: Resources = Resources()
+    liveness_probe: Json | None = None
+
+
+class PodSpec(View):
+    """A pod's spec."""
+
+    node_name: str | None = None
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
+
+
+class PodStatus(View):
+    """A pod's status."""
+
+    phase: str = ""
+    reason: str = ""
+    conditions: tuple[Condition, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+
+
+class Object(View):
+    """What all kinds share."""
+
+    api_version: str = ""
+    kind: str = ""
+    metadata: Metadata
+
+    @classmethod
+    def read(cls, raw: Json) -> Self:
+        """Parse the API's JSON."""
+        return cls.model_validate(raw)
+
+    @property
+    def ref(self) -> ObjectRef:
+        """Point at this object."""
+        meta = self.metadata
+        return ObjectRef(
+            api_version=self.api_version,
+            kind=self.kind,
+            namespace=meta.namespace,
+            name=meta.name,
+            uid=meta.uid or None,
+        )
+
+
+class Pod(Object):
+    """A pod."""
+
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def containers(self) -> tuple[ContainerStatus, ...]:
+        """All container statuses, init containers first."""
+        return self.status.init_container_statuses + self.status.container_statuses
+
+    @property
+    def ready(self) -> bool:
+        """The Ready condition, as the kubelet wrote it."""
+        return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
+
+    @property
+    def leaving(self) -> bool:
+        """Being deleted, or finished for good."""
+        return self.metadata.deletion_timestamp is not None or self.status.phase == "Succeeded"
+
+
+class PodTemplate(View):
+    """A pod template; the raw JSON stays with whoever patches."""
+
+    spec: PodSpec = PodSpec()
+
+
+class WorkloadSpec(View):
+    """Spec of a Deployment or ReplicaSet."""
+
+    replicas: int = 1
+    paused: bool = False
+    template: PodTemplate = PodTemplate()
+
+
+class WorkloadStatus(View):
+    """Status of a Deployment or ReplicaSet."""
+
+    observed_generation: int = 0
+    replicas: int = 0
+    updated_replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+class Workload(Object):
+    """A Deployment or ReplicaSet."""
+
+    spec: WorkloadSpec = WorkloadSpec()
+    status: WorkloadStatus = WorkloadStatus()
+
+    @property
+    def revision(self) -> int:
+        """The rollout revision that the Deployment controller wrote; 0 where it has not."""
+        text = self.metadata.annotations.get("deployment.kubernetes.io/revision", "0")
+        return int(text) if text.isdecimal() else 0
+
+
+class Deployment(Workload):
+    """A Deployment."""
+
+
+class ReplicaSet(Workload):
+    """A ReplicaSet."""
+
+
+class NodeStatus(View):
+    """A node's status."""
+
+    allocatable: dict[str, str | int] = {}
+    conditions: tuple[Condition, ...] = ()
+
+
+class NodeSpec(View):
+    """A node's spec."""
+
+    unschedulable: bool = False
+
+
+class Node(Object):
+    """A node."""
+
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+    @property
+    def ready(self) -> bool:
+        """The Ready condition."""
+        return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
+
+
+class Namespace(Object):
+    """A namespace."""
+
+
+class QuotaStatus(View):
+    """A quota's status."""
+
+    hard: dict[str, str | int] = {}
+    used: dict[str, str | int] = {}
+
+
+class ResourceQuota(Object):
+    """A quota."""
+
+    status: QuotaStatus = QuotaStatus()

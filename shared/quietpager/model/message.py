@@ -1,0 +1,54 @@
+"""Messages: the CloudEvents that functions exchange, before they are put on the wire.
+
+From the finding on a message carries only ids; whoever reads it loads the record from the store.
+"""
+
+from typing import Final, Literal
+
+from quietpager.model.data import Data, Json
+
+EventType = Literal[
+    "dev.knative.apiserver.resource.add",
+    "dev.knative.apiserver.resource.update",
+    "dev.knative.sources.ping",
+    "dev.quietpager.signal",
+    "dev.quietpager.finding",
+    "dev.quietpager.remedy.rehearse",
+    "dev.quietpager.remedy.rehearsed",
+    "dev.quietpager.remedy.apply",
+    "dev.quietpager.remedy.undo",
+    "dev.quietpager.remedy.outcome",
+    "dev.quietpager.due",
+    "dev.quietpager.decision",
+    "dev.quietpager.incident.opened",
+    "dev.quietpager.incident.updated",
+    "dev.quietpager.incident.needsperson",
+    "dev.quietpager.incident.closed",
+]
+
+EVENT_ADD: Final = "dev.knative.apiserver.resource.add"
+EVENT_UPDATE: Final = "dev.knative.apiserver.resource.update"
+PING: Final = "dev.knative.sources.ping"
+SIGNAL: Final = "dev.quietpager.signal"
+FINDING: Final = "dev.quietpager.finding"
+REHEARSE: Final = "dev.quietpager.remedy.rehearse"
+REHEARSED: Final = "dev.quietpager.remedy.rehearsed"
+APPLY: Final = "dev.quietpager.remedy.apply"
+UNDO: Final = "dev.quietpager.remedy.undo"
+OUTCOME: Final = "dev.quietpager.remedy.outcome"
+DUE: Final = "dev.quietpager.due"
+DECISION: Final = "dev.quietpager.decision"
+INCIDENT: Final = "dev.quietpager.incident."
+
+
+class Message(Data):
+    """One message. `attributes` are CloudEvents extensions: lower-case letters and digits only.
+
+    `id` is stable, so that a duplicate is visible; `subject` is the incident's id where there is one.
+    """
+
+    id: str
+    type: str
+    subject: str | None = None
+    attributes: dict[str, str] = {}
+    data: Json = {}

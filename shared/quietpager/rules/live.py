@@ -1,0 +1,167 @@
+"""The live objects around a target, read when they are asked for, once.
+
+`Live` is what a rule's `diagnose` and an action's `plan` get. It reads through an injected port, so
+the same code runs in a function, in replay over a folder, and in tests.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from quietpager.cluster.port import Kind, Reader
+from quietpager.model.kubernetes import (
+    Deployment,
+    Namespace,
+    Node,
+    OwnerReference,
+    Pod,
+    ReplicaSet,
+    ResourceQuota,
+)
+from quietpager.model.objects import ObjectRef
+
+Json = dict[str, Any]
+READABLE: Mapping[str, Kind] = {
+    "Deployment": "Deployment",
+    "ReplicaSet": "ReplicaSet",
+    "Pod": "Pod",
+    "Node": "Node",
+    "Namespace": "Namespace",
+}
+"""Kinds of targets that can be looked at; for any other kind only the Event itself is known."""
+
+
+class Live:
+    """Everything the product may read about one target."""
+
+    def __init__(self, reader: Reader, target: ObjectRef) -> None:
+        """Nothing is read yet."""
+        self.reader, self.target = reader, target
+
+    @cached_property
+    def raw_target(self) -> Json | None:
+        """The target itself; None when it is gone or has another uid by now."""
+        kind = READABLE.get(self.target.kind)
+        if kind is None:
+            return None
+        raw = self.reader.get(kind, self.target.namespace, self.target.name)
+        return raw if raw is not None and self._same(raw) else None
+
+    def _same(self, raw: Json) -> bool:
+        uid = (raw.get("metadata") or {}).get("uid")
+        return self.target.uid is None or uid == self.target.uid
+
+    @cached_property
+    def pod(self) -> Pod | None:
+        """The target, if it is a pod that exists."""
+        if self.target.kind != "Pod" or self.raw_target is None:
+            return None
+        return Pod.read(self.raw_target | {"kind": "Pod", "apiVersion": "v1"})
+
+    @cached_property
+    def owner(self) -> ObjectRef | None:
+        """The top owner: controller references followed to the end, or the target itself."""
+        if self.target.kind == "Pod":
+            pod = self.pod
+            return None if pod is None else self._top(pod.ref, pod.metadata.controller)
+        if self.target.kind == "ReplicaSet" and self.raw_target is not None:
+            one = ReplicaSet.read(self.raw_target | {"kind": "ReplicaSet", "apiVersion": "apps/v1"})
+            return self._top(one.ref, one.metadata.controller)
+        return self.target
+
+    def _top(self, of: ObjectRef, controller: OwnerReference | None) -> ObjectRef:
+        if controller is None:
+            return of
+        up = ObjectRef(
+            api_version=controller.api_version, kind=controller.kind, namespace=of.namespace,
+            name=controller.name, uid=controller.uid,
+        )  # fmt: skip
+        if controller.kind != "ReplicaSet":
+            return up
+        raw = self.reader.get("ReplicaSet", of.namespace, controller.name)
+        if raw is None:
+            return up
+        return self._top(up, ReplicaSet.read(raw).metadata.controller)
+
+    @cached_property
+    def raw_deployment(self) -> Json | None:
+        """The owner's JSON, if it is a Deployment that exists with the same uid."""
+        owner = self.owner
+        if owner is None or owner.kind != "Deployment":
+            return None
+        raw = self.reader.get("Deployment", owner.namespace, owner.name)
+        if raw is None or (owner.uid and raw["metadata"].get("uid") != owner.uid):
+            return None
+        return raw
+
+    @cached_property
+    def deployment(self) -> Deployment | None:
+        """The owner, typed."""
+        raw = self.raw_deployment
+        return None if raw is None else Deployment.read(raw | {"kind": "Deployment"})
+
+    @cached_property
+    def raw_replica_sets(self) -> list[Json]:
+        """The Deployment's ReplicaSets, newest revision first."""
+        deployment = self.deployment
+        if deployment is None:
+            return []
+        every = self.reader.list("ReplicaSet", deployment.metadata.namespace)
+        mine = [
+            raw for raw in every
+            if (up := ReplicaSet.read(raw).metadata.controller) and up.uid == deployment.metadata.uid
+        ]  # fmt: skip
+        return sorted(mine, key=lambda raw: -ReplicaSet.read(raw).revision)
+
+    @cached_property
+    def replica_sets(self) -> tuple[ReplicaSet, ...]:
+        """The same, typed."""
+        return tuple(ReplicaSet.read(raw) for raw in self.raw_replica_sets)
+
+    @cached_property
+    def pods(self) -> tuple[Pod, ...]:
+        """All pods of the owner, or the target alone where the owner cannot be read."""
+        deployment = self.deployment
+        if deployment is None:
+            return () if self.pod is None else (self.pod,)
+        uids = {one.metadata.uid for one in self.replica_sets}
+        every = (Pod.read(raw) for raw in self.reader.list("Pod", deployment.metadata.namespace))
+        return tuple(
+            pod for pod in every
+            if (up := pod.metadata.controller) is not None and up.uid in uids
+        )  # fmt: skip
+
+    @cached_property
+    def newest_pods(self) -> tuple[Pod, ...]:
+        """The pods of the newest revision."""
+        if not self.replica_sets:
+            return self.pods
+        newest = self.replica_sets[0].metadata.uid
+        return tuple(
+            p for p in self.pods if p.metadata.controller and p.metadata.controller.uid == newest
+        )
+
+    @cached_property
+    def node(self) -> Node | None:
+        """The target, if it is a node that exists."""
+        if self.target.kind != "Node" or self.raw_target is None:
+            return None
+        return Node.read(self.raw_target)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes."""
+        return tuple(Node.read(raw) for raw in self.reader.list("Node"))
+
+    @cached_property
+    def namespace(self) -> Namespace | None:
+        """The owner's namespace."""
+        name = self.target.namespace
+        raw = None if name is None else self.reader.get("Namespace", None, name)
+        return None if raw is None else Namespace.read(raw)
+
+    @cached_property
+    def quotas(self) -> tuple[ResourceQuota, ...]:
+        """The namespace's quotas."""
+        found = self.reader.list("ResourceQuota", self.target.namespace)
+        return tuple(ResourceQuota.read(raw) for raw in found)

@@ -1,0 +1,90 @@
+"""The route table: which family a signal goes to. Rendered from all rules, pure, total."""
+
+import re
+from functools import lru_cache
+from itertools import combinations
+
+from quietpager.model.data import Data
+from quietpager.model.signal import UNKNOWN_FAMILY, Signal
+from quietpager.rules.schema import Route, Rule
+
+
+class TableRow(Data):
+    """One route with the family it leads to; no family means benign: drop it."""
+
+    route: Route
+    family: str | None
+
+
+class RouteTable(Data):
+    """All routes, highest priority first."""
+
+    rows: tuple[TableRow, ...]
+    families: frozenset[str]
+
+    def family_of(self, signal: Signal) -> str | None:
+        """Tell the family, `unknown` for a Warning nobody routes, None for what may be dropped."""
+        for row in self.rows:
+            if _matches(row.route, signal):
+                return row.family
+        return None if signal.type == "Normal" else UNKNOWN_FAMILY
+
+
+@lru_cache(maxsize=512)
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text)
+
+
+def _matches(route: Route, signal: Signal) -> bool:
+    return (
+        route.kind in ("", signal.target.kind)
+        and (not route.reason or signal.reason in route.reason)
+        and route.type in ("", signal.type)
+        and route.origin in ("", signal.origin)
+        and (not route.component or signal.component in route.component)
+        and (not route.message or _pattern(route.message).search(signal.message) is not None)
+    )
+
+
+def _overlap(one: Route, two: Route) -> bool:
+    """Tell whether some signal could match both. Two different patterns count as disjoint by intent."""
+
+    def meet(a: tuple[str, ...] | str, b: tuple[str, ...] | str) -> bool:
+        return (
+            not a
+            or not b
+            or bool({*([a] if isinstance(a, str) else a)} & {*([b] if isinstance(b, str) else b)})
+        )
+
+    return (
+        meet(one.kind, two.kind)
+        and meet(one.reason, two.reason)
+        and meet(one.type, two.type)
+        and meet(one.origin, two.origin)
+        and meet(one.component, two.component)
+        and (not one.message or not two.message or one.message == two.message)
+    )
+
+
+def render_routes(rules: tuple[Rule, ...]) -> RouteTable:
+    """Make the one table of all rules.
+
+    Raises:
+        ValueError: two rules of equal priority overlap; the text names both.
+    """
+    rows = [TableRow(route=r, family=rule.family) for rule in rules for r in rule.routes]
+    rows += [TableRow(route=r, family=None) for rule in rules for r in rule.benign]
+    for one, two in combinations(rows, 2):
+        if (
+            one.family != two.family
+            and one.route.priority == two.route.priority
+            and _overlap(one.route, two.route)
+        ):
+            raise ValueError(
+                f"Routes of {one.family or 'the benign list'} and {two.family or 'the benign list'} overlap "
+                f"at priority {one.route.priority}: {one.route} and {two.route}. Give one a higher priority."
+            )
+    rows.sort(key=lambda row: -row.route.priority)
+    return RouteTable(
+        rows=tuple(rows), families=frozenset(rule.family for rule in rules if rule.classes)
+    )

@@ -1,0 +1,91 @@
+"""What a `rule.yaml` may say. Who reads it: intake and sweep (routes), detectors (classes)."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, field_validator
+
+from quietpager.model.data import Data
+from quietpager.model.finding import Dwell, Remedy
+from quietpager.model.incident import Autonomy
+from quietpager.model.signal import Origin
+
+
+class Route(Data):
+    """Which signals a family wants. An empty list matches anything; the higher priority wins."""
+
+    kind: str
+    reason: tuple[str, ...] = ()
+    component: tuple[str, ...] = ()
+    type: Literal["Normal", "Warning", ""] = ""
+    message: str = ""
+    origin: Origin | Literal[""] = ""
+    priority: int = 50
+
+    @field_validator("reason", "component", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("message")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as wrong:
+            raise ValueError(f"{value!r} is not a regular expression: {wrong}") from None
+        return value
+
+
+class Candidate(Data):
+    """A remedy a rule proposes, if all facts named in `when` hold."""
+
+    action: str
+    params: dict[str, str | float] = {}
+    when: tuple[str, ...] = ()
+
+
+class FailureClass(Data):
+    """What is done about one failure class."""
+
+    cause: Literal["workload", "registry"] = "workload"
+    dwell: Dwell = Dwell()
+    remedies: tuple[Candidate, ...] = ()
+    autonomy: Autonomy = Autonomy.ALERT
+
+
+class Rule(Data):
+    """One `rule.yaml`. `benign` lists signals that are dropped although they are Warnings."""
+
+    family: str
+    routes: tuple[Route, ...] = ()
+    benign: tuple[Route, ...] = ()
+    classes: dict[str, FailureClass] = Field(default_factory=dict)
+
+    def candidates(self, failure_class: str, facts: frozenset[str]) -> tuple[Remedy, ...]:
+        """Choose the remedies whose conditions hold, in the rule's order."""
+        known = self.classes.get(failure_class)
+        if known is None:
+            return ()
+        return tuple(
+            Remedy(action=c.action, params=c.params) for c in known.remedies if facts >= set(c.when)
+        )
+
+
+def load_rule(path: Path) -> Rule:
+    """Read one rule.
+
+    Raises:
+        ValueError: it is not a rule; the text names the file and the field.
+    """
+    try:
+        return Rule.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValueError as wrong:
+        raise ValueError(f"{path} is not a rule: {wrong}") from wrong
+
+
+def load_rules(functions: Path) -> tuple[Rule, ...]:
+    """Read every `rule.yaml` below the functions folder, in path order."""
+    return tuple(load_rule(path) for path in sorted(functions.glob("*/*/rule.yaml")))

@@ -1,0 +1,1 @@
+"""The CloudEvents edge that every function uses, and what it hands to a handler."""

@@ -1,0 +1,61 @@
+"""How a function finds its store, its cluster and its broker: from the environment.
+
+`QUIETPAGER_STORE` a PostgreSQL URL · `QUIETPAGER_API_SERVER` a plain URL (sandbox), else the pod's
+service account or a kubeconfig · `K_SINK` the broker's ingress, as Knative sets it.
+"""
+
+import os
+import urllib.request
+
+from quietpager.cluster.port import Cluster
+from quietpager.errors import Retry
+from quietpager.model.message import Message
+from quietpager.model.time import system_clock
+from quietpager.runtime.context import Context, Handler, Lazy, make_context
+from quietpager.runtime.edge import Function
+from quietpager.runtime.wire import event_from_message, http_from_event
+from quietpager.store.port import Store
+
+STORE = "QUIETPAGER_STORE"
+"""Environment variable: URL of the PostgreSQL database."""
+
+SINK = "K_SINK"
+"""Environment variable: where `post` sends; Knative sets it (SinkBinding, PingSource, our Deployments)."""
+
+
+def open_store() -> Store:
+    """Open the store; raises Retry with a sentence where none is named."""
+    from quietpager.store.postgres import PostgresStore  # noqa: PLC0415 (costs import time only if used)
+
+    url = os.environ.get(STORE)
+    if not url:
+        raise Retry(f"No store: set {STORE} to a PostgreSQL URL.")
+    return PostgresStore(url)
+
+
+def open_cluster(name: str) -> Cluster:
+    """Open the cluster, as the function of that name."""
+    from quietpager.cluster.client import connect  # noqa: PLC0415 (costs import time only if used)
+
+    return connect(manager=f"quietpager-{name}")
+
+
+def post_to_sink(message: Message) -> None:
+    """Post one message to `K_SINK`; raises OSError, which the outbox makes good."""
+    sink = os.environ.get(SINK)
+    if not sink:
+        return
+    event = event_from_message(message, source="/quietpager", now=system_clock())
+    headers, body = http_from_event(event)
+    request = urllib.request.Request(sink, body, headers, method="POST")  # noqa: S310 (operator's own URL)
+    with urllib.request.urlopen(request, timeout=5):  # noqa: S310 (the same)
+        pass
+
+
+def function(name: str, handler: Handler) -> Function:
+    """Make the function of a folder; what every folder's `new()` calls."""
+
+    def make() -> Context:
+        return make_context(name, Lazy(open_store, lambda: open_cluster(name)))
+
+    return Function(handler, make, post_to_sink)

@@ -1,0 +1,100 @@
+"""What a handler works with. Everything comes in here: nothing is global."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from quietpager.actions.schema import Action, load_actions
+from quietpager.cluster.port import Cluster
+from quietpager.model.message import Message
+from quietpager.model.time import Clock, system_clock
+from quietpager.rules.routing import RouteTable, render_routes
+from quietpager.rules.schema import Rule, load_rules
+from quietpager.safety.policy import Policy, load_policy
+from quietpager.store.port import Store
+
+FUNCTIONS = "QUIETPAGER_FUNCTIONS"
+"""Environment variable: folder of the functions, where rules and actions are read from."""
+
+CLUSTER_NAME = "QUIETPAGER_CLUSTER"
+"""Environment variable: the name this cluster has in records and messages."""
+
+
+class Lazy:
+    """Opens store and cluster when first asked, so that a function answers its probes at once."""
+
+    def __init__(self, store: Callable[[], Store], cluster: Callable[[], Cluster]) -> None:
+        """Nothing is opened yet."""
+        self._store, self._cluster = store, cluster
+
+    @cached_property
+    def store(self) -> Store:
+        """The store."""
+        return self._store()
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The cluster."""
+        return self._cluster()
+
+
+@dataclass(frozen=True)
+class Context:
+    """Clock, store, cluster, policy, rules and actions of one function."""
+
+    name: str
+    lazy: Lazy
+    policy: Policy
+    rules: tuple[Rule, ...]
+    routes: RouteTable
+    actions: dict[str, Action]
+    cluster_name: str = "default"
+    clock: Clock = field(default=system_clock)
+
+    @property
+    def store(self) -> Store:
+        """Where records are kept."""
+        return self.lazy.store
+
+    @property
+    def cluster(self) -> Cluster:
+        """The API server."""
+        return self.lazy.cluster
+
+    def rule(self, family: str) -> Rule:
+        """Find the rule of a family."""
+        return next(rule for rule in self.rules if rule.family == family)
+
+
+Handler = Callable[[Message, Context], list[Message]]
+"""What a function folder's `handler.py` offers. The first answer is the reply, the rest is posted."""
+
+
+def functions_folder() -> Path:
+    """Find the functions folder: from the environment, or beside the library in a checkout."""
+    given = os.environ.get(FUNCTIONS)
+    return Path(given) if given else Path(__file__).parents[3] / "functions"
+
+
+def make_context(
+    name: str, lazy: Lazy, *, policy: Policy | None = None, clock: Clock = system_clock
+) -> Context:
+    """Make the context of one function from the files in the functions folder.
+
+    Raises:
+        ValueError: a rule, action or policy file is wrong; the function must not start.
+    """
+    folder = functions_folder()
+    rules = load_rules(folder)
+    return Context(
+        name=name,
+        lazy=lazy,
+        policy=policy or load_policy(),
+        rules=rules,
+        routes=render_routes(rules),
+        actions=load_actions(folder),
+        cluster_name=os.environ.get(CLUSTER_NAME, "default"),
+        clock=clock,
+    )

@@ -1,0 +1,198 @@
+"""What all detectors share: read the live object, let the rule judge, write the finding, say so.
+
+Who calls it: the `handler.py` of every `functions/detect/*`, with its own `diagnose`.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from quietpager.cluster.port import ClusterUnavailable, Rejected
+from quietpager.errors import Retry
+from quietpager.model.data import digest
+from quietpager.model.finding import (
+    Diagnosis,
+    Finding,
+    Healthy,
+    NotMine,
+    NotYet,
+    Outcome,
+    Verdict,
+)
+from quietpager.model.incident import Incident, State
+from quietpager.model.message import FINDING, Message
+from quietpager.model.objects import ObjectRef
+from quietpager.model.signal import MOST_HOPS, UNKNOWN_FAMILY, Signal
+from quietpager.rules.health import Health, health_of, pod_fault
+from quietpager.rules.live import READABLE, Live
+from quietpager.rules.routing import RouteTable
+from quietpager.rules.schema import Rule
+from quietpager.runtime.context import Context
+from quietpager.safety import records
+from quietpager.store.port import ABSENT, Conflict, Due, DueDone, Put, Write
+
+Diagnose = Callable[[Signal, Live], Verdict]
+
+MOST_LOOKS = 3
+"""An Event arrives before the status does (recorded); so a detector looks again this often."""
+
+
+def detect(message: Message, ctx: Context, family: str, diagnose: Diagnose) -> list[Message]:
+    """Handle one signal.
+
+    Raises:
+        Retry: the cluster cannot be read just now.
+    """
+    signal = Signal.from_json(message.data)
+    if signal.origin == "recheck":
+        return _recheck(signal, ctx, family, diagnose)
+    again = f"again/{signal.id}"
+    seen = DueDone(again)
+    name = digest(signal.id, family)
+    if ctx.store.get(records.finding(name)) is not None:
+        return []
+    try:
+        live = Live(ctx.cluster, signal.target)
+        verdict = judge(signal, live, diagnose)
+        health = health_of(live, None) if isinstance(verdict, Diagnosis) else None
+    except (ClusterUnavailable, Rejected) as away:
+        raise Retry(f"{signal.target} cannot be read: {away}") from away
+    if isinstance(verdict, NotYet) and signal.looks < MOST_LOOKS:
+        later = signal.but(looks=signal.looks + 1).to_message()
+        every = timedelta(seconds=ctx.policy.tick)
+        ctx.store.transact([Due(again, ctx.clock() + every, every, later.to_json())])
+        return []
+    if isinstance(verdict, Diagnosis):
+        finding = finding_of(signal, verdict, ctx.rule(family), name, ctx.clock(), health)
+        return _write(finding, ABSENT, ctx, extra=[seen] if signal.looks else [])
+    if signal.looks:
+        ctx.store.transact([seen])
+    if isinstance(verdict, NotMine):
+        return [forwarded(signal, verdict, ctx.routes).to_message()]
+    return []
+
+
+def judge(signal: Signal, live: Live, diagnose: Diagnose) -> Verdict:
+    """Let the rule judge, unless the target is gone. Pure but for the reader; replay calls it too."""
+    if signal.target.kind in READABLE and live.raw_target is None:
+        return Healthy(why=f"{signal.target} is gone, or has another uid by now")
+    return diagnose(signal, live)
+
+
+def forwarded(signal: Signal, verdict: NotMine, routes: RouteTable) -> Signal:
+    """Send a signal on to another family, at most two hops, at last to `unknown`."""
+    hops = signal.hops + 1
+    known = verdict.family in routes.families and hops <= MOST_HOPS
+    return signal.but(family=verdict.family if known else UNKNOWN_FAMILY, hops=hops)
+
+
+def finding_of(
+    signal: Signal, verdict: Diagnosis, rule: Rule, name: str, now: datetime, health: Health | None
+) -> Finding:
+    """Make the finding of a diagnosis, with the remedies that the rule has for it."""
+    known = rule.classes[verdict.failure_class]
+    return Finding(
+        id=name,
+        outcome="failing",
+        at=now,
+        family=rule.family,
+        target=signal.target,
+        why=verdict.evidence[0].text if verdict.evidence else "",
+        diagnosis=verdict,
+        remedies=rule.candidates(verdict.failure_class, verdict.facts),
+        autonomy=known.autonomy.value,
+        dwell=known.dwell,
+        available=0 if health is None else health.available,
+        signal=signal,
+    )
+
+
+def _write(finding: Finding, expect: int, ctx: Context, extra: list[Write]) -> list[Message]:
+    message = Message(
+        id=f"{finding.id}.{finding.serial}",
+        type=FINDING,
+        subject=finding.incident,
+        attributes={
+            "family": finding.family,
+            "failureclass": finding.diagnosis.failure_class
+            if finding.diagnosis
+            else finding.outcome,
+        },
+        data={"finding": finding.id},
+    )
+    writes: list[Write] = [Put(records.finding(finding.id), finding.to_json(), expect), *extra]
+    if finding.incident is None:
+        tick = timedelta(seconds=ctx.policy.tick)
+        writes.append(Due(records.talk(finding.id), finding.at + tick, tick, message.to_json()))
+    try:
+        ctx.store.transact(writes)
+    except Conflict:
+        return []
+    return [message]
+
+
+def recheck_after(incident: Incident) -> datetime | None:
+    """Tell from when on a crash counts: the change that is verified, or the last failing look."""
+    return incident.acted_at if incident.state is State.VERIFYING else incident.failing_at
+
+
+def look(
+    incident: Incident, live: Live, after: datetime | None, diagnose: Diagnose, signal: Signal
+) -> tuple[Outcome, Health, Diagnosis | None]:
+    """Judge an incident's owner with its pods found anew."""
+    owner_kind = incident.owner.kind
+    if live.deployment is None and (owner_kind == "Deployment" or live.raw_target is None):
+        return "gone", Health(healthy=False, why=f"{incident.owner} is gone"), None
+    health = health_of(live, after)
+    if health.healthy:
+        return "healthy", health, None
+    for pod in live.pods:
+        if pod_fault(pod, None) is None:
+            continue
+        target = pod.ref.but(kind="Pod", api_version="v1")
+        verdict = judge(signal.but(target=target), Live(live.reader, target), diagnose)
+        if isinstance(verdict, Diagnosis):
+            return "failing", health, verdict
+    return "failing", health, None
+
+
+def _recheck(signal: Signal, ctx: Context, family: str, diagnose: Diagnose) -> list[Message]:
+    record = ctx.store.get(records.incident(signal.incident or ""))
+    if record is None:
+        return []
+    incident = Incident.from_json(record.body)
+    if incident.state is State.CLOSED:
+        return []
+    name = f"{incident.id}.look"
+    before = ctx.store.get(records.finding(name))
+    diagnosis: Diagnosis | None = None
+    try:
+        live = Live(ctx.cluster, incident.owner)
+        after = recheck_after(incident)
+        outcome, health, diagnosis = look(incident, live, after, diagnose, signal)
+    except (ClusterUnavailable, Rejected) as away:
+        outcome, health = "unreadable", Health(healthy=False, why=str(away))
+    finding = Finding(
+        id=name,
+        incident=incident.id,
+        serial=1 if before is None else int(before.body["serial"]) + 1,
+        outcome=outcome,
+        at=ctx.clock(),
+        family=family,
+        target=incident.owner,
+        why=health.why,
+        diagnosis=diagnosis,
+        dwell=incident.dwell,
+        available=health.available,
+    )
+    return _write(finding, ABSENT if before is None else before.version, ctx, extra=[])
+
+
+def recheck_message(incident: Incident) -> Message:
+    """Make the recheck signal that the clock posts for an open incident."""
+    owner: ObjectRef = incident.owner
+    signal = Signal(
+        id=f"{incident.id}.recheck", cluster=incident.cluster, target=owner, reason="Recheck",
+        first_seen=incident.since, last_seen=incident.state_since, family=incident.family,
+        origin="recheck", incident=incident.id,
+    )  # fmt: skip
+    return signal.to_message()

@@ -1,0 +1,182 @@
+"""The edge of every function: from an ASGI call to a typed handler and back; nothing escapes it.
+
+The contract is func-python 0.8.1's with `invoke: http`: `new()` gives an object with
+`handle(scope, receive, send)`, `alive`, `ready`, `start`, `stop`. Handlers are blocking code and run
+in threads, so that a probe is answered in milliseconds whatever they do.
+
+What a sender sees (Knative retries >= 500, 404, 408, 409 and 429; other 4xx go to the dead letter):
+
+    | the handler            | status                                   |
+    |------------------------|------------------------------------------|
+    | answers                | 200 and one CloudEvent                   |
+    | answers nothing        | 204                                      |
+    | BadMessage             | 400, audited                             |
+    | GiveUp, body too large | 422, audited                             |
+    | anything else          | 503: delivered again                     |
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import structlog
+from pydantic import ValidationError
+
+from quietpager.errors import BadMessage, GiveUp, Retry
+from quietpager.model.message import Message
+from quietpager.model.text import clean
+from quietpager.runtime.context import Context, Handler
+from quietpager.runtime.wire import (
+    LARGEST_BODY,
+    event_from_http,
+    event_from_message,
+    http_from_event,
+    message_from_event,
+)
+from quietpager.store.port import Audit, StoreUnavailable
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Post = Callable[[Message], None]
+"""Posts one more message to the broker; blocking. Raises on failure, which the outbox makes good."""
+
+STATUS: Final[Mapping[type[Exception], int]] = {BadMessage: 400, GiveUp: 422}
+"""The one table of errors; whatever is not in it is 503."""
+
+REFUSALS: Final = "refused"
+"""The audit chain of messages that were refused before they belonged to an incident."""
+
+log = structlog.get_logger()
+
+
+class Function:
+    """One function behind its edge. Who makes it: each folder's `new()`, and the local host."""
+
+    def __init__(
+        self, handler: Handler, make: Callable[[], Context], post: Post | None = None
+    ) -> None:
+        """Nothing is opened before `start`, or the first message."""
+        self._handler, self._make, self._post = handler, make, post
+        self._context: Context | None = None
+        self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="handler")
+
+    def start(self, env: Mapping[str, str]) -> None:
+        """Read rules, actions and policy; called once by the host before it serves."""
+        os.environ.update({k: v for k, v in env.items() if k.startswith("QUIETPAGER_")})
+        self._ctx()
+
+    def stop(self) -> None:
+        """Give back threads; called once by the host when it ends."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def alive(self) -> tuple[bool, str]:
+        """Answer the liveness probe."""
+        return True, "alive"
+
+    def ready(self) -> tuple[bool, str]:
+        """Answer the readiness probe: rules, actions and policy have been read."""
+        return (True, "ready") if self._context else (False, "starting")
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        try:
+            status, headers, body = await self._answer(scope, receive)
+        except Exception:  # noqa: BLE001 (the last line: nothing escapes)
+            log.exception("the edge itself failed")
+            status, headers, body = 503, {}, b"the function's edge failed; see its log"
+        pairs = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": pairs})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, str], bytes]:
+        if scope["method"] != "POST":
+            return _refused(405, "Only POST of a CloudEvent is answered here.")
+        body = await _read(receive)
+        if body is None:
+            return _refused(422, f"The body is larger than {LARGEST_BODY} bytes.")
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._run, headers, body)
+
+    def _ctx(self) -> Context:
+        if self._context is None:
+            self._context = self._make()
+        return self._context
+
+    def _run(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        message: Message | None = None
+        try:
+            message = message_from_event(event_from_http(headers, body))
+            return self._reply(self.call(message))
+        except (GiveUp, ValidationError) as no:
+            return self._refuse(message, no)
+        except Exception as broken:  # noqa: BLE001 (the table's last row)
+            level = log.info if isinstance(broken, Retry | StoreUnavailable) else log.exception
+            level("not handled, will be delivered again", error=clean(str(broken), 500),
+                  function=os.environ.get("QUIETPAGER_NAME", ""), message=message and message.id)  # fmt: skip
+            return _refused(503, clean(f"{type(broken).__name__}: {broken}", 500))
+
+    def call(self, message: Message) -> list[Message]:
+        """Run the handler on one message, in the caller's thread."""
+        ctx = self._ctx()
+        with structlog.contextvars.bound_contextvars(function=ctx.name, incident=message.subject):
+            return self._handler(message, ctx)
+
+    def _reply(self, answers: list[Message]) -> tuple[int, dict[str, str], bytes]:
+        ctx = self._ctx()
+        for more in answers[1:]:
+            self._say(more)
+        if not answers:
+            return 204, {}, b""
+        source = f"/{ctx.cluster_name}/{ctx.name}"
+        event = event_from_message(answers[0], source=source, now=ctx.clock())
+        headers, body = http_from_event(event)
+        return 200, headers, body
+
+    def _say(self, message: Message) -> None:
+        """Post one more message; if that fails its due item in the store says it one tick later."""
+        if self._post is None:
+            return
+        try:
+            self._post(message)
+        except Exception as failed:  # noqa: BLE001 (the outbox repeats it)
+            log.info("not posted, the outbox will repeat it", message=message.id, error=str(failed))
+
+    def _refuse(self, message: Message | None, no: Exception) -> tuple[int, dict[str, str], bytes]:
+        status = next((code for kind, code in STATUS.items() if isinstance(no, kind)), 400)
+        sentence = clean(str(no), 500)
+        ctx = self._ctx()
+        entry = Audit(
+            REFUSALS, ctx.clock(), "refused", ctx.name,
+            {"sentence": sentence, "message": clean(message.id, 200) if message else None,
+             "type": clean(message.type, 200) if message else None},
+        )  # fmt: skip
+        try:
+            ctx.store.transact([entry])
+        except StoreUnavailable:
+            return _refused(503, "The refusal could not be audited; deliver it again.")
+        return _refused(status, sentence)
+
+
+def _refused(status: int, sentence: str) -> tuple[int, dict[str, str], bytes]:
+    return status, {"content-type": "text/plain; charset=utf-8"}, sentence.encode()
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Read the body, or None as soon as it is too large."""
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        part = await receive()
+        if part["type"] == "http.disconnect":
+            return b"".join(chunks)
+        chunk = part.get("body", b"")
+        size += len(chunk)
+        if size > LARGEST_BODY:
+            return None
+        chunks.append(chunk)
+        if not part.get("more_body", False):
+            return b"".join(chunks)

@@ -1,0 +1,99 @@
+"""What all remediators share: rehearse a remedy, carry an intent out. Each brings only its `plan`.
+
+Who calls it: the `handler.py` of every `functions/remediate/*`.
+"""
+
+from datetime import timedelta
+
+from quietpager.actions.plan import Planner, rehearse, server_dry_run
+from quietpager.cluster.port import ClusterUnavailable, Rejected
+from quietpager.errors import Retry
+from quietpager.model.incident import Rehearsal
+from quietpager.model.message import REHEARSE, REHEARSED, Message
+from quietpager.model.objects import ObjectRef
+from quietpager.rules.health import health_of
+from quietpager.rules.live import Live
+from quietpager.runtime.context import Context
+from quietpager.safety import records
+from quietpager.safety.effect import carry_out, patch_of
+from quietpager.store.port import Audit, Conflict, Due, Put
+
+
+def remediate(message: Message, ctx: Context, action: str, plan: Planner) -> list[Message]:
+    """Handle `remedy.rehearse`, `remedy.apply` and `remedy.undo` of one action.
+
+    Raises:
+        Retry: the cluster cannot be read just now.
+    """
+    try:
+        if message.type == REHEARSE:
+            return _rehearse(message, ctx, action, plan)
+        return _apply(message, ctx)
+    except (ClusterUnavailable, Rejected) as away:
+        raise Retry(f"the cluster cannot be read: {away}") from away
+
+
+def rehearsed_message(rehearsal: Rehearsal) -> Message:
+    """Say that a plan is there; only its id travels."""
+    return Message(
+        id=f"{rehearsal.id}.rehearsed",
+        type=REHEARSED,
+        subject=rehearsal.incident,
+        attributes={"action": rehearsal.remedy.action},
+        data={"rehearsal": rehearsal.id},
+    )
+
+
+def _rehearse(message: Message, ctx: Context, action: str, plan: Planner) -> list[Message]:
+    record = ctx.store.get(records.rehearsal(str(message.data.get("rehearsal"))))
+    if record is None:
+        return []
+    asked = Rehearsal.from_json(record.body)
+    if asked.remedy.action != action:
+        return []
+    if asked.state != "asked":
+        return [rehearsed_message(asked)]
+    switch = ctx.store.get(records.SWITCH)
+    writing = switch is not None and not switch.body.get("stopped", True)
+    now = ctx.clock()
+    done = rehearse(
+        asked,
+        ctx.actions[action],
+        plan,
+        Live(ctx.cluster, asked.owner),
+        opt_in_label=ctx.policy.opt_in_label,
+        ignore_annotation=ctx.policy.ignore_annotation,
+        dry_run=server_dry_run(ctx.cluster, patch_of, now) if writing else None,
+    )
+    tick = timedelta(seconds=ctx.policy.tick)
+    answer = rehearsed_message(done)
+    try:
+        ctx.store.transact(
+            [
+                Put(record.key, done.to_json(), record.version),
+                Audit(done.incident, now, done.state, ctx.name,
+                      {"rehearsal": done.id, "summary": done.summary, "refusal": done.refusal,
+                       "edits": [e.to_json() for e in done.edits]}),
+                Due(records.talk(done.id), now + tick, tick, answer.to_json()),
+            ]
+        )  # fmt: skip
+    except Conflict:
+        return []
+    return [answer]
+
+
+def _apply(message: Message, ctx: Context) -> list[Message]:
+    def still_failing(target: ObjectRef) -> bool:
+        quiet = ctx.clock() - timedelta(seconds=ctx.policy.window)
+        return not health_of(Live(ctx.cluster, target), quiet).healthy
+
+    outcome = carry_out(
+        str(message.data.get("intent")),
+        store=ctx.store,
+        cluster=ctx.cluster,
+        policy=ctx.policy,
+        clock=ctx.clock,
+        still_failing=still_failing,
+        actor=ctx.name,
+    )
+    return [] if outcome is None else [outcome]

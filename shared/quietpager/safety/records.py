@@ -1,0 +1,76 @@
+"""Names of the records in the state table, in one place."""
+
+from quietpager.model.incident import Incident
+
+SWITCH = "SWITCH#writes"
+"""The kill switch: body {stopped: bool, by, at}. Absent means stopped: a new install writes nothing."""
+
+
+def incident(name: str) -> str:
+    """Record of one incident."""
+    return f"INCIDENT#{name}"
+
+
+def cause(key: str) -> str:
+    """The lock on a cause: body {incident, episode}."""
+    return f"CAUSE#{key}"
+
+
+def finding(name: str) -> str:
+    """Record of one look."""
+    return f"FINDING#{name}"
+
+
+def rehearsal(name: str) -> str:
+    """Record of one plan."""
+    return f"REHEARSAL#{name}"
+
+
+def intent(name: str) -> str:
+    """Record of one permission to write."""
+    return f"INTENT#{name}"
+
+
+def approval(name: str) -> str:
+    """Record of one question to a person."""
+    return f"APPROVAL#{name}"
+
+
+def breaker(of: Incident) -> str:
+    """Open breaker of a failure class on a target: body {until}."""
+    return f"BREAKER#{of.failure_class}#{of.owner.uid}"
+
+
+def target(of: Incident) -> str:
+    """When a target was last acted on: body {at}."""
+    return f"TARGET#{of.owner.uid}"
+
+
+def slot(scope: str, number: int) -> str:
+    """One budget slot: body {at, holder}."""
+    return f"SLOT#{scope}#{number}"
+
+
+def heartbeat(part: str) -> str:
+    """When a part last showed that it lives: body {at}."""
+    return f"HEARTBEAT#{part}"
+
+
+def talk(of: str) -> str:
+    """Due item of what must next be said about a finding, rehearsal or intent."""
+    return f"talk/{of}"
+
+
+def recheck(of: str) -> str:
+    """Due item of an incident's next look."""
+    return f"{of}/recheck"
+
+
+def deadline(of: str) -> str:
+    """Due item of an incident's deadline."""
+    return f"{of}/deadline"
+
+
+def tell(name: str) -> str:
+    """One message to people that has not been told yet: body {what, text}."""
+    return f"TELL#{name}"

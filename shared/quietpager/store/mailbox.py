@@ -1,0 +1,35 @@
+"""The durable part of the local broker: deliveries that were accepted and are not done yet.
+
+Who calls it: `infra/local/broker.py` only. In production Knative's Broker does this and the table
+stays empty.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event on its way to one Trigger's subscriber. `id` is unique; `attempt` counts from 0."""
+
+    id: str
+    trigger: str
+    event: dict[str, Any]
+    attempt: int = 0
+
+
+class Mailbox(Protocol):
+    """Kept in the store's database. Thread-safe. Raises `StoreUnavailable`."""
+
+    def accept(self, deliveries: Sequence[Delivery]) -> None:
+        """Keep them, in one transaction; once this returns they survive a kill of the process."""
+        ...
+
+    def complete(self, delivery_id: str, follow_ups: Sequence[Delivery]) -> None:
+        """Drop one that is done and keep what its reply (or its dead letter) became, in one transaction."""
+        ...
+
+    def pending(self) -> list[Delivery]:
+        """Read what an earlier process accepted and did not finish, oldest first."""
+        ...

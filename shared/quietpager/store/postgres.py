@@ -1,0 +1,435 @@
+"""The store on PostgreSQL 14 or newer: four tables, one conditional transaction, two round trips.
+
+Who calls it: `runtime.connect.open_store`, the local host and the commands. Importing this module is
+cheap; psycopg (about 0.2 s of CPU) is imported by the first call.
+
+How a transaction keeps the port's promises, under READ COMMITTED:
+
+    first round trip   BEGIN · advisory locks for keys that must be absent · row locks, keys in sorted
+                       order (a Check shares, a write excludes) and the versions found
+    here               conditions in the order given; the first that fails -> ROLLBACK, Conflict
+    second round trip  the writes, a statement for each kind · COMMIT
+
+A key that must be absent has no row to lock; without the advisory lock another process could insert it
+between our look and our commit ("the kill switch is off" would be a guess). Locks are taken in one
+order everywhere, so two of our transactions do not deadlock but for a pair of crossed Checks; a
+deadlock, a serialization failure and a lost first insert have written nothing and are tried again.
+
+JSON goes through `codec`, so NUL characters, lone surrogates, large integers and all floats come back
+as they were.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import groupby
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeVar
+
+from quietpager.store.batch import Batch
+from quietpager.store.codec import dump, escape, load, unescape
+from quietpager.store.port import (
+    ABSENT,
+    AuditEntry,
+    Check,
+    Conflict,
+    Delete,
+    Due,
+    Json,
+    Put,
+    Record,
+    StoreUnavailable,
+    Write,
+)
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg_pool import ConnectionPool
+
+T = TypeVar("T")
+
+WAIT: Final = 5
+"""Seconds to wait for a connection, and for a statement, before the store counts as unavailable."""
+
+TRIES: Final = 8
+"""How often a transaction that lost a race without writing anything is tried, before StoreUnavailable."""
+
+_SESSION: Final = (
+    "SET timezone = 'UTC'",
+    # A lock that is not given within this time means that its holder is stuck.
+    f"SET statement_timeout = '{WAIT}s'",
+    # A holder that stalls between its two round trips (stopped, swapped out) loses its locks.
+    f"SET idle_in_transaction_session_timeout = '{WAIT}s'",
+)
+
+
+class Database:
+    """A small pool of connections, opened by the first use; what store and mailbox share."""
+
+    def __init__(
+        self, url: str, *, connections: int, session: Sequence[LiteralString] = ()
+    ) -> None:
+        """Remember the URL; nothing is connected yet. `session`: statements for each new connection."""
+        self._url = url
+        self._connections = connections
+        self._session = (*_SESSION, *session)
+        self._lock = Lock()
+        self._pool: ConnectionPool[Connection[Any]] | None = None
+
+    @contextmanager
+    def connection(self) -> "Iterator[Connection[Any]]":
+        """Lend a connection in autocommit mode; raises psycopg.Error."""
+        with self._open().connection() as connection:
+            yield connection
+
+    def run(self, work: "Callable[[Connection[Any]], T]") -> T:
+        """Run statements that may be run twice, on a new connection if the first turns out dead.
+
+        Raises `StoreUnavailable` for any error of PostgreSQL.
+        """
+        import psycopg  # noqa: PLC0415 (see the module's docstring)
+
+        with speaking():
+            dead = False
+            try:
+                with self.connection() as connection:
+                    try:
+                        return work(connection)
+                    finally:
+                        dead = connection.broken
+            except psycopg.OperationalError:
+                if not dead:
+                    raise
+            self.check()
+            with self.connection() as connection:
+                return work(connection)
+
+    def check(self) -> None:
+        """Throw away connections that turn out dead."""
+        self._open().check()
+
+    def close(self) -> None:
+        """Close all connections; a later use opens new ones."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
+
+    def _open(self) -> "ConnectionPool[Connection[Any]]":
+        with self._lock:
+            if self._pool is None:
+                from psycopg_pool import ConnectionPool  # noqa: PLC0415 (see the module's docstring)
+
+                pool: ConnectionPool[Connection[Any]] = ConnectionPool(
+                    self._url,
+                    min_size=1,
+                    max_size=self._connections,
+                    timeout=WAIT,
+                    reconnect_timeout=WAIT,
+                    num_workers=1,
+                    kwargs={
+                        "autocommit": True,
+                        "connect_timeout": WAIT,
+                        "application_name": "quietpager",
+                        # After a fail-over the old writer may still answer, read-only.
+                        "target_session_attrs": "read-write",
+                    },
+                    configure=self._configure,
+                    open=False,
+                )
+                self._migrate()
+                pool.open()
+                self._pool = pool
+            return self._pool
+
+    def _migrate(self) -> None:
+        import psycopg  # noqa: PLC0415 (see the module's docstring)
+
+        from quietpager.store.migrate import migrate  # noqa: PLC0415 (only needed once)
+
+        # Also the place where a wrong URL is found with its own message rather than the pool's.
+        with psycopg.connect(self._url, autocommit=True, connect_timeout=WAIT) as connection:
+            migrate(connection)
+
+    def _configure(self, connection: "Connection[Any]") -> None:
+        connection.execute("; ".join(self._session))  # type: ignore[arg-type]  # (constants of ours)
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """Turn any error of PostgreSQL into `StoreUnavailable` with a sentence."""
+    import psycopg  # noqa: PLC0415 (see the module's docstring)
+
+    try:
+        yield
+    except psycopg.Error as wrong:
+        said = " ".join(str(wrong).split()) or type(wrong).__name__
+        raise StoreUnavailable(f"PostgreSQL does not do it: {said}") from wrong
+
+
+class PostgresStore:
+    """`port.Store` on PostgreSQL."""
+
+    def __init__(self, url: str, *, connections: int = 4) -> None:
+        """Remember the URL (`postgresql://…`, the writer's endpoint); the first call connects.
+
+        The first call also brings the tables up to date. `connections` bounds the pool.
+        """
+        self._db = Database(url, connections=connections)
+
+    def get(self, key: str) -> Record | None:
+        """Read one record."""
+        return self.get_many([key]).get(key)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Record]:
+        """Read several records in one round trip."""
+        if not keys:
+            return {}
+        wanted = [escape(key) for key in keys]
+        return {record.key: record for record in self._db.run(lambda at: _records(at, wanted))}
+
+    def scan(self, kind: str) -> list[Record]:
+        """Read all records of one kind, in key order."""
+        low, high = escape(f"{kind}#"), escape(f"{kind}$")  # "$" is the character after "#"
+        rows = self._db.run(
+            lambda at: at.execute(
+                "SELECT key, version, body::text FROM quietpager.state"
+                " WHERE key >= %s AND key < %s ORDER BY key",
+                (low, high),
+            ).fetchall()
+        )
+        return [Record(unescape(key), version, load(body)) for key, version, body in rows]
+
+    def transact(self, writes: Iterable[Write]) -> None:
+        """Do all or nothing.
+
+        Raises:
+            Conflict: the first condition that does not hold; nothing was written.
+            StoreUnavailable: nothing is known, the transaction may have been written.
+            ValueError, TypeError: the writes are no valid batch, or a body is not JSON.
+        """
+        batch = Batch.of(writes)
+        if not (batch.conditions or batch.audits or batch.due or batch.done):
+            return
+        import psycopg  # noqa: PLC0415 (see the module's docstring)
+
+        prepared = _Prepared(batch)
+        with speaking():
+            for attempt in range(1, TRIES + 1):
+                dead = False
+                try:
+                    with self._db.connection() as connection:
+                        try:
+                            _transact(connection, prepared)
+                        finally:
+                            dead = connection.broken
+                    return
+                except (
+                    psycopg.errors.DeadlockDetected,
+                    psycopg.errors.SerializationFailure,
+                    psycopg.errors.UniqueViolation,
+                ):
+                    # PostgreSQL rolled it back, so nothing is written: look at the conditions again.
+                    if attempt == TRIES:
+                        raise
+                    time.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 (no secret)
+                except psycopg.OperationalError:
+                    # A connection that was dead before it could commit has written nothing either.
+                    if prepared.sent or not dead or attempt > 1:
+                        raise
+                    self._db.check()
+
+    def claim_due(self, now: datetime, limit: int) -> list[Due]:
+        """Take up to `limit` items that are due, oldest first, and move each on to `now + every`."""
+        with speaking(), self._db.connection() as connection:
+            # Not `run`: an answer that was lost is a claim that was made; the item comes again.
+            rows = connection.execute(
+                "WITH taken AS MATERIALIZED (SELECT id, at FROM quietpager.due WHERE at <= %s"
+                " ORDER BY at, id LIMIT %s FOR UPDATE SKIP LOCKED)"
+                " UPDATE quietpager.due AS d SET at = %s::timestamptz + d.every FROM taken"
+                " WHERE d.id = taken.id RETURNING d.id, taken.at, d.every, d.message::text",
+                (now, max(limit, 0), now),
+            ).fetchall()
+        return sorted((_due(row) for row in rows), key=lambda item: (item.at, item.id))
+
+    def due_items(self) -> list[Due]:
+        """Read all due items, oldest first."""
+        rows = self._db.run(
+            lambda at: at.execute(
+                "SELECT id, at, every, message::text FROM quietpager.due ORDER BY at, id"
+            ).fetchall()
+        )
+        return [_due(row) for row in rows]
+
+    def audit(self, chain: str) -> list[AuditEntry]:
+        """Read one chain in order."""
+        rows = self._db.run(
+            lambda at: at.execute(
+                "SELECT seq, at, kind, actor, body::text, previous, hash FROM quietpager.audit"
+                " WHERE chain = %s ORDER BY seq",
+                (escape(chain),),
+            ).fetchall()
+        )
+        return [
+            AuditEntry(
+                chain,
+                seq,
+                at.astimezone(UTC),
+                unescape(kind),
+                unescape(actor),
+                load(body),
+                previous,
+                digest,
+            )
+            for seq, at, kind, actor, body, previous, digest in rows
+        ]
+
+    def audit_chains(self) -> list[str]:
+        """Name all chains."""
+        rows = self._db.run(
+            lambda at: at.execute(
+                "SELECT DISTINCT chain FROM quietpager.audit ORDER BY chain"
+            ).fetchall()
+        )
+        return [unescape(row[0]) for row in rows]
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._db.close()
+
+
+class _Prepared:
+    """A batch with its keys escaped and its bodies written; made once, sent as often as needed."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.sent = False  # from here on the commit may have happened, whatever we hear
+        self.puts = {w.key: dump(w.body) for w in batch.conditions if isinstance(w, Put)}
+        self.due = sorted((escape(d.id), d.at, d.every, dump(d.message)) for d in batch.due)
+        self.done = sorted(escape(item) for item in batch.done)
+        # True: shared. A Check only keeps others from writing; two Checks do not wait for each other.
+        modes = {escape(w.key): isinstance(w, Check) for w in batch.conditions}
+        modes |= {escape(head): False for head in batch.heads()}
+        self.locks = [
+            (shared, [key for key, _ in run])
+            for shared, run in groupby(sorted(modes.items()), key=lambda item: item[1])
+        ]
+        absent = {
+            escape(w.key): isinstance(w, Check) for w in batch.conditions if w.expect == ABSENT
+        }
+        self.absent = [
+            (shared, [key for key, _ in run])
+            for shared, run in groupby(sorted(absent.items()), key=lambda item: item[1])
+        ]
+
+
+_LOCK_ABSENT: Final[dict[bool, LiteralString]] = {
+    True: "SELECT pg_advisory_xact_lock_shared(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key",
+    False: "SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key",
+}
+_LOCK_ROWS: Final[dict[bool, LiteralString]] = {
+    True: "SELECT key, version, NULL FROM quietpager.state WHERE key = ANY(%s) ORDER BY key FOR SHARE",
+    False: "SELECT key, version, CASE WHEN starts_with(key, 'CHAIN#') THEN body::text END"
+    " FROM quietpager.state WHERE key = ANY(%s) ORDER BY key FOR UPDATE",
+}
+
+
+def _transact(connection: "Connection[Any]", prepared: _Prepared) -> None:
+    batch = prepared.batch
+    try:
+        with connection.pipeline():
+            connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            for shared, keys in prepared.absent:
+                connection.execute(_LOCK_ABSENT[shared], (keys,))
+            found = [
+                connection.execute(_LOCK_ROWS[shared], (keys,)) for shared, keys in prepared.locks
+            ]
+            rows = [row for cursor in found for row in cursor.fetchall()]
+            versions = {unescape(key): version for key, version, _ in rows}
+            heads = {unescape(key): load(body) for key, _, body in rows if body is not None}
+            failing = batch.first_failing(versions)
+            if failing is None:
+                entries, moved = batch.chain(heads)
+                _write(connection, prepared, versions, entries, moved)
+                prepared.sent = True
+                connection.execute("COMMIT")
+        if failing is not None:
+            # Still locked, so this is the very record that the condition failed on.
+            there = _records(connection, [escape(failing.key)])
+            connection.execute("ROLLBACK")
+            raise Conflict(failing.key, failing.expect, there[0] if there else None)
+    except BaseException:
+        # Not left to the pool, which would warn about the state the connection comes back in.
+        if not connection.broken and connection.info.transaction_status:
+            connection.rollback()
+        raise
+
+
+def _write(
+    connection: "Connection[Any]",
+    prepared: _Prepared,
+    versions: dict[str, int],
+    entries: list[AuditEntry],
+    moved: dict[str, Json],
+) -> None:
+    bodies = prepared.puts | {head: dump(body) for head, body in moved.items()}
+    keys = sorted(bodies)
+    for sql, some in (
+        (
+            "INSERT INTO quietpager.state (key, version, body) SELECT key, 1, body::jsonb"
+            " FROM unnest(%s::text[], %s::text[]) AS new (key, body)",
+            [key for key in keys if key not in versions],
+        ),
+        (
+            "UPDATE quietpager.state AS s SET version = s.version + 1, body = new.body::jsonb"
+            " FROM unnest(%s::text[], %s::text[]) AS new (key, body) WHERE s.key = new.key",
+            [key for key in keys if key in versions],
+        ),
+    ):
+        if some:
+            connection.execute(sql, ([escape(key) for key in some], [bodies[key] for key in some]))
+    gone = [escape(w.key) for w in prepared.batch.conditions if isinstance(w, Delete)]
+    if gone:
+        connection.execute("DELETE FROM quietpager.state WHERE key = ANY(%s)", (gone,))
+    if entries:
+        connection.execute(
+            "INSERT INTO quietpager.audit (chain, seq, at, kind, actor, body, previous, hash)"
+            " SELECT chain, seq, at, kind, actor, body::jsonb, previous, hash FROM unnest(%s::text[],"
+            " %s::bigint[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])"
+            " AS new (chain, seq, at, kind, actor, body, previous, hash)",
+            (
+                [escape(entry.chain) for entry in entries],
+                [entry.seq for entry in entries],
+                [entry.at for entry in entries],
+                [escape(entry.kind) for entry in entries],
+                [escape(entry.actor) for entry in entries],
+                [dump(entry.body) for entry in entries],
+                [entry.previous for entry in entries],
+                [entry.hash for entry in entries],
+            ),
+        )
+    if prepared.due:
+        connection.execute(
+            "INSERT INTO quietpager.due (id, at, every, message)"
+            " SELECT id, at, every, message::jsonb FROM unnest(%s::text[], %s::timestamptz[],"
+            " %s::interval[], %s::text[]) AS new (id, at, every, message) ORDER BY id"
+            " ON CONFLICT (id) DO UPDATE"
+            " SET at = EXCLUDED.at, every = EXCLUDED.every, message = EXCLUDED.message",
+            tuple(list(column) for column in zip(*prepared.due, strict=True)),
+        )
+    if prepared.done:
+        connection.execute("DELETE FROM quietpager.due WHERE id = ANY(%s)", (prepared.done,))
+
+
+def _records(connection: "Connection[Any]", keys: list[str]) -> list[Record]:
+    rows = connection.execute(
+        "SELECT key, version, body::text FROM quietpager.state WHERE key = ANY(%s)", (keys,)
+    ).fetchall()
+    return [Record(unescape(key), version, load(body)) for key, version, body in rows]
+
+
+def _due(row: tuple[Any, ...]) -> Due:
+    item, at, every, message = row
+    return Due(unescape(item), at.astimezone(UTC), every, load(message))

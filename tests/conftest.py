@@ -1,0 +1,48 @@
+"""Fixtures that several suites use: an embedded PostgreSQL, and a fresh database in it."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from quietpager.store.embedded import Embedded, start
+
+
+@pytest.fixture(scope="session")
+def pg_server() -> Iterator[Embedded]:
+    """One server for the whole run, also under xdist: the workers share it, the last one stops it.
+
+    Not below pytest's own temporary folder: that one is closed again whenever pytest starts, and as root
+    the server runs as another user, who must pass through.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    home = Path(tempfile.gettempdir()) / f"quietpager-tests-{run}"
+    server = start(home / "pg", {"fsync": "off", "max_connections": "200"})
+    yield server
+    if server.stop():
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def new_database(pg_server: Embedded) -> Callable[[], str]:
+    """Make an empty database and give its URL."""
+
+    def make() -> str:
+        name = f"t_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(pg_server.url, autocommit=True) as connection:
+            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+        return pg_server.url_of(name)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def pg_url(new_database: Callable[[], Any]) -> str:
+    """Give the URL of a database that is empty when a test module starts."""
+    url: str = new_database()
+    return url

@@ -1,0 +1,104 @@
+"""The whole product in one thread: real handlers, real store port, a queue instead of a broker.
+
+Time is the machine's, shortened by the policy; nothing here asserts on how long anything takes.
+"""
+
+import importlib
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.render import function_folders, triggers
+from quietpager.cluster.port import Cluster
+from quietpager.errors import GiveUp, Retry
+from quietpager.model.incident import Autonomy, Incident
+from quietpager.model.message import EVENT_ADD, PING, Message
+from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
+from quietpager.safety import records
+from quietpager.safety.policy import Budget, Policy
+from quietpager.store.port import Put, Store
+
+QUICK = Policy(
+    autonomy=Autonomy.AUTO, tick=0.2, sweep=0.5, recheck=0.3, healthy_rechecks=3, window=1.5,
+    rollout=3.0, dwell_seconds=0.3, dwell_restarts=2, cool_down=30.0, act=2.0, claim=10.0,
+    planning=3.0, budget=Budget(target=1, namespace=3, cluster=20),
+)  # fmt: skip
+
+
+@dataclass
+class Product:
+    """Functions, triggers and a queue. `drop` lets a test lose messages."""
+
+    store: Store
+    cluster: Cluster
+    policy: Policy = QUICK
+    drop: Callable[[Message], bool] = lambda _message: False
+    queue: deque[Message] = field(default_factory=deque)
+    seen: list[Message] = field(default_factory=list)
+    refused: list[tuple[Message, Exception]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Import every function and render its triggers."""
+        lazy = Lazy(lambda: self.store, lambda: self.cluster)
+        self.folders = function_folders(functions_folder())
+        self.handlers = {
+            f.name: importlib.import_module(f"{f.module}.handler").handle for f in self.folders
+        }
+        self.contexts: dict[str, Context] = {
+            f.name: make_context(f.name, lazy, policy=self.policy) for f in self.folders
+        }
+        self.triggers = triggers(self.folders)
+
+    def resume(self) -> None:
+        """Let it write."""
+        self.store.transact([Put(records.SWITCH, {"stopped": False, "by": "test"}, 0)])
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Let an Event come in, as ApiServerSource sends it."""
+        attributes = {"kind": "Event", "name": str((event.get("metadata") or {}).get("name"))}
+        self.queue.append(Message(id="e", type=EVENT_ADD, attributes=attributes, data=event))
+
+    def deliver(self) -> None:
+        """Deliver until nothing is left."""
+        while self.queue:
+            message = self.queue.popleft()
+            self.seen.append(message)
+            if self.drop(message):
+                continue
+            known = message.attributes | {"type": message.type}
+            for trigger in self.triggers:
+                wanted = trigger["spec"]["filters"][0]["exact"]
+                if all(known.get(k) == v for k, v in wanted.items()):
+                    self._call(trigger["spec"]["subscriber"]["ref"]["name"], message)
+
+    def _call(self, name: str, message: Message) -> None:
+        try:
+            self.queue.extend(self.handlers[name](message, self.contexts[name]))
+        except (GiveUp, Retry) as no:
+            self.refused.append((message, no))
+
+    def ping(self, job: str) -> None:
+        """Tick."""
+        self.queue.append(Message(id=job, type=PING, attributes={"job": job}))
+        self.deliver()
+
+    def run_until(self, done: Callable[[], bool], seconds: float = 25.0, *, sweep: bool = True) -> bool:
+        """Tick until `done`, or until the time is over; says which."""
+        end = time.monotonic() + seconds
+        last_sweep = 0.0
+        while time.monotonic() < end:
+            self.deliver()
+            if done():
+                return True
+            if sweep and time.monotonic() - last_sweep > self.policy.sweep:
+                last_sweep = time.monotonic()
+                self.ping("sweep")
+            self.ping("clock")
+            time.sleep(0.05)
+        return False
+
+    def incidents(self) -> list[Incident]:
+        """All incidents, in key order."""
+        return [Incident.from_json(r.body) for r in self.store.scan("INCIDENT")]
