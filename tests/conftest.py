@@ -10,15 +10,21 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from quietpager.store.embedded import Embedded, start
+
+# Hypothesis would make its folder in the project's root, where pytest's collection trips over it.
+os.environ.setdefault(
+    "HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir()) / "quietpager-hypothesis")
+)
 
 
 @pytest.fixture(scope="session")
 def pg_server() -> Iterator[Embedded]:
     """One server for the whole run, also under xdist: the workers share it, the last one stops it.
 
-    Not below pytest's own temporary folder: that one is closed again whenever pytest starts, and as root
-    the server runs as another user, who must pass through.
+    Not below pytest's own temporary folder: that one is closed again whenever pytest starts, and
+    as root the server runs as another user, who must pass through.
     """
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     home = Path(tempfile.gettempdir()) / f"quietpager-tests-{run}"
@@ -35,7 +41,9 @@ def new_database(pg_server: Embedded) -> Callable[[], str]:
     def make() -> str:
         name = f"t_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(pg_server.url, autocommit=True) as connection:
-            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+            connection.execute(
+                psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))
+            )
         return pg_server.url_of(name)
 
     return make

@@ -1,21 +1,22 @@
 """The local broker: Knative's delivery rules in one asyncio process, durable through a `Mailbox`.
 
-Who calls it: the local host (`make demo`, `quietpager run`) and the tests. In production Knative does
-this; so that what works here works there, the rules are Knative's, read from knative/eventing v0.49.2:
+Who calls it: the local host (`make demo`, `quietpager run`) and the tests. In production Knative
+does this; so that what works here works there, the rules are Knative's, read from knative/eventing
+v0.49.2:
 
-    post ─ matching Triggers ─ Mailbox.accept ─▶ 202 ─ deliver ─┬ 2xx, empty ────────────▶ complete
-                                                               ├ 2xx, one CloudEvent ───▶ complete + re-enter
-                                                               ├ 2xx, anything else ────▶ counts as 502
-                                                               ├ ≥500, 404, 408, 409, 429, no answer ─▶ retry
-                                                               └ retries over, other codes ─▶ dead letter
+    post ─ Mailbox.accept ─▶ 202 ─ deliver ─┬ 2xx, empty ────────────▶ complete
+                                    ├ 2xx, one CloudEvent ───▶ complete + re-enter
+                                    ├ 2xx, anything else ────▶ counts as 502
+                                    ├ ≥500, 404, 408, 409, 429, no answer ─▶ retry
+                                    └ retries over, other codes ─▶ dead letter
 
 - which answers are retried: `SelectiveRetry`; waiting: `RetryConfigFromDeliverySpec`
   (pkg/kncloudevents/retries.go); dead letter attributes: `dispatchExecutionInfoTransformers`
   (pkg/kncloudevents/event_dispatcher.go); loop guard: pkg/broker/ttl.go and the ingress handler.
 
-Differences, all on purpose: attempts are counted in memory, so a restart begins them anew; a ping is not
-stored (a lost one is only a late one), and is skipped while the one before it is still at work; a dead letter that
-cannot be delivered either is logged and dropped.
+Differences, all on purpose: attempts are counted in memory, so a restart begins them anew; a ping
+is not stored (a lost one is only a late one), and is skipped while the one before it is still at
+work; a dead letter that cannot be delivered either is logged and dropped.
 """
 
 import asyncio
@@ -27,11 +28,13 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Self
 from uuid import uuid4
 
 import structlog
 from cloudevents.core.v1.event import CloudEvent
+
 from quietpager.errors import BadMessage
 from quietpager.model.message import PING
 from quietpager.model.time import to_text
@@ -54,7 +57,7 @@ DEAD: Final = "#dead-letter"
 """Marks a stored delivery that goes to its Trigger's dead letter subscriber."""
 
 STORE_PAUSE: Final = 5.0
-"""Longest pause, in seconds, between tries to note a finished delivery while the mailbox is away."""
+"""Longest pause, in seconds, between tries to note a finished delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Answer:
 
 
 Subscriber = Callable[[CloudEvent], Awaitable[Answer]]
-"""Delivers one event to one function; raises anything for "no answer". It must not change the event's data."""
+"""Delivers one event to one function; raises anything for "no answer"."""
 
 
 class InvalidTrigger(ValueError):  # noqa: N818 (it names what is wrong with the file)
@@ -95,13 +98,18 @@ class Trigger:
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Self:
         """Read an `eventing.knative.dev/v1` Trigger.
 
-        Subscriber and dead letter are named by `ref.name`, or else by `uri`. A Trigger that states a
-        `delivery` states all of it (trigger.go): what is left out is "none", not the default.
+        Subscriber and dead letter are named by `ref.name`, or else by `uri`. A Trigger that states
+        a `delivery` states all of it (trigger.go): what is left out is "none", not the default.
         Raises `InvalidTrigger`.
         """
         name = str((manifest.get("metadata") or {}).get("name") or "")
-        if manifest.get("apiVersion") != "eventing.knative.dev/v1" or manifest.get("kind") != "Trigger":
-            raise InvalidTrigger(f"{name or 'A manifest'} is no Trigger of eventing.knative.dev/v1.")
+        if (
+            manifest.get("apiVersion") != "eventing.knative.dev/v1"
+            or manifest.get("kind") != "Trigger"
+        ):
+            raise InvalidTrigger(
+                f"{name or 'A manifest'} is no Trigger of eventing.knative.dev/v1."
+            )
         if not name:
             raise InvalidTrigger("A Trigger has no name.")
         spec = manifest.get("spec") or {}
@@ -112,12 +120,22 @@ class Trigger:
         stated = spec.get("delivery")
         if not stated:
             return cls(name, subscriber, wanted)
-        unknown = set(stated) - {"retry", "backoffPolicy", "backoffDelay", "timeout", "deadLetterSink"}
+        unknown = set(stated) - {
+            "retry",
+            "backoffPolicy",
+            "backoffDelay",
+            "timeout",
+            "deadLetterSink",
+        }
         if unknown:
-            raise InvalidTrigger(f"Trigger {name}: the local broker knows no delivery.{min(unknown)}.")
+            raise InvalidTrigger(
+                f"Trigger {name}: the local broker knows no delivery.{min(unknown)}."
+            )
         policy = stated.get("backoffPolicy")
         if policy not in (None, "exponential", "linear"):
-            raise InvalidTrigger(f"Trigger {name}: backoffPolicy {policy!r} is not exponential or linear.")
+            raise InvalidTrigger(
+                f"Trigger {name}: backoffPolicy {policy!r} is not exponential or linear."
+            )
         retry = stated.get("retry") or 0
         if not isinstance(retry, int) or retry < 0:
             raise InvalidTrigger(f"Trigger {name}: retry {retry!r} is no count.")
@@ -138,7 +156,8 @@ class Trigger:
     def matches(self, attributes: Mapping[str, Any]) -> bool:
         """Tell whether an event with these attributes is wanted."""
         return all(
-            name in attributes and value in ("", attributes[name]) for name, value in self.filter.items()
+            name in attributes and value in ("", attributes[name])
+            for name, value in self.filter.items()
         )
 
     def pause(self, attempt: int) -> float:
@@ -150,7 +169,7 @@ class Trigger:
 class Counters:
     """What the broker did since it was made."""
 
-    accepted: int = 0  # deliveries: events × matching Triggers, pings and replies included
+    accepted: int = 0  # deliveries: events times matching Triggers, pings and replies included
     delivered: int = 0
     retries: int = 0
     replies: int = 0
@@ -184,15 +203,18 @@ class Broker:
     ) -> None:
         """Take the wiring; nothing runs before `start`.
 
-        `concurrency`: deliveries under way at a time. `address`: the URL that `knativeerrordest` gives for a
-        subscriber. `sleep`: waits between retries (tests give another). The mailbox stays the caller's.
+        `concurrency`: deliveries under way at a time. `address`: the URL that `knativeerrordest`
+        gives for a subscriber. `sleep`: waits between retries (tests give another). The mailbox
+        stays the caller's.
         Raises `InvalidTrigger` when a Trigger names a subscriber that is not there.
         """
         self._triggers = {trigger.name: trigger for trigger in triggers}
         for trigger in self._triggers.values():
             for who in (trigger.subscriber, trigger.dead_letter):
                 if who is not None and who not in subscribers:
-                    raise InvalidTrigger(f"Trigger {trigger.name} names {who}, which does not run here.")
+                    raise InvalidTrigger(
+                        f"Trigger {trigger.name} names {who}, which does not run here."
+                    )
         self._subscribers, self._mailbox = subscribers, mailbox
         self._address, self._sleep = address, sleep
         self._slots = asyncio.Semaphore(concurrency)
@@ -247,8 +269,9 @@ class Broker:
     async def post(self, event: object) -> int:
         """Accept one CloudEvent; gives the HTTP status.
 
-        202: kept for every Trigger that wants it (or none does) · 400: not one valid event, or it went
-        round too often · 503: the mailbox is away, or the broker is not running; send it again.
+        202: kept for every Trigger that wants it (or none does) · 400: not one valid event, or it
+        went round too often · 503: the mailbox is away, or the broker is not running; send it
+        again.
         """
         wire = _wire_of(event)
         if wire is None:
@@ -256,7 +279,9 @@ class Broker:
         ttl = _ttl(wire)
         if ttl <= 0:
             self.counters.dropped += 1
-            log.warning("An event went round too often and is dropped.", id=wire["id"], type=wire["type"])
+            log.warning(
+                "An event went round too often and is dropped.", id=wire["id"], type=wire["type"]
+            )
             return 400
         wire[TTL] = str(ttl)
         if self._threads is None:
@@ -268,8 +293,6 @@ class Broker:
             self._posting += 1
             try:
                 await self._keep(deliveries)
-                for delivery in deliveries:
-                    self._begin(delivery)
             except StoreUnavailable as away:
                 log.error("An event was not accepted.", id=wire["id"], why=str(away))  # noqa: TRY400
                 return 503
@@ -279,7 +302,7 @@ class Broker:
         return 202
 
     async def post_http(self, headers: Mapping[str, str], body: bytes) -> int:
-        """Accept one CloudEvent as it came over HTTP, binary or structured; 400 for anything else."""
+        """Accept one CloudEvent as it came over HTTP, binary or structured; else 400."""
         try:
             event = event_from_http({name.lower(): value for name, value in headers.items()}, body)
         except BadMessage as wrong:
@@ -287,16 +310,18 @@ class Broker:
             return 400
         return await self.post(event)
 
-    # -- keeping ------------------------------------------------------------------------------------
+    # -- keeping
+    # ------------------------------------------------------------------------------------
 
     async def _keep(self, deliveries: Sequence[Delivery]) -> None:
-        """Store them; what is posted while a write is under way goes together into the next one."""
+        """Store and begin them; what is posted during a write goes together into the next."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._waiting.append((deliveries, done))
         if self._writer is None or self._writer.done():
             self._writer = loop.create_task(self._write())
-        # Shielded: if this post is cancelled, the write goes on, and nobody else's future is touched.
+        # Shielded: if this post is cancelled (its caller hung up), the write and the delivery go
+        # on.
         await asyncio.shield(done)
 
     async def _write(self) -> None:
@@ -312,12 +337,16 @@ class Broker:
                         done.set_exception(wrong)
                         loop.call_soon(done.exception)  # a sender that went away does not read it
             else:
+                for delivery in every:
+                    self._begin(delivery)
                 for _, done in group:
                     if not done.done():
                         done.set_result(None)
 
-    async def _finish(self, delivery: Delivery, follow_ups: Sequence[Delivery], *, stored: bool) -> None:
-        """Note a delivery as done, with what became of it; goes on trying while the mailbox is away."""
+    async def _finish(
+        self, delivery: Delivery, follow_ups: Sequence[Delivery], *, stored: bool
+    ) -> None:
+        """Note a delivery as done, with what became of it; tries on while the mailbox is away."""
         pause = 0.05
         while stored or follow_ups:
             try:
@@ -328,7 +357,9 @@ class Broker:
                 break
             except StoreUnavailable as away:
                 log.error(  # noqa: TRY400 (the sentence is what matters)
-                    "A finished delivery cannot be noted; trying again.", trigger=delivery.trigger, why=str(away)
+                    "A finished delivery cannot be noted; trying again.",
+                    trigger=delivery.trigger,
+                    why=str(away),
                 )
             await asyncio.sleep(pause)
             pause = min(pause * 2, STORE_PAUSE)
@@ -347,7 +378,8 @@ class Broker:
             if trigger.matches(wire)
         ]
 
-    # -- delivering ---------------------------------------------------------------------------------
+    # -- delivering
+    # ---------------------------------------------------------------------------------
 
     def _ping(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
@@ -356,7 +388,10 @@ class Broker:
                 continue
             self._pinging.add(delivery.trigger)
             task = self._begin(delivery, stored=False)
-            task.add_done_callback(lambda _, name=delivery.trigger: self._pinging.discard(name))
+            task.add_done_callback(partial(self._pinged, delivery.trigger))
+
+    def _pinged(self, trigger: str, _: asyncio.Task[None]) -> None:
+        self._pinging.discard(trigger)
 
     def _begin(self, delivery: Delivery, *, stored: bool = True) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._deliver(delivery, stored=stored))
@@ -367,7 +402,7 @@ class Broker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (wrong := task.exception()) is not None:
-            log.error("A delivery ended by a fault of the broker; it is tried again at the next start.",
+            log.error("A fault of the broker; the delivery comes again after a restart.",
                       exc_info=wrong)  # fmt: skip
 
     async def _deliver(self, delivery: Delivery, *, stored: bool) -> None:
@@ -394,7 +429,7 @@ class Broker:
         self.counters.delivered += 1
         await self._finish(delivery, self._replies(outcome, delivery.event), stored=stored)
 
-    async def _attempt(
+    async def _attempt(  # noqa: PLR0911 (one answer for each rule)
         self, trigger: Trigger, who: str, wire: dict[str, Any], *, dead: bool
     ) -> CloudEvent | _Failure | None:
         try:
@@ -416,7 +451,9 @@ class Broker:
         try:
             return event_from_http(headers, answer.body)
         except BadMessage as wrong:
-            return _Failure(retry=True, code=None, body=b"", why=f"a reply that is no CloudEvent: {wrong}")
+            return _Failure(
+                retry=True, code=None, body=b"", why=f"a reply that is no CloudEvent: {wrong}"
+            )
 
     def _replies(self, reply: CloudEvent | None, cause: dict[str, Any]) -> list[Delivery]:
         wire = None if reply is None else _wire_of(reply)
@@ -426,7 +463,9 @@ class Broker:
         ttl = _ttl(cause) - 1
         if ttl <= 0:
             self.counters.dropped += 1
-            log.warning("A reply went round too often and is dropped.", id=wire["id"], type=wire["type"])
+            log.warning(
+                "A reply went round too often and is dropped.", id=wire["id"], type=wire["type"]
+            )
             return []
         wire[TTL] = str(ttl)
         return self._deliveries(wire)
@@ -452,25 +491,29 @@ class Broker:
     def _drop(self, delivery: Delivery, why: str) -> None:
         self.counters.dropped += 1
         log.error("An event is lost: it could not be delivered, nor could its dead letter.",
-                  trigger=delivery.trigger, event=delivery.event, why=why)  # fmt: skip
+                  trigger=delivery.trigger, cloudevent=delivery.event, why=why)  # fmt: skip
 
 
 def _no_answer(why: str) -> _Failure:
-    # Knative reports "dispatch error: ..." with code 500 when there was no response (executeRequest).
+    # Knative reports "dispatch error: ..." with code 500 when there was no response
+    # (executeRequest).
     return _Failure(retry=True, code=500, body=f"dispatch error: {why}".encode(), why=why)
 
 
-# -- between an event and what is stored: its attributes as text, and `data` or `data_base64` ------------
+# -- between an event and what is stored: its attributes as text, and `data` or `data_base64`
+# ------------
 
 
 def _wire_of(event: object) -> dict[str, Any] | None:
-    """Write an event as the JSON object of its structured form; None if it is not one valid event."""
+    """Write an event as the JSON object of its structured form; None if it is no valid event."""
     if not isinstance(event, CloudEvent):
         return None
     with suppress(Exception):
         # Its attributes can be changed after it was made, so they are validated again.
         attributes = CloudEvent(dict(event.get_attributes())).get_attributes()
-        wire = {name: _text(value) for name, value in attributes.items() if value is not None}
+        wire: dict[str, Any] = {
+            name: _text(value) for name, value in attributes.items() if value is not None
+        }
         data = event.get_data()
         if isinstance(data, bytes | bytearray):
             wire["data_base64"] = b64encode(data).decode()
@@ -481,7 +524,9 @@ def _wire_of(event: object) -> dict[str, Any] | None:
 
 
 def _event_of(wire: Mapping[str, Any]) -> CloudEvent:
-    attributes = {name: value for name, value in wire.items() if name not in ("data", "data_base64", TTL)}
+    attributes = {
+        name: value for name, value in wire.items() if name not in ("data", "data_base64", TTL)
+    }
     if "time" in attributes:
         attributes["time"] = datetime.fromisoformat(attributes["time"])
     if "data_base64" in wire:
@@ -503,7 +548,8 @@ def _ttl(wire: Mapping[str, Any]) -> int:
         return FIRST_TTL
 
 
-# -- reading a Trigger -----------------------------------------------------------------------------------
+# -- reading a Trigger
+# -----------------------------------------------------------------------------------
 
 
 def _destination(destination: Mapping[str, Any] | None) -> str | None:
@@ -516,15 +562,21 @@ def _filter(name: str, spec: Mapping[str, Any]) -> dict[str, str]:
     stated: list[Mapping[str, Any]] = spec.get("filters") or []
     if not stated:
         # The legacy form, which `filters` overrides.
-        return {str(k): str(v) for k, v in ((spec.get("filter") or {}).get("attributes") or {}).items()}
+        return {
+            str(k): str(v) for k, v in ((spec.get("filter") or {}).get("attributes") or {}).items()
+        }
     wanted: dict[str, str] = {}
     for dialect in stated:
         if set(dialect) != {"exact"} or not isinstance(dialect["exact"], Mapping):
             kinds = ", ".join(sorted(map(str, dialect))) or "nothing"
-            raise InvalidTrigger(f"Trigger {name}: the local broker filters by exact only, not by {kinds}.")
+            raise InvalidTrigger(
+                f"Trigger {name}: the local broker filters by exact only, not by {kinds}."
+            )
         for attribute, value in dialect["exact"].items():
             if not value or wanted.get(str(attribute), str(value)) != str(value):
-                raise InvalidTrigger(f"Trigger {name}: no event can match the filter on {attribute}.")
+                raise InvalidTrigger(
+                    f"Trigger {name}: no event can match the filter on {attribute}."
+                )
             wanted[str(attribute)] = str(value)
     return wanted
 

@@ -12,6 +12,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+
 from quietpager.store.audit import verify, verify_all
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import (
@@ -34,7 +35,9 @@ TICK = timedelta(seconds=5)
 
 BACK_ENDS: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
     "memory": lambda _: MemoryStore(),
-    "postgres": lambda request: PostgresStore(request.getfixturevalue("new_database")(), connections=8),
+    "postgres": lambda request: PostgresStore(
+        request.getfixturevalue("new_database")(), connections=8
+    ),
 }
 
 
@@ -91,7 +94,9 @@ def test_scan_reads_one_kind_in_key_order(store: Store) -> None:
 def test_a_failing_condition_writes_nothing(
     store: Store, failing: Put | Delete | Check, found: int | None
 ) -> None:
-    store.transact([Put("A#1", {"old": 0}, ABSENT), Due("d", NOW, TICK, {}), Audit("c", NOW, "k", "me")])
+    store.transact(
+        [Put("A#1", {"old": 0}, ABSENT), Due("d", NOW, TICK, {}), Audit("c", NOW, "k", "me")]
+    )
     store.transact([Put("A#1", {"old": 1}, 1)])
     before = everything(store)
     others: list[Write] = [
@@ -122,7 +127,9 @@ def test_the_first_failing_condition_is_named(store: Store) -> None:
 
 def test_conditions_that_hold(store: Store) -> None:
     store.transact([Put("A#1", {}, ABSENT), Put("A#2", {}, ABSENT)])
-    store.transact([Check("A#1", 1), Check("A#none", ABSENT), Delete("A#2", 1), Delete("A#zero", ABSENT)])
+    store.transact(
+        [Check("A#1", 1), Check("A#none", ABSENT), Delete("A#2", 1), Delete("A#zero", ABSENT)]
+    )
     assert store.get("A#1") == Record("A#1", 1, {})
     assert store.get("A#2") is None
     store.transact([Put("A#2", {"again": True}, ABSENT)])
@@ -159,7 +166,9 @@ def test_of_many_conditional_inserts_one_wins(store: Store) -> None:
 
             def insert(who: int, turn: int = turn) -> str:
                 try:
-                    store.transact([Put(f"A#{turn}", {"who": who}, ABSENT), Audit("c", NOW, "won", str(who))])
+                    store.transact(
+                        [Put(f"A#{turn}", {"who": who}, ABSENT), Audit("c", NOW, "won", str(who))]
+                    )
                 except Conflict as conflict:
                     return f"lost to {conflict.found.body['who'] if conflict.found else None}"
                 return f"won {who}"
@@ -192,7 +201,7 @@ def test_no_update_is_lost(store: Store) -> None:
 
 
 def test_a_check_of_absence_and_the_insert_exclude_each_other(store: Store) -> None:
-    """The kill switch: whoever acts has checked that it is absent; who throws it, that nobody acts."""
+    """The kill switch: who acts checks that it is absent, while somebody throws it."""
     with ThreadPoolExecutor(2) as threads:
         for turn in range(60):
             gate = Barrier(2)
@@ -200,7 +209,9 @@ def test_a_check_of_absence_and_the_insert_exclude_each_other(store: Store) -> N
             def write(mine: str, other: str, turn: int = turn, gate: Barrier = gate) -> bool:
                 gate.wait()
                 try:
-                    store.transact([Put(f"A#{mine}{turn}", {}, ABSENT), Check(f"A#{other}{turn}", ABSENT)])
+                    store.transact(
+                        [Put(f"A#{mine}{turn}", {}, ABSENT), Check(f"A#{other}{turn}", ABSENT)]
+                    )
                 except Conflict:
                     return False
                 return True
@@ -217,7 +228,9 @@ def test_crossed_writes_and_checks_always_come_to_an_end(store: Store) -> None:
         while True:
             at = {key: record.version for key, record in store.get_many(keys).items()}
             try:
-                store.transact([Put(key, {}, at[key]) for key in keys[:3]] + [Audit(keys[3], NOW, "k", "me")])
+                store.transact(
+                    [Put(key, {}, at[key]) for key in keys[:3]] + [Audit(keys[3], NOW, "k", "me")]
+                )
             except Conflict:
                 continue
             return
@@ -299,7 +312,19 @@ AWKWARD = {
     "nul\x00key": {"\ue000": "\ue0000 \ue000f1.5 \ue0001", "": None},
     "surrogate": "\ud800 and \udfff\ud83d",
     "unicode": "ä € 漢字 🙂 \u202e \u2028 \x7f \x1f",
-    "numbers": [0, -1, 2**53 + 1, 10**40, -(10**25), 0.1, 1e-300, 5e-324, 1.0, 1e16, 1.7976931348623157e308],
+    "numbers": [
+        0,
+        -1,
+        2**53 + 1,
+        10**40,
+        -(10**25),
+        0.1,
+        1e-300,
+        5e-324,
+        1.0,
+        1e16,
+        1.7976931348623157e308,
+    ],
     "nothing": [[], {}, None, True, False, ""],
     "looks like an escape": ["\ue000f1e+16", "\ue0000", "\ue000d800", "1e+16", "-0.0"],
 }
@@ -309,13 +334,19 @@ AWKWARD = {
 def test_awkward_json_comes_back_as_it_was(store: Store, name: str) -> None:
     body = {name: AWKWARD[name]}
     store.transact(
-        [Put(f"A#{name}", body, ABSENT), Due(name, NOW, TICK, body), Audit(name, NOW, name, name, body)]
+        [
+            Put(f"A#{name}", body, ABSENT),
+            Due(name, NOW, TICK, body),
+            Audit(name, NOW, name, name, body),
+        ]
     )
     record = store.get(f"A#{name}")
     assert record is not None
     for got in (record.body, store.due_items()[0].message, store.audit(name)[0].body):
         assert got == body
-        assert json.dumps(got, sort_keys=True) == json.dumps(body, sort_keys=True), "types are kept too: 1.0 is not 1"
+        assert json.dumps(got, sort_keys=True) == json.dumps(body, sort_keys=True), (
+            "types are kept too: 1.0 is not 1"
+        )
     assert (store.audit(name)[0].kind, store.due_items()[0].id) == (name, name)
     assert [r.key for r in store.scan("A")] == [f"A#{name}"]
     with pytest.raises(Conflict) as caught:
@@ -326,7 +357,10 @@ def test_awkward_json_comes_back_as_it_was(store: Store, name: str) -> None:
 
 def test_negative_zero_and_odd_keys(store: Store) -> None:
     store.transact([Audit("c", NOW, "k", "me", {"zero": -0.0, 2: "two", 10: ("tuple",)})])  # type: ignore[dict-item]
-    assert json.dumps(store.audit("c")[0].body, sort_keys=True) == '{"10": ["tuple"], "2": "two", "zero": -0.0}'
+    assert (
+        json.dumps(store.audit("c")[0].body, sort_keys=True)
+        == '{"10": ["tuple"], "2": "two", "zero": -0.0}'
+    )
     assert verify_all(store) == []
 
 

@@ -84,7 +84,9 @@ class Product:
         self.queue.append(Message(id=job, type=PING, attributes={"job": job}))
         self.deliver()
 
-    def run_until(self, done: Callable[[], bool], seconds: float = 25.0, *, sweep: bool = True) -> bool:
+    def run_until(
+        self, done: Callable[[], bool], seconds: float = 25.0, *, sweep: bool = True
+    ) -> bool:
         """Tick until `done`, or until the time is over; says which."""
         end = time.monotonic() + seconds
         last_sweep = 0.0

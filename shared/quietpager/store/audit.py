@@ -3,11 +3,11 @@
 Who calls it: both stores when they append, `quietpager audit verify` and the tests. Pure functions;
 only `verify_all` reads a store.
 
-    entry 1 ── hash ──▶ entry 2.previous ── hash ──▶ entry 3.previous ── hash ──▶ head {seq: 3, hash}
+    entry 1 ─ hash ▶ entry 2.previous ─ hash ▶ entry 3.previous ─ hash ▶ head {seq: 3, hash}
 
-The head (record `CHAIN#<chain>`) is what makes a cut tail visible. Who can write to the database can
-of course compute a new chain, or remove chain *and* head; against that only a copy of the heads kept
-elsewhere helps (the `anchor` job).
+The head (record `CHAIN#<chain>`) is what makes a cut tail visible. Who can write to the database
+can of course compute a new chain, or remove chain *and* head; against that only a copy of the
+heads kept elsewhere helps (the `anchor` job).
 """
 
 import json
@@ -38,7 +38,7 @@ def canonical(value: object) -> str:
 
 
 def plain(body: Json) -> Json:
-    """Give what a reader will get back: keys as strings, tuples as lists, nothing shared with the caller.
+    """Give what a reader will get back: keys as strings, tuples as lists, a copy of all.
 
     Raises as `canonical` does.
     """
@@ -113,7 +113,9 @@ def _faults_of(
     return faults
 
 
-def _faults_of_head(entries: Sequence[AuditEntry], head: Record | None) -> list[str]:
+def _faults_of_head(  # noqa: PLR0911 (one sentence for each fault)
+    entries: Sequence[AuditEntry], head: Record | None
+) -> list[str]:
     if head is None:
         return ["its head record is missing, so a cut tail could not be seen."] if entries else []
     seq, known = head.body.get("seq"), head.body.get("hash")
@@ -126,7 +128,7 @@ def _faults_of_head(entries: Sequence[AuditEntry], head: Record | None) -> list[
         return [f"its tail is cut: the head knows {seq} entries, the last one found is {last.seq}."]
     if seq < last.seq:
         return [
-            f"entry {last.seq} is newer than the head, which knows {seq}; inserted, or the head was edited."
+            f"entry {last.seq} is newer than the head, which knows {seq}: inserted, or head edited."
         ]
     if known != last.hash:
         return [f"the head's hash is not that of entry {last.seq}; one of the two was edited."]
@@ -145,11 +147,11 @@ def verify_all(store: Store) -> list[str]:
     }
     faults = []
     for chain in sorted(chains):
+        found: list[str] = []
         for _ in range(5):
-            before = store.get(HEAD + chain)
-            entries = store.audit(chain)
-            found = verify(entries, before, chain)
-            if not found or store.get(HEAD + chain) == before:
+            head = store.get(HEAD + chain)
+            found = verify(store.audit(chain), head, chain)
+            if not found or store.get(HEAD + chain) == head:
                 break
         faults += found
     return faults

@@ -37,7 +37,8 @@ class Batch:
         """Sort the writes out.
 
         Raises:
-            ValueError: a key or a due item occurs twice, a naive datetime, a write to a chain's head.
+            ValueError: a key or a due item occurs twice, a naive datetime, a write to a chain's
+            head.
         """
         batch = cls()
         keys: set[str] = set()

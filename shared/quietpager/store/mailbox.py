@@ -23,11 +23,17 @@ class Mailbox(Protocol):
     """Kept in the store's database. Thread-safe. Raises `StoreUnavailable`."""
 
     def accept(self, deliveries: Sequence[Delivery]) -> None:
-        """Keep them, in one transaction; once this returns they survive a kill of the process."""
+        """Keep them, in one transaction; once this returns they survive a kill of the process.
+
+        May be repeated: one that is kept already stays as it is.
+        """
         ...
 
     def complete(self, delivery_id: str, follow_ups: Sequence[Delivery]) -> None:
-        """Drop one that is done and keep what its reply (or its dead letter) became, in one transaction."""
+        """Drop one that is done and keep what it became (reply, dead letter), in one transaction.
+
+        May be repeated: what is gone already, or kept already, stays so.
+        """
         ...
 
     def pending(self) -> list[Delivery]:

@@ -1,7 +1,7 @@
 """A store and a mailbox in memory: for `quietpager replay`, backtests and unit tests.
 
-It keeps the port's promises, conditions and the audit chain included, but of course nothing survives
-the process. Thread-safe: one lock around every call.
+It keeps the port's promises, conditions and the audit chain included, but of course nothing
+survives the process. Thread-safe: one lock around every call.
 """
 
 from collections.abc import Iterable, Sequence
@@ -54,7 +54,8 @@ class MemoryStore:
     def transact(self, writes: Iterable[Write]) -> None:
         """Do all or nothing; raises `Conflict`, ValueError, TypeError as the port says."""
         batch = Batch.of(writes)
-        # Everything that can raise comes before the first assignment, so that half is never written.
+        # Everything that can raise comes before the first assignment, so that half is never
+        # written.
         bodies = {
             write.key: plain(write.body) for write in batch.conditions if isinstance(write, Put)
         }
@@ -88,7 +89,7 @@ class MemoryStore:
                 self._due.pop(done, None)
 
     def claim_due(self, now: datetime, limit: int) -> list[Due]:
-        """Take up to `limit` items that are due, oldest first, and move each on to `now + every`."""
+        """Take up to `limit` due items, oldest first, and move each on to `now + every`."""
         with self._lock:
             taken = sorted((i for i in self._due.values() if i.at <= now), key=_age)[
                 : max(limit, 0)

@@ -1,13 +1,14 @@
 """The store's one port: conditional transactions over state and audit, and due items.
 
 Who calls it: every function, through `Context.store`. A back end (PostgreSQL today, DynamoDB later)
-passes `tests/contract/test_store.py` unchanged; so nothing here may need more than a key-value table
-with conditional multi-item writes can give.
+passes `tests/contract/test_store.py` unchanged; so nothing here may need more than a key-value
+table with conditional multi-item writes can give.
 
 The one conditional write, with its named conditions:
 
-    reader A  get(INCIDENT#1) -> version 7 ......... transact[Put(INCIDENT#1, expect=7)] -> version 8
-    reader B  get(INCIDENT#1) -> version 7 .. (slow) ......... transact[Put(.., expect=7)] -> Conflict
+    reader A  get(INCIDENT#1) -> version 7 ......... transact[Put(INCIDENT#1, expect=7)] -> version
+    8 reader B  get(INCIDENT#1) -> version 7 .. (slow) ......... transact[Put(.., expect=7)] ->
+    Conflict
 
 `expect=n` means "still at version n"; `expect=ABSENT` means "nobody has written it yet".
 """
@@ -51,7 +52,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Write nothing, but let the transaction fail unless the record is still at version `expect`."""
+    """Write nothing, but fail the transaction unless the record is still at version `expect`."""
 
     key: str
     expect: int
@@ -59,7 +60,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Append one entry to an audit chain (one chain for each incident, one for refusals of intake)."""
+    """Append one entry to an audit chain (one for each incident, one for refusals of intake)."""
 
     chain: str
     at: datetime
@@ -72,8 +73,8 @@ class Audit:
 class Due:
     """Say `message` at `at`, and again each `every`, until `DueDone` takes it away.
 
-    Putting a due item whose id exists replaces it. `message` is what `quietpager.model.message.Message`
-    dumps to.
+    Putting a due item whose id exists replaces it. `message` is what
+    `quietpager.model.message.Message` dumps to.
     """
 
     id: str
@@ -118,11 +119,11 @@ class Conflict(Exception):  # noqa: N818
 
 
 class StoreUnavailable(Exception):  # noqa: N818
-    """The store does not answer, or answered with an error that is not a conflict. Nothing is known."""
+    """The store does not answer, or with an error that is no conflict. Nothing is known."""
 
 
 class Store(Protocol):
-    """Everything the product asks of a store. Thread-safe. Raises `StoreUnavailable` on any call."""
+    """Everything the product asks of a store. Thread-safe. Any call: `StoreUnavailable`."""
 
     def get(self, key: str) -> Record | None:
         """Read one record, strongly consistent."""
@@ -133,20 +134,24 @@ class Store(Protocol):
         ...
 
     def scan(self, kind: str) -> list[Record]:
-        """Read all records whose key starts with `kind + '#'`, in key order (for people and reports)."""
+        """Read all records whose key starts with `kind + '#'`, in key order (for people)."""
         ...
 
     def transact(self, writes: Iterable[Write]) -> None:
         """Do all or nothing; raises `Conflict` for the first condition that does not hold.
 
+        JSON comes back as it was written, NUL characters, large integers and floats included;
+        NaN and infinities are no JSON (ValueError), nor are naive datetimes welcome (ValueError).
+
         A key occurs at most once in a transaction (else ValueError). Audit entries get their `seq`
         and `hash` here, serialised for each chain; the chain's head is kept as record
-        `CHAIN#<chain>` with body `{seq, hash}` in the same transaction, so that a cut tail is found.
+        `CHAIN#<chain>` with body `{seq, hash}` in the same transaction, so that a cut tail is
+        found.
         """
         ...
 
     def claim_due(self, now: datetime, limit: int) -> list[Due]:
-        """Take up to `limit` items with `at <= now`, oldest first; each is moved on to `now + every`.
+        """Take up to `limit` items with `at <= now`, oldest first; each moves on to `now + every`.
 
         Of two callers at the same time only one gets an item. The items are returned as they were.
         """

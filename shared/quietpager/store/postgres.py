@@ -1,22 +1,24 @@
 """The store on PostgreSQL 14 or newer: four tables, one conditional transaction, two round trips.
 
-Who calls it: `runtime.connect.open_store`, the local host and the commands. Importing this module is
-cheap; psycopg (about 0.2 s of CPU) is imported by the first call.
+Who calls it: `runtime.connect.open_store`, the local host and the commands. Importing this module
+is cheap; psycopg (about 0.2 s of CPU) is imported by the first call.
 
 How a transaction keeps the port's promises, under READ COMMITTED:
 
-    first round trip   BEGIN · advisory locks for keys that must be absent · row locks, keys in sorted
+    first round trip   BEGIN · advisory locks for keys that must be absent · row locks, keys in
+    sorted
                        order (a Check shares, a write excludes) and the versions found
     here               conditions in the order given; the first that fails -> ROLLBACK, Conflict
     second round trip  the writes, a statement for each kind · COMMIT
 
-A key that must be absent has no row to lock; without the advisory lock another process could insert it
-between our look and our commit ("the kill switch is off" would be a guess). Locks are taken in one
-order everywhere, so two of our transactions do not deadlock but for a pair of crossed Checks; a
-deadlock, a serialization failure and a lost first insert have written nothing and are tried again.
+A key that must be absent has no row to lock; without the advisory lock another process could
+insert it between our look and our commit ("the kill switch is off" would be a guess). Locks are
+taken in one order everywhere, so two of our transactions do not deadlock but for a pair of crossed
+Checks; a deadlock, a serialization failure and a lost first insert have written nothing and are
+tried again.
 
-JSON goes through `codec`, so NUL characters, lone surrogates, large integers and all floats come back
-as they were.
+JSON goes through `codec`, so NUL characters, lone surrogates, large integers and all floats come
+back as they were.
 """
 
 import random
@@ -54,7 +56,7 @@ WAIT: Final = 5
 """Seconds to wait for a connection, and for a statement, before the store counts as unavailable."""
 
 TRIES: Final = 8
-"""How often a transaction that lost a race without writing anything is tried, before StoreUnavailable."""
+"""How often a transaction that lost a race, and wrote nothing, is tried."""
 
 _SESSION: Final = (
     "SET timezone = 'UTC'",
@@ -71,7 +73,7 @@ class Database:
     def __init__(
         self, url: str, *, connections: int, session: Sequence[LiteralString] = ()
     ) -> None:
-        """Remember the URL; nothing is connected yet. `session`: statements for each new connection."""
+        """Remember the URL; nothing is connected yet. `session`: SQL for each new connection."""
         self._url = url
         self._connections = connections
         self._session = (*_SESSION, *session)
@@ -154,7 +156,7 @@ class Database:
             migrate(connection)
 
     def _configure(self, connection: "Connection[Any]") -> None:
-        connection.execute("; ".join(self._session))  # type: ignore[arg-type]  # (constants of ours)
+        connection.execute("; ".join(self._session))
 
 
 @contextmanager
@@ -225,13 +227,13 @@ class PostgresStore:
                             _transact(connection, prepared)
                         finally:
                             dead = connection.broken
-                    return
                 except (
                     psycopg.errors.DeadlockDetected,
                     psycopg.errors.SerializationFailure,
                     psycopg.errors.UniqueViolation,
                 ):
-                    # PostgreSQL rolled it back, so nothing is written: look at the conditions again.
+                    # PostgreSQL rolled it back, so nothing is written: look at the conditions
+                    # again.
                     if attempt == TRIES:
                         raise
                     time.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311 (no secret)
@@ -240,9 +242,11 @@ class PostgresStore:
                     if prepared.sent or not dead or attempt > 1:
                         raise
                     self._db.check()
+                else:
+                    return
 
     def claim_due(self, now: datetime, limit: int) -> list[Due]:
-        """Take up to `limit` items that are due, oldest first, and move each on to `now + every`."""
+        """Take up to `limit` due items, oldest first, and move each on to `now + every`."""
         with speaking(), self._db.connection() as connection:
             # Not `run`: an answer that was lost is a claim that was made; the item comes again.
             rows = connection.execute(
@@ -309,7 +313,8 @@ class _Prepared:
         self.puts = {w.key: dump(w.body) for w in batch.conditions if isinstance(w, Put)}
         self.due = sorted((escape(d.id), d.at, d.every, dump(d.message)) for d in batch.due)
         self.done = sorted(escape(item) for item in batch.done)
-        # True: shared. A Check only keeps others from writing; two Checks do not wait for each other.
+        # True: shared. A Check only keeps others from writing; two Checks do not wait for each
+        # other.
         modes = {escape(w.key): isinstance(w, Check) for w in batch.conditions}
         modes |= {escape(head): False for head in batch.heads()}
         self.locks = [
@@ -325,19 +330,39 @@ class _Prepared:
         ]
 
 
+# By "shared". Within an array the order is that of the keys, which were sorted.
 _LOCK_ABSENT: Final[dict[bool, LiteralString]] = {
-    True: "SELECT pg_advisory_xact_lock_shared(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key",
+    True: (
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended(key, 0))"
+        " FROM unnest(%s::text[]) AS key"
+    ),
     False: "SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key",
 }
 _LOCK_ROWS: Final[dict[bool, LiteralString]] = {
-    True: "SELECT key, version, NULL FROM quietpager.state WHERE key = ANY(%s) ORDER BY key FOR SHARE",
-    False: "SELECT key, version, CASE WHEN starts_with(key, 'CHAIN#') THEN body::text END"
-    " FROM quietpager.state WHERE key = ANY(%s) ORDER BY key FOR UPDATE",
+    True: (
+        "SELECT key, version, NULL FROM quietpager.state WHERE key = ANY(%s) ORDER BY key FOR SHARE"
+    ),
+    # Only a chain's head is needed with its body.
+    False: (
+        "SELECT key, version, CASE WHEN starts_with(key, 'CHAIN#') THEN body::text END"
+        " FROM quietpager.state WHERE key = ANY(%s) ORDER BY key FOR UPDATE"
+    ),
 }
+
+
+_INSERT_STATE: Final = (
+    "INSERT INTO quietpager.state (key, version, body) SELECT key, 1, body::jsonb"
+    " FROM unnest(%s::text[], %s::text[]) AS new (key, body)"
+)
+_UPDATE_STATE: Final = (
+    "UPDATE quietpager.state AS s SET version = s.version + 1, body = new.body::jsonb"
+    " FROM unnest(%s::text[], %s::text[]) AS new (key, body) WHERE s.key = new.key"
+)
 
 
 def _transact(connection: "Connection[Any]", prepared: _Prepared) -> None:
     batch = prepared.batch
+    conflict: Conflict | None = None
     try:
         with connection.pipeline():
             connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
@@ -359,12 +384,14 @@ def _transact(connection: "Connection[Any]", prepared: _Prepared) -> None:
             # Still locked, so this is the very record that the condition failed on.
             there = _records(connection, [escape(failing.key)])
             connection.execute("ROLLBACK")
-            raise Conflict(failing.key, failing.expect, there[0] if there else None)
+            conflict = Conflict(failing.key, failing.expect, there[0] if there else None)
     except BaseException:
         # Not left to the pool, which would warn about the state the connection comes back in.
         if not connection.broken and connection.info.transaction_status:
             connection.rollback()
         raise
+    if conflict is not None:
+        raise conflict
 
 
 def _write(
@@ -377,16 +404,8 @@ def _write(
     bodies = prepared.puts | {head: dump(body) for head, body in moved.items()}
     keys = sorted(bodies)
     for sql, some in (
-        (
-            "INSERT INTO quietpager.state (key, version, body) SELECT key, 1, body::jsonb"
-            " FROM unnest(%s::text[], %s::text[]) AS new (key, body)",
-            [key for key in keys if key not in versions],
-        ),
-        (
-            "UPDATE quietpager.state AS s SET version = s.version + 1, body = new.body::jsonb"
-            " FROM unnest(%s::text[], %s::text[]) AS new (key, body) WHERE s.key = new.key",
-            [key for key in keys if key in versions],
-        ),
+        (_INSERT_STATE, [key for key in keys if key not in versions]),
+        (_UPDATE_STATE, [key for key in keys if key in versions]),
     ):
         if some:
             connection.execute(sql, ([escape(key) for key in some], [bodies[key] for key in some]))
@@ -396,8 +415,10 @@ def _write(
     if entries:
         connection.execute(
             "INSERT INTO quietpager.audit (chain, seq, at, kind, actor, body, previous, hash)"
-            " SELECT chain, seq, at, kind, actor, body::jsonb, previous, hash FROM unnest(%s::text[],"
-            " %s::bigint[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])"
+            " SELECT chain, seq, at, kind, actor, body::jsonb, previous, hash"
+            " FROM unnest(%s::text[],"
+            " %s::bigint[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[],"
+            " %s::text[])"
             " AS new (chain, seq, at, kind, actor, body, previous, hash)",
             (
                 [escape(entry.chain) for entry in entries],

@@ -2,12 +2,13 @@
 
 Who calls it: `infra/local/broker.py`, which is the only owner of the table. Importing is cheap.
 
-Its connections run with `synchronous_commit = off`: a commit returns when PostgreSQL has it, not when
-the disk has it. So a kill of the broker's process loses nothing; a crash of the machine or of PostgreSQL
-itself may lose about the last half second of messages (three times `wal_writer_delay`, PostgreSQL
-documentation, "Asynchronous Commit"), never consistency. That is acceptable because a message is a hint: what
-follows a committed write is also a due item of the store, whose commits do wait for the disk, and what an
-Event told is found again by the sweep. It saves one wait for the disk per message and per delivery.
+Its connections run with `synchronous_commit = off`: a commit returns when PostgreSQL has it, not
+when the disk has it. So a kill of the broker's process loses nothing; a crash of the machine or of
+PostgreSQL itself may lose about the last half second of messages (three times `wal_writer_delay`,
+PostgreSQL documentation, "Asynchronous Commit"), never consistency. That is acceptable because a
+message is a hint: what follows a committed write is also a due item of the store, whose commits do
+wait for the disk, and what an Event told is found again by the sweep. It saves one wait for the
+disk per message and per delivery.
 """
 
 from collections.abc import Sequence
@@ -62,7 +63,8 @@ _DELETE = "DELETE FROM quietpager.delivery WHERE id = ANY(%s)"
 _INSERT = (
     "INSERT INTO quietpager.delivery (id, trigger, event, attempt)"
     " SELECT id, trigger, event::jsonb, attempt"
-    " FROM unnest(%s::text[], %s::text[], %s::text[], %s::integer[]) AS new (id, trigger, event, attempt)"
+    " FROM unnest(%s::text[], %s::text[], %s::text[], %s::integer[])"
+    " AS new (id, trigger, event, attempt)"
     " ON CONFLICT (id) DO NOTHING"
 )
 

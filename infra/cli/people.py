@@ -1,0 +1,69 @@
+"""What a person asks at the terminal: incidents, one story, stop and resume."""
+
+import getpass
+import os
+
+from quietpager.errors import Retry
+from quietpager.model.incident import Incident
+from quietpager.model.time import system_clock, to_text
+from quietpager.runtime.connect import open_store
+from quietpager.safety import records
+from quietpager.store.port import ABSENT, Audit, Put, Store
+
+SWITCH_CHAIN = "switch"
+"""The audit chain of stop and resume."""
+
+
+def open_store_or_exit() -> Store:
+    """Open the store, or end with the sentence that says what is missing."""
+    try:
+        return open_store()
+    except Retry as no:
+        raise SystemExit(str(no)) from None
+
+
+def table(store: Store) -> str:
+    """List all incidents, newest first."""
+    found = sorted(
+        (Incident.from_json(r.body) for r in store.scan("INCIDENT")), key=lambda i: i.opened_at
+    )
+    lines = [
+        f"{i.id}  {i.state:24} {i.reason or '-':16} {i.failure_class:24} {i.owner}"
+        for i in reversed(found)
+    ]
+    return "".join(f"{line}\n" for line in lines) or "No incidents.\n"
+
+
+def story(store: Store, name: str) -> str:
+    """Tell one incident: where it stands, the evidence, and every audited step."""
+    record = store.get(records.incident(name))
+    if record is None:
+        return f"There is no incident {name}.\n"
+    incident = Incident.from_json(record.body)
+    lines = [
+        f"{incident.failure_class} on {incident.owner}: {incident.state} {incident.reason or ''}".rstrip()
+    ]
+    lines += [f"  evidence: {e.text} [{e.source}]" for e in incident.evidence]
+    lines += [f"  refused: {sentence}" for sentence in incident.refusals]
+    lines += [f"  tried: {t.action} {t.params}: {t.result}" for t in incident.tried]
+    lines += [
+        f"  {to_text(e.at)} {e.actor} {e.kind} {e.body.get('note') or e.body.get('summary') or e.body.get('result') or ''}"
+        for e in store.audit(name)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def switch(store: Store, *, stopped: bool) -> str:
+    """Set the kill switch, with who and when."""
+    before, now = store.get(records.SWITCH), system_clock()
+    by = os.environ.get("SUDO_USER") or getpass.getuser()
+    body = {"stopped": stopped, "by": by, "at": to_text(now)}
+    word = "stopped" if stopped else "resumed"
+    store.transact(
+        [
+            Put(records.SWITCH, body, ABSENT if before is None else before.version),
+            Audit(SWITCH_CHAIN, now, word, by),
+        ]
+    )
+    store.close()
+    return f"Writing is {word} by {by}."

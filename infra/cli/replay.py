@@ -1,0 +1,258 @@
+"""`quietpager replay`: offline diagnosis of recorded cases, by the code that runs in the functions.
+
+A case is a folder (event.json, objects/*.json, related_events.json, expected.yaml); nothing outside
+it is read, and what is not in it does not exist. Pure: no store, no network, no clock but the case's.
+"""
+
+import importlib
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from infra.cli.unwell import unwell
+from quietpager.actions.plan import Planner, rehearse
+from quietpager.actions.schema import Action, load_actions
+from quietpager.cluster.port import Json, Kind
+from quietpager.errors import BadMessage
+from quietpager.model.event import signal_from_event
+from quietpager.model.finding import Diagnosis, Finding, NotMine, NotYet, Remedy, Verdict
+from quietpager.model.incident import Autonomy, Incident, Rehearsal
+from quietpager.model.signal import UNKNOWN_FAMILY, Signal
+from quietpager.model.text import clean
+from quietpager.rules.live import Live
+from quietpager.rules.routing import RouteTable, render_routes
+from quietpager.rules.schema import Rule, load_rules
+from quietpager.runtime.context import functions_folder
+from quietpager.runtime.detecting import Diagnose, finding_of, forwarded, judge
+from quietpager.safety import guards
+from quietpager.safety.machine import Input, News, dwell_met, step
+from quietpager.safety.policy import Policy
+
+BENIGN, INVALID = "benign_no_action", "invalid_input"
+ASSUMED = (
+    "the namespace is opted in",
+    "the fleet is healthy",
+    "budgets are fresh, no act and no breaker before",
+    "the API server's dry run admits the change",
+)
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class Folder:
+    """A case's objects as a cluster that can be read."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read every object; a file that is no object is as good as absent."""
+        self.objects: list[Json] = []
+        for path in sorted((folder / "objects").glob("*.json")):
+            raw = _read(path)
+            if isinstance(raw, dict) and isinstance(raw.get("metadata"), dict):
+                self.objects.append(raw)
+
+    def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Read one object."""
+        return next(
+            (o for o in self.list(kind, namespace) if o["metadata"].get("name") == name), None
+        )
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
+        """Read all objects of a kind; no rule selects by label in replay."""
+        del labels
+        return [
+            o for o in self.objects
+            if o.get("kind") == kind and namespace in (None, o["metadata"].get("namespace"))
+        ]  # fmt: skip
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+@cache
+def _rules() -> tuple[Rule, ...]:
+    return load_rules(functions_folder())
+
+
+@cache
+def _routes() -> RouteTable:
+    return render_routes(_rules())
+
+
+@cache
+def _actions() -> dict[str, Action]:
+    return load_actions(functions_folder())
+
+
+@cache
+def _detector(family: str) -> Diagnose | None:
+    if not (functions_folder() / "detect" / family / "diagnose.py").exists():
+        return None
+    found: Diagnose = importlib.import_module(f"functions.detect.{family}.diagnose").diagnose
+    return found
+
+
+@cache
+def _planner(action: str) -> Planner | None:
+    folder = action.replace("-", "_")
+    if not (functions_folder() / "remediate" / folder / "plan.py").exists():
+        return None
+    found: Planner = importlib.import_module(f"functions.remediate.{folder}.plan").plan
+    return found
+
+
+def replay(folders: Iterable[Path]) -> Iterator[Json]:
+    """Replay cases; one answer for each folder, in order. Never raises."""
+    for folder in folders:
+        try:
+            yield _replay(folder)
+        except Exception as broken:  # noqa: BLE001 (hostile input may never end a run of hundreds)
+            yield _answer(
+                folder, INVALID, why=f"The case cannot be read: {clean(str(broken), 300)}"
+            )
+
+
+def _answer(folder: Path, failure_class: str, *, why: str, **more: Any) -> Json:
+    return {
+        "case": folder.name, "failure_class": failure_class, "family": UNKNOWN_FAMILY,
+        "known": False, "owner": None, "remedies": [], "would_act": [], "assumed": [],
+        "evidence": [], "why": why, **more,
+    }  # fmt: skip
+
+
+def _replay(folder: Path) -> Json:
+    raw = _read(folder / "event.json")
+    if raw is None:
+        return _answer(folder, INVALID, why="event.json is missing or no JSON.")
+    received = _newest(raw)
+    try:
+        signal = signal_from_event(raw, cluster="replay", received=received)
+    except BadMessage as no:
+        return _answer(folder, INVALID, why=str(no))
+    reader = Folder(folder)
+    family = _routes().family_of(signal)
+    if family is None:
+        return _answer(
+            folder, BENIGN, why="No route: a Normal Event of no interest, or benign by rule."
+        )
+    signal = signal.but(family=family if family in _routes().families else UNKNOWN_FAMILY)
+    signal, verdict = _judge(signal, reader)
+    if isinstance(verdict, Diagnosis):
+        return _known(folder, signal, verdict, reader)
+    if signal.family != UNKNOWN_FAMILY and not isinstance(verdict, NotYet):
+        why = verdict.why if verdict is not None else "nothing found"
+        return _answer(folder, BENIGN, why=why, family=signal.family)
+    trouble = unwell(signal, reader)
+    if trouble is None:
+        return _answer(folder, BENIGN, why=f"{signal.target} and its owner are well, or gone.")
+    return _answer(
+        folder, "unknown", why=trouble,
+        evidence=[{"text": trouble, "source": str(signal.target)}],
+        remedies=[], owner=_owner(signal, reader),
+    )  # fmt: skip
+
+
+def _owner(signal: Signal, reader: Folder) -> str | None:
+    try:
+        owner = Live(reader, signal.target).owner
+    except ValidationError:
+        return None
+    return None if owner is None else str(owner)
+
+
+def _judge(signal: Signal, reader: Folder) -> tuple[Signal, Verdict | None]:
+    """Let the family judge; "not mine" goes on, at most two hops, at last to `unknown`."""
+    while True:
+        diagnose = _detector(signal.family)
+        if diagnose is None:
+            return signal.but(family=UNKNOWN_FAMILY), None
+        verdict = judge(signal, Live(reader, signal.target), diagnose)
+        if not isinstance(verdict, NotMine):
+            return signal, verdict
+        signal = forwarded(signal, verdict, _routes())
+
+
+def _newest(raw: Any) -> datetime:
+    """The case's own clock: the newest time its Event tells, or the epoch."""
+    times: list[datetime] = []
+    fields = raw if isinstance(raw, dict) else {}
+    for name in ("lastTimestamp", "eventTime", "firstTimestamp", "deprecatedLastTimestamp"):
+        try:
+            moment = datetime.fromisoformat(str(fields.get(name)))
+        except ValueError:
+            continue
+        if moment.tzinfo is not None:
+            times.append(moment.astimezone(UTC))
+    return max(times, default=_EPOCH)
+
+
+def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Folder) -> Json:
+    rule = next(r for r in _rules() if r.family == signal.family)
+    finding = finding_of(signal, verdict, rule, "replay", signal.last_seen, None)
+    dial = rule.classes[verdict.failure_class].autonomy
+    return _answer(
+        folder,
+        verdict.failure_class,
+        why=finding.why,
+        family=signal.family,
+        known=True,
+        owner=str(verdict.owner),
+        remedies=[
+            {"action": r.action, "params": r.params, "autonomy": dial.value}
+            for r in finding.remedies
+        ],
+        would_act=_would_act(finding, reader),
+        assumed=list(ASSUMED),
+        evidence=[e.to_json() for e in verdict.evidence],
+    )
+
+
+def _would_act(finding: Finding, reader: Folder) -> list[str]:
+    """Walk the incident's own state machine at autonomy auto until it would act or ask."""
+    policy = Policy(autonomy=Autonomy.AUTO)
+    now = finding.at
+    if not dwell_met(finding, policy, now):
+        return []
+    taken = step(None, Input(News.SYMPTOM, finding=finding.but(autonomy="auto")), policy, now)
+    while taken.incident is not None and taken.incident.remedy is not None:
+        incident = taken.incident
+        news = _rehearsed(incident, incident.remedy, reader, policy, now)
+        if news.kind is News.ALLOWED:
+            return [news.rehearsal.remedy.action] if news.rehearsal else []
+        taken = step(incident, news, policy, now)
+    return []
+
+
+def _rehearsed(
+    incident: Incident, remedy: Remedy | None, reader: Folder, policy: Policy, now: datetime
+) -> Input:
+    action = None if remedy is None else _actions().get(remedy.action)
+    planner = None if remedy is None else _planner(remedy.action)
+    if remedy is None or action is None or planner is None:
+        return Input(News.REFUSED, sentence="There is no such action.")
+    asked = Rehearsal(
+        id=incident.rehearsal or "",
+        incident=incident.id,
+        remedy=remedy,
+        owner=incident.owner,
+        asked_at=now,
+    )
+    plan = rehearse(
+        asked, action, planner, Live(reader, incident.owner),
+        opt_in_label=policy.opt_in_label, ignore_annotation=policy.ignore_annotation, dry_run=None,
+    )  # fmt: skip
+    if plan.facts is None:
+        return Input(News.REFUSED, rehearsal=plan, sentence=plan.refusal or "refused")
+    plan = plan.but(facts=plan.facts.but(opted_in=True))
+    ground = guards.Ground(incident=incident, rehearsal=plan, policy=policy, now=now, stopped=False)
+    refusal = guards.check(ground)
+    if refusal is not None:
+        return Input(News.REFUSED, rehearsal=plan, sentence=refusal.sentence)
+    return Input(News.ALLOWED, rehearsal=plan)

@@ -1,0 +1,219 @@
+"""The local host: every function, the local broker, the Event source and the ticks in one process.
+
+    POST /            the broker's ingress
+    POST /<function>  one function, directly
+    GET  /health/{liveness,readiness}
+
+Who starts it: the demo, as a process that may be killed at any moment, and the tests.
+"""
+
+import asyncio
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import hypercorn.asyncio
+import hypercorn.config
+import structlog
+from cloudevents.core.v1.event import CloudEvent
+
+from infra.local.broker import Answer, Broker, Subscriber, Trigger
+from infra.local.source import EventSource
+from infra.render import function_folders, triggers
+from quietpager.cluster.client import connect
+from quietpager.cluster.port import Cluster
+from quietpager.model.message import PING, Message
+from quietpager.model.time import system_clock
+from quietpager.runtime.context import Lazy, functions_folder, make_context
+from quietpager.runtime.edge import Function, Receive, Scope, Send
+from quietpager.runtime.wire import event_from_message, http_from_event
+from quietpager.safety.policy import Policy, load_policy
+from quietpager.store.postgres import PostgresStore
+from quietpager.store.postgres_mailbox import PostgresMailbox
+
+log = structlog.get_logger()
+
+
+def subscriber(function: Function) -> Subscriber:
+    """Call a function's ASGI edge in process, exactly as over HTTP."""
+
+    async def deliver(event: CloudEvent) -> Answer:
+        headers, body = http_from_event(event)
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(part: dict[str, Any]) -> None:
+            sent.append(part)
+
+        raw = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": raw}
+        await function.handle(scope, receive, send)
+        answer = {k.decode("latin-1"): v.decode("latin-1") for k, v in sent[0]["headers"]}
+        return Answer(sent[0]["status"], answer, sent[1]["body"])
+
+    return deliver
+
+
+class Host:
+    """Everything that runs in the one process."""
+
+    def __init__(self, store_url: str, api_url: str, policy: Policy) -> None:
+        """Make the functions and their broker; nothing runs yet."""
+        self.policy = policy
+        self.store = PostgresStore(store_url, connections=8)
+        self.mailbox = PostgresMailbox(store_url)
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.folders = function_folders(functions_folder())
+        self.clusters = {
+            f.name: connect(api_url, manager=f"quietpager-{f.name}") for f in self.folders
+        }
+        self.functions = {f.name: self._function(f.name, f.module) for f in self.folders}
+        self.broker = Broker(
+            [Trigger.from_manifest(t) for t in triggers(self.folders)],
+            {name: subscriber(function) for name, function in self.functions.items()},
+            self.mailbox,
+        )
+        watcher = connect(api_url, manager="quietpager-source")
+        self.source = EventSource(
+            watcher, os.environ.get("QUIETPAGER_CLUSTER", "default"), self._post
+        )
+
+    def _function(self, name: str, module: str) -> Function:
+        handle = importlib.import_module(f"{module}.handler").handle
+        cluster = self.clusters[name]
+
+        def open_cluster() -> Cluster:
+            return cluster
+
+        def say(message: Message) -> None:
+            self._post(event_from_message(message, source=f"/local/{name}", now=system_clock()))
+
+        lazy = Lazy(lambda: self.store, open_cluster)
+        return Function(handle, lambda: make_context(name, lazy, policy=self.policy), say)
+
+    def _post(self, event: CloudEvent) -> None:
+        """Post from a thread, and wait until the broker has it."""
+        if self.loop is None:
+            raise OSError("the broker is not running")
+        status = asyncio.run_coroutine_threadsafe(self.broker.post(event), self.loop).result(10)
+        if status != 202:
+            raise OSError(f"the broker answered {status}")
+
+    async def tick(self, job: str, every: float) -> None:
+        """Be the PingSource of one job; the first tick comes at once."""
+        number = 0
+        while True:
+            message = Message(id=f"{job}-{number}", type=PING, attributes={"job": job})
+            event = event_from_message(message, source="/local/ping", now=system_clock())
+            await self.broker.post(event)
+            number += 1
+            await asyncio.sleep(every)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer HTTP: the ingress, and every function under its name."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        path = scope["path"].strip("/")
+        if path.startswith("health/"):
+            await _answer(send, 200, b"OK")
+        elif path in self.functions:
+            await self.functions[path].handle(scope, receive, send)
+        elif path == "":
+            headers = {
+                k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]
+            }
+            status = await self.broker.post_http(headers, await _body(receive))
+            await _answer(send, status, b"")
+        else:
+            await _answer(send, 404, f"No function is called {path}.".encode("utf-8", "replace"))
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        part = await receive()
+        await send({"type": f"{part['type']}.complete"})
+        if part["type"] == "lifespan.shutdown":
+            return
+
+
+async def _body(receive: Receive) -> bytes:
+    chunks: list[bytes] = []
+    while True:
+        part = await receive()
+        chunks.append(part.get("body", b""))
+        if not part.get("more_body", False):
+            return b"".join(chunks)
+
+
+async def _answer(send: Send, status: int, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def run(
+    store_url: str, api_url: str, port: int, policy: Policy, ready: Callable[[str], None]
+) -> None:
+    """Run until SIGTERM or SIGINT; `ready` gets the address once everything serves."""
+    host = Host(store_url, api_url, policy)
+    host.loop = asyncio.get_running_loop()
+    for function in host.functions.values():
+        function.start({})
+    await host.broker.start()
+    host.source.start()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        host.loop.add_signal_handler(number, stop.set)
+    config = hypercorn.config.Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.errorlog = None
+    server = asyncio.create_task(
+        hypercorn.asyncio.serve(host, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+    )
+    ticks = [
+        asyncio.create_task(host.tick("clock", policy.tick)),
+        asyncio.create_task(host.tick("sweep", policy.sweep)),
+    ]
+    await asyncio.to_thread(host.source.started.wait, 10)
+    ready(f"http://127.0.0.1:{port}")
+    await stop.wait()
+    host.source.stop()
+    for task in ticks:
+        task.cancel()
+    await host.broker.stop()
+    with suppress(asyncio.CancelledError):
+        await server
+    for one in host.functions.values():
+        one.stop()
+    host.mailbox.close()
+    host.store.close()
+
+
+def main(env: Mapping[str, str] = os.environ) -> None:
+    """Start from the environment: QUIETPAGER_STORE, QUIETPAGER_API_SERVER, QUIETPAGER_PORT."""
+    from quietpager.runtime.logs import configure_logs  # noqa: PLC0415 (only as a process)
+
+    configure_logs()
+
+    def ready(url: str) -> None:
+        sys.stdout.write(f"quietpager ready on {url}\n")
+        sys.stdout.flush()
+
+    asyncio.run(
+        run(
+            env["QUIETPAGER_STORE"], env["QUIETPAGER_API_SERVER"], int(env["QUIETPAGER_PORT"]),
+            load_policy(), ready,
+        )
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

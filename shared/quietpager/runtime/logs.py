@@ -1,0 +1,24 @@
+"""Structured logs, one JSON object a line on standard error, with function and incident id."""
+
+import logging
+import os
+
+import structlog
+
+
+def configure_logs() -> None:
+    """Set structlog up; called once by whatever starts a process. `QUIETPAGER_LOG` sets the level."""
+    level = logging.getLevelNamesMapping().get(
+        os.environ.get("QUIETPAGER_LOG", "INFO").upper(), logging.INFO
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(open(2, "w", closefd=False, buffering=1)),  # noqa: SIM115, PTH123 (standard error itself)
+    )

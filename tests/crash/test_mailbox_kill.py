@@ -1,0 +1,68 @@
+"""A broker that is killed at any moment delivers, after a restart, all that it had accepted."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from quietpager.store.postgres_mailbox import PostgresMailbox
+
+PROGRAM = Path(__file__).with_name("mailbox_process.py")
+ROOT = Path(__file__).parents[2]
+EVENTS = 200
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_every_accepted_event_is_delivered_across_kills(
+    new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    url = new_database()
+    accepted, delivered = tmp_path / "accepted", tmp_path / "delivered"
+    chance = random.Random(20260301)  # noqa: S311 (moments of kills, no secret)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "shared")])}
+
+    def begin(first: int, last: int) -> subprocess.Popen[bytes]:
+        words = [
+            sys.executable,
+            str(PROGRAM),
+            url,
+            str(first),
+            str(last),
+            str(accepted),
+            str(delivered),
+        ]
+        return subprocess.Popen(
+            words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+
+    kills = 0
+    for first in range(0, EVENTS, 50):
+        with begin(first, first + 50) as process:
+            ready = len(lines(accepted)) + 1
+            while len(lines(accepted)) < ready and process.poll() is None:
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0.005, 0.08))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += process.returncode == -signal.SIGKILL
+    assert kills == EVENTS // 50, "each was killed at work"
+    with closing(PostgresMailbox(url)) as mailbox:
+        assert mailbox.pending(), "the kills came early enough to leave something"
+
+        with begin(0, 0) as last:
+            _, complaint = last.communicate(timeout=30)
+        assert last.returncode == 0, complaint.decode()
+        assert mailbox.pending() == []
+    kept = {line for line in lines(accepted) if line != "ready"}
+    assert kept
+    got = set(lines(delivered))
+    for subscriber in ("quiet", "replying", "replies"):
+        assert {name for name in kept if f"{subscriber} {name}" not in got} == set(), subscriber
