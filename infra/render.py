@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from quietpager.model.yaml import read_yaml
 
 Json = dict[str, Any]
 
@@ -30,7 +30,7 @@ def function_folders(functions: Path) -> tuple[FunctionFolder, ...]:
 
 
 def _folder(path: Path) -> FunctionFolder:
-    spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    spec = read_yaml(path)
     wanted = spec["deploy"].get("subscriptions") or []
     return FunctionFolder(
         name=spec["name"],

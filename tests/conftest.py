@@ -41,9 +41,7 @@ def new_database(pg_server: Embedded) -> Callable[[], str]:
     def make() -> str:
         name = f"t_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(pg_server.url, autocommit=True) as connection:
-            connection.execute(
-                psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))
-            )
+            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
         return pg_server.url_of(name)
 
     return make

@@ -8,7 +8,7 @@ from quietpager.model.incident import Incident
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.connect import open_store
 from quietpager.safety import records
-from quietpager.store.port import ABSENT, Audit, Put, Store
+from quietpager.store.port import ABSENT, Audit, Json, Put, Store
 
 SWITCH_CHAIN = "switch"
 """The audit chain of stop and resume."""
@@ -47,10 +47,15 @@ def story(store: Store, name: str) -> str:
     lines += [f"  refused: {sentence}" for sentence in incident.refusals]
     lines += [f"  tried: {t.action} {t.params}: {t.result}" for t in incident.tried]
     lines += [
-        f"  {to_text(e.at)} {e.actor} {e.kind} {e.body.get('note') or e.body.get('summary') or e.body.get('result') or ''}"
+        f"  {to_text(e.at)} {e.actor} {e.kind} {said(e.body)}"
         for e in store.audit(name)
     ]
     return "\n".join(lines) + "\n"
+
+
+def said(body: Json) -> str:
+    """Pick the words of an audit entry: its note, a plan's summary, or a result."""
+    return str(body.get("note") or body.get("summary") or body.get("result") or "")
 
 
 def switch(store: Store, *, stopped: bool) -> str:

@@ -1,5 +1,7 @@
-"""Is anything wrong with the target of a signal that no family knows? For replay, until
-`analyze/unknown` judges it. It errs towards "something is wrong"."""
+"""Is anything wrong with the target of a signal that no family knows?
+
+For replay, until `analyze/unknown` judges it. It errs towards "something is wrong".
+"""
 
 from pydantic import ValidationError
 

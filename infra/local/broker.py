@@ -103,13 +103,8 @@ class Trigger:
         Raises `InvalidTrigger`.
         """
         name = str((manifest.get("metadata") or {}).get("name") or "")
-        if (
-            manifest.get("apiVersion") != "eventing.knative.dev/v1"
-            or manifest.get("kind") != "Trigger"
-        ):
-            raise InvalidTrigger(
-                f"{name or 'A manifest'} is no Trigger of eventing.knative.dev/v1."
-            )
+        if manifest.get("apiVersion") != "eventing.knative.dev/v1" or manifest.get("kind") != "Trigger":
+            raise InvalidTrigger(f"{name or 'A manifest'} is no Trigger of eventing.knative.dev/v1.")
         if not name:
             raise InvalidTrigger("A Trigger has no name.")
         spec = manifest.get("spec") or {}
@@ -128,14 +123,10 @@ class Trigger:
             "deadLetterSink",
         }
         if unknown:
-            raise InvalidTrigger(
-                f"Trigger {name}: the local broker knows no delivery.{min(unknown)}."
-            )
+            raise InvalidTrigger(f"Trigger {name}: the local broker knows no delivery.{min(unknown)}.")
         policy = stated.get("backoffPolicy")
         if policy not in (None, "exponential", "linear"):
-            raise InvalidTrigger(
-                f"Trigger {name}: backoffPolicy {policy!r} is not exponential or linear."
-            )
+            raise InvalidTrigger(f"Trigger {name}: backoffPolicy {policy!r} is not exponential or linear.")
         retry = stated.get("retry") or 0
         if not isinstance(retry, int) or retry < 0:
             raise InvalidTrigger(f"Trigger {name}: retry {retry!r} is no count.")
@@ -156,8 +147,7 @@ class Trigger:
     def matches(self, attributes: Mapping[str, Any]) -> bool:
         """Tell whether an event with these attributes is wanted."""
         return all(
-            name in attributes and value in ("", attributes[name])
-            for name, value in self.filter.items()
+            name in attributes and value in ("", attributes[name]) for name, value in self.filter.items()
         )
 
     def pause(self, attempt: int) -> float:
@@ -191,7 +181,7 @@ class _Failure:
 class Broker:
     """Accepts events and delivers each to every matching Trigger's subscriber, at least once."""
 
-    def __init__(  # noqa: PLR0913 (what a broker is made of)
+    def __init__(
         self,
         triggers: Iterable[Trigger],
         subscribers: Mapping[str, Subscriber],
@@ -212,9 +202,7 @@ class Broker:
         for trigger in self._triggers.values():
             for who in (trigger.subscriber, trigger.dead_letter):
                 if who is not None and who not in subscribers:
-                    raise InvalidTrigger(
-                        f"Trigger {trigger.name} names {who}, which does not run here."
-                    )
+                    raise InvalidTrigger(f"Trigger {trigger.name} names {who}, which does not run here.")
         self._subscribers, self._mailbox = subscribers, mailbox
         self._address, self._sleep = address, sleep
         self._slots = asyncio.Semaphore(concurrency)
@@ -279,9 +267,7 @@ class Broker:
         ttl = _ttl(wire)
         if ttl <= 0:
             self.counters.dropped += 1
-            log.warning(
-                "An event went round too often and is dropped.", id=wire["id"], type=wire["type"]
-            )
+            log.warning("An event went round too often and is dropped.", id=wire["id"], type=wire["type"])
             return 400
         wire[TTL] = str(ttl)
         if self._threads is None:
@@ -343,9 +329,7 @@ class Broker:
                     if not done.done():
                         done.set_result(None)
 
-    async def _finish(
-        self, delivery: Delivery, follow_ups: Sequence[Delivery], *, stored: bool
-    ) -> None:
+    async def _finish(self, delivery: Delivery, follow_ups: Sequence[Delivery], *, stored: bool) -> None:
         """Note a delivery as done, with what became of it; tries on while the mailbox is away."""
         pause = 0.05
         while stored or follow_ups:
@@ -429,7 +413,7 @@ class Broker:
         self.counters.delivered += 1
         await self._finish(delivery, self._replies(outcome, delivery.event), stored=stored)
 
-    async def _attempt(  # noqa: PLR0911 (one answer for each rule)
+    async def _attempt(
         self, trigger: Trigger, who: str, wire: dict[str, Any], *, dead: bool
     ) -> CloudEvent | _Failure | None:
         try:
@@ -451,9 +435,7 @@ class Broker:
         try:
             return event_from_http(headers, answer.body)
         except BadMessage as wrong:
-            return _Failure(
-                retry=True, code=None, body=b"", why=f"a reply that is no CloudEvent: {wrong}"
-            )
+            return _Failure(retry=True, code=None, body=b"", why=f"a reply that is no CloudEvent: {wrong}")
 
     def _replies(self, reply: CloudEvent | None, cause: dict[str, Any]) -> list[Delivery]:
         wire = None if reply is None else _wire_of(reply)
@@ -463,9 +445,7 @@ class Broker:
         ttl = _ttl(cause) - 1
         if ttl <= 0:
             self.counters.dropped += 1
-            log.warning(
-                "A reply went round too often and is dropped.", id=wire["id"], type=wire["type"]
-            )
+            log.warning("A reply went round too often and is dropped.", id=wire["id"], type=wire["type"])
             return []
         wire[TTL] = str(ttl)
         return self._deliveries(wire)
@@ -511,9 +491,7 @@ def _wire_of(event: object) -> dict[str, Any] | None:
     with suppress(Exception):
         # Its attributes can be changed after it was made, so they are validated again.
         attributes = CloudEvent(dict(event.get_attributes())).get_attributes()
-        wire: dict[str, Any] = {
-            name: _text(value) for name, value in attributes.items() if value is not None
-        }
+        wire: dict[str, Any] = {name: _text(value) for name, value in attributes.items() if value is not None}
         data = event.get_data()
         if isinstance(data, bytes | bytearray):
             wire["data_base64"] = b64encode(data).decode()
@@ -524,9 +502,7 @@ def _wire_of(event: object) -> dict[str, Any] | None:
 
 
 def _event_of(wire: Mapping[str, Any]) -> CloudEvent:
-    attributes = {
-        name: value for name, value in wire.items() if name not in ("data", "data_base64", TTL)
-    }
+    attributes = {name: value for name, value in wire.items() if name not in ("data", "data_base64", TTL)}
     if "time" in attributes:
         attributes["time"] = datetime.fromisoformat(attributes["time"])
     if "data_base64" in wire:
@@ -562,21 +538,15 @@ def _filter(name: str, spec: Mapping[str, Any]) -> dict[str, str]:
     stated: list[Mapping[str, Any]] = spec.get("filters") or []
     if not stated:
         # The legacy form, which `filters` overrides.
-        return {
-            str(k): str(v) for k, v in ((spec.get("filter") or {}).get("attributes") or {}).items()
-        }
+        return {str(k): str(v) for k, v in ((spec.get("filter") or {}).get("attributes") or {}).items()}
     wanted: dict[str, str] = {}
     for dialect in stated:
         if set(dialect) != {"exact"} or not isinstance(dialect["exact"], Mapping):
             kinds = ", ".join(sorted(map(str, dialect))) or "nothing"
-            raise InvalidTrigger(
-                f"Trigger {name}: the local broker filters by exact only, not by {kinds}."
-            )
+            raise InvalidTrigger(f"Trigger {name}: the local broker filters by exact only, not by {kinds}.")
         for attribute, value in dialect["exact"].items():
             if not value or wanted.get(str(attribute), str(value)) != str(value):
-                raise InvalidTrigger(
-                    f"Trigger {name}: no event can match the filter on {attribute}."
-                )
+                raise InvalidTrigger(f"Trigger {name}: no event can match the filter on {attribute}.")
             wanted[str(attribute)] = str(value)
     return wanted
 

@@ -192,7 +192,7 @@ def run(*, once: bool, kills: int, seed: int, say: Say) -> int:
         stack.callback(child.stop)
         child.start()
         say(
-            f"Ready after {time.monotonic() - begun:.1f} s: sandbox {url}, every function, PostgreSQL, broker."
+            f"Ready after {time.monotonic() - begun:.1f} s: sandbox, functions, PostgreSQL, broker run."
         )
         say(f"Times are shortened for the demo: {json.dumps(POLICY)}")
         _break_things(cluster, url, say)

@@ -105,8 +105,7 @@ def test_only_matching_triggers_get_an_event() -> None:
         ]
         async with Bench(triggers) as bench:
             assert (
-                await bench.send(event("1"), event("2", family="crash"), event("3", family=""))
-                == [202] * 3
+                await bench.send(event("1"), event("2", family="crash"), event("3", family="")) == [202] * 3
             )
             assert bench.ids("all") == ["1", "2", "3"]
             assert bench.ids("typed") == ["1", "2", "3"]
@@ -127,9 +126,7 @@ def test_an_event_arrives_as_it_was_sent() -> None:
                     {"id": "2", "source": "/s", "type": "t", "datacontenttype": "text/plain"},
                     "täxt",
                 ),
-                CloudEvent(
-                    {"id": "3", "source": "/s", "type": "t", "n": 5}, {"deep": [1, {"x": "\x00"}]}
-                ),
+                CloudEvent({"id": "3", "source": "/s", "type": "t", "n": 5}, {"deep": [1, {"x": "\x00"}]}),
                 CloudEvent({"id": "4", "source": "/s", "type": "t"}, None),
             ]
             await bench.send(*sent)
@@ -269,9 +266,7 @@ STRUCTURED = {"specversion": "1.0", "id": "r", "source": "/r", "type": "reply", 
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(
-            200, {"Content-Type": "application/cloudevents+json"}, json.dumps(STRUCTURED).encode()
-        ),
+        Answer(200, {"Content-Type": "application/cloudevents+json"}, json.dumps(STRUCTURED).encode()),
         Answer(
             202,
             {
@@ -310,9 +305,7 @@ def test_a_reply_enters_the_broker(answer: Answer) -> None:
 )
 def test_any_other_answer_counts_as_502(answer: Answer) -> None:
     async def case() -> None:
-        async with Bench(
-            [Trigger("t", "s", retry=2, dead_letter="d")], {"s": always(answer)}
-        ) as bench:
+        async with Bench([Trigger("t", "s", retry=2, dead_letter="d")], {"s": always(answer)}) as bench:
             await bench.send(event())
             assert len(bench.got["s"]) == 3
             # and no knativeerror attribute at all
@@ -335,9 +328,7 @@ def test_a_dead_letter_is_retried_and_then_dropped() -> None:
 
 def test_what_a_dead_letter_subscriber_answers_is_not_read() -> None:
     async def case() -> None:
-        reply = Answer(
-            200, {"content-type": "application/cloudevents+json"}, json.dumps(STRUCTURED).encode()
-        )
+        reply = Answer(200, {"content-type": "application/cloudevents+json"}, json.dumps(STRUCTURED).encode())
         says = {"s": always(Answer(400)), "d": always(reply)}
         triggers = [
             Trigger("t", "s", {"type": "t"}, dead_letter="d"),
@@ -364,9 +355,7 @@ def test_the_loop_guard_ends_a_circle() -> None:
         async def echo(got: CloudEvent, turn: int) -> Answer:
             assert got.get_extension("knativebrokerttl") is None
             again = {**STRUCTURED, "id": str(turn), "type": "t", "knativebrokerttl": "255"}
-            return Answer(
-                200, {"content-type": "application/cloudevents+json"}, json.dumps(again).encode()
-            )
+            return Answer(200, {"content-type": "application/cloudevents+json"}, json.dumps(again).encode())
 
         async with Bench([Trigger("t", "s", {"type": "t"})], {"s": echo}) as bench:
             await bench.send(event())
@@ -545,9 +534,7 @@ MANIFEST: dict[str, Any] = {
     "spec": {
         "broker": "default",
         "filters": [{"exact": {"type": "dev.quietpager.signal"}}, {"exact": {"family": "crash"}}],
-        "subscriber": {
-            "ref": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "crash"}
-        },
+        "subscriber": {"ref": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "crash"}},
         "delivery": {
             "retry": 4,
             "backoffPolicy": "exponential",
@@ -574,16 +561,10 @@ def test_a_manifest_is_read() -> None:
         timeout=90.0,
         dead_letter="dead-letter",
     )
-    legacy = Trigger.from_manifest(
-        manifest(filters=[], filter={"attributes": {"type": "t", "kind": ""}})
-    )
+    legacy = Trigger.from_manifest(manifest(filters=[], filter={"attributes": {"type": "t", "kind": ""}}))
     assert legacy.filter == {"type": "t", "kind": ""}
-    bare = Trigger.from_manifest(
-        manifest(filters=None, delivery=None, subscriber={"uri": "http://x"})
-    )
-    assert bare == Trigger(
-        "detect-crash", "http://x", {}, retry=10, policy="exponential", delay=0.2
-    )
+    bare = Trigger.from_manifest(manifest(filters=None, delivery=None, subscriber={"uri": "http://x"}))
+    assert bare == Trigger("detect-crash", "http://x", {}, retry=10, policy="exponential", delay=0.2)
     only_retry = Trigger.from_manifest(manifest(delivery={"retry": 2}))
     assert (only_retry.retry, only_retry.pause(0), only_retry.pause(5)) == (2, 0, 0)
 

@@ -35,9 +35,7 @@ TICK = timedelta(seconds=5)
 
 BACK_ENDS: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
     "memory": lambda _: MemoryStore(),
-    "postgres": lambda request: PostgresStore(
-        request.getfixturevalue("new_database")(), connections=8
-    ),
+    "postgres": lambda request: PostgresStore(request.getfixturevalue("new_database")(), connections=8),
 }
 
 
@@ -94,9 +92,7 @@ def test_scan_reads_one_kind_in_key_order(store: Store) -> None:
 def test_a_failing_condition_writes_nothing(
     store: Store, failing: Put | Delete | Check, found: int | None
 ) -> None:
-    store.transact(
-        [Put("A#1", {"old": 0}, ABSENT), Due("d", NOW, TICK, {}), Audit("c", NOW, "k", "me")]
-    )
+    store.transact([Put("A#1", {"old": 0}, ABSENT), Due("d", NOW, TICK, {}), Audit("c", NOW, "k", "me")])
     store.transact([Put("A#1", {"old": 1}, 1)])
     before = everything(store)
     others: list[Write] = [
@@ -127,9 +123,7 @@ def test_the_first_failing_condition_is_named(store: Store) -> None:
 
 def test_conditions_that_hold(store: Store) -> None:
     store.transact([Put("A#1", {}, ABSENT), Put("A#2", {}, ABSENT)])
-    store.transact(
-        [Check("A#1", 1), Check("A#none", ABSENT), Delete("A#2", 1), Delete("A#zero", ABSENT)]
-    )
+    store.transact([Check("A#1", 1), Check("A#none", ABSENT), Delete("A#2", 1), Delete("A#zero", ABSENT)])
     assert store.get("A#1") == Record("A#1", 1, {})
     assert store.get("A#2") is None
     store.transact([Put("A#2", {"again": True}, ABSENT)])
@@ -166,9 +160,7 @@ def test_of_many_conditional_inserts_one_wins(store: Store) -> None:
 
             def insert(who: int, turn: int = turn) -> str:
                 try:
-                    store.transact(
-                        [Put(f"A#{turn}", {"who": who}, ABSENT), Audit("c", NOW, "won", str(who))]
-                    )
+                    store.transact([Put(f"A#{turn}", {"who": who}, ABSENT), Audit("c", NOW, "won", str(who))])
                 except Conflict as conflict:
                     return f"lost to {conflict.found.body['who'] if conflict.found else None}"
                 return f"won {who}"
@@ -209,9 +201,7 @@ def test_a_check_of_absence_and_the_insert_exclude_each_other(store: Store) -> N
             def write(mine: str, other: str, turn: int = turn, gate: Barrier = gate) -> bool:
                 gate.wait()
                 try:
-                    store.transact(
-                        [Put(f"A#{mine}{turn}", {}, ABSENT), Check(f"A#{other}{turn}", ABSENT)]
-                    )
+                    store.transact([Put(f"A#{mine}{turn}", {}, ABSENT), Check(f"A#{other}{turn}", ABSENT)])
                 except Conflict:
                     return False
                 return True
@@ -228,9 +218,7 @@ def test_crossed_writes_and_checks_always_come_to_an_end(store: Store) -> None:
         while True:
             at = {key: record.version for key, record in store.get_many(keys).items()}
             try:
-                store.transact(
-                    [Put(key, {}, at[key]) for key in keys[:3]] + [Audit(keys[3], NOW, "k", "me")]
-                )
+                store.transact([Put(key, {}, at[key]) for key in keys[:3]] + [Audit(keys[3], NOW, "k", "me")])
             except Conflict:
                 continue
             return
@@ -358,8 +346,7 @@ def test_awkward_json_comes_back_as_it_was(store: Store, name: str) -> None:
 def test_negative_zero_and_odd_keys(store: Store) -> None:
     store.transact([Audit("c", NOW, "k", "me", {"zero": -0.0, 2: "two", 10: ("tuple",)})])  # type: ignore[dict-item]
     assert (
-        json.dumps(store.audit("c")[0].body, sort_keys=True)
-        == '{"10": ["tuple"], "2": "two", "zero": -0.0}'
+        json.dumps(store.audit("c")[0].body, sort_keys=True) == '{"10": ["tuple"], "2": "two", "zero": -0.0}'
     )
     assert verify_all(store) == []
 

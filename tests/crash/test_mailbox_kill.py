@@ -39,9 +39,7 @@ def test_every_accepted_event_is_delivered_across_kills(
             str(accepted),
             str(delivered),
         ]
-        return subprocess.Popen(
-            words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+        return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     kills = 0
     for first in range(0, EVENTS, 50):

@@ -14,13 +14,7 @@ from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Audit, AuditEntry, Record
 
 text = st.text(st.characters(exclude_categories=()), max_size=12)
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | text
-    | st.floats(allow_nan=False, allow_infinity=False)
-)
+scalars = st.none() | st.booleans() | st.integers() | text | st.floats(allow_nan=False, allow_infinity=False)
 json_values = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
@@ -67,9 +61,7 @@ def other(draw: st.DrawFn, value: Any) -> Any:
 
 
 @given(st.data(), chains())
-def test_any_edit_of_any_field_is_found(
-    data: st.DataObject, made: tuple[list[AuditEntry], Record]
-) -> None:
+def test_any_edit_of_any_field_is_found(data: st.DataObject, made: tuple[list[AuditEntry], Record]) -> None:
     entries, head = made
     place = data.draw(st.integers(0, len(entries) - 1))
     name = data.draw(st.sampled_from([field.name for field in fields(AuditEntry)]))
@@ -90,9 +82,7 @@ def test_any_edit_of_a_stored_byte_is_found(
         body = load(bytes(stored).decode())
     except (ValueError, RecursionError):
         return  # no JSON any more; PostgreSQL would not have taken it
-    faults = verify(
-        [*entries[:place], replace(entries[place], body=body), *entries[place + 1 :]], head
-    )
+    faults = verify([*entries[:place], replace(entries[place], body=body), *entries[place + 1 :]], head)
     # A byte of white space, or another way to write the same character, is not another body.
     assert bool(faults) == (canonical(body) != canonical(entries[place].body))
 
@@ -113,9 +103,7 @@ def test_any_reorder_is_found(data: st.DataObject, made: tuple[list[AuditEntry],
 
 
 @given(st.data(), chains())
-def test_any_inserted_row_is_found(
-    data: st.DataObject, made: tuple[list[AuditEntry], Record]
-) -> None:
+def test_any_inserted_row_is_found(data: st.DataObject, made: tuple[list[AuditEntry], Record]) -> None:
     entries, head = made
     copied = data.draw(st.sampled_from(entries))
     place = data.draw(st.integers(0, len(entries)))
@@ -125,9 +113,7 @@ def test_any_inserted_row_is_found(
 
 
 @given(st.data(), chains())
-def test_any_edit_of_the_head_is_found(
-    data: st.DataObject, made: tuple[list[AuditEntry], Record]
-) -> None:
+def test_any_edit_of_the_head_is_found(data: st.DataObject, made: tuple[list[AuditEntry], Record]) -> None:
     entries, head = made
     name = data.draw(st.sampled_from(["seq", "hash"]))
     new = data.draw(st.composite(lambda draw: other(draw, head.body[name]))())

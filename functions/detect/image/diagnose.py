@@ -26,20 +26,21 @@ _BY_REASON = {
     "SignatureValidationFailed": "image_invalid",
 }
 _BY_TEXT: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("image_pull_rate_limited", re.compile(r"429 Too Many Requests|toomanyrequests|rate limit", re.I)),
+    ("image_pull_rate_limited", re.compile(r"429 Too Many|toomanyrequests|rate limit", re.IGNORECASE)),
     ("image_pull_auth", re.compile(
         r"40[13] (?:Unauthorized|Forbidden)|unauthorized|authentication required|denied|no basic auth"
-        r"|authorization failed|insufficient_scope", re.I)),
+        r"|authorization failed|insufficient_scope", re.IGNORECASE)),
     ("image_invalid", re.compile(
         r"invalid reference format|couldn't parse image|no match for platform|no matching manifest"
-        r"|unsupported media type|invalid checksum|unexpected media type", re.I)),
+        r"|unsupported media type|invalid checksum|unexpected media type", re.IGNORECASE)),
     ("image_pull_not_found", re.compile(
-        r"code = NotFound|404 Not Found|manifest unknown|name unknown|not found|does not exist", re.I)),
+        r"code = NotFound|404 Not Found|manifest unknown|name unknown|not found|does not exist",
+        re.IGNORECASE)),
     ("image_pull_network", re.compile(
         r"dial tcp|lookup |no such host|i/o timeout|timed? ?out|connection re(?:fused|set)|x509|tls:"
-        r"|proxyconnect|EOF|deadline exceeded|50[0-4] [A-Z]", re.I)),
+        r"|proxyconnect|EOF|deadline exceeded|50[0-4] [A-Z]", re.IGNORECASE)),
 )  # fmt: skip
-_NETWORK_FIRST = re.compile(r"no such host|dial tcp|connection refused", re.I)
+_NETWORK_FIRST = re.compile(r"no such host|dial tcp|connection refused", re.IGNORECASE)
 
 
 def diagnose(_signal: Signal, live: Live) -> Verdict:
@@ -79,17 +80,18 @@ def registry_of(image: str) -> str:
 def _found(live: Live, pod: Pod, one: ContainerStatus, reason: str, message: str) -> Verdict:
     owner = live.owner
     assert owner is not None  # noqa: S101 (diagnose has looked)
-    failure_class = class_of(reason, message)
+    image = next(
+        (c.image for c in (*pod.spec.init_containers, *pod.spec.containers) if c.name == one.name),
+        one.image,
+    )
+    # The reference itself may hold any word; only what the registry said about it counts.
+    failure_class = class_of(reason, message.replace(image, "<image>") if image else message)
     if failure_class is None:
         if reason == "RegistryUnavailable":
             failure_class = "image_pull_network"
         else:
             # The kubelet shows the bare reason first and the registry's answer a moment later.
             return NotYet(why=f"{one.name}: {reason} without the registry's answer")
-    image = next(
-        (c.image for c in (*pod.spec.init_containers, *pod.spec.containers) if c.name == one.name),
-        one.image,
-    )
     shared = failure_class in ("image_pull_auth", "image_pull_network", "image_pull_rate_limited")
     facts, more = revision_facts(live)
     return Diagnosis(
@@ -98,7 +100,7 @@ def _found(live: Live, pod: Pod, one: ContainerStatus, reason: str, message: str
         owner=owner,
         evidence=(
             Evidence(
-                text=f"{one.name} in {pod.metadata.name} cannot pull {clean(image, 200)}: {clean(message, 400)}",
+                text=f"{one.name} in {pod.metadata.name} cannot pull {clean(image, 200)}: {clean(message)}",
                 source=f"Pod {pod.metadata.namespace}/{pod.metadata.name} status.containerStatuses",
             ),
             *more,

@@ -1,4 +1,4 @@
-"""The function govern-decide; `new()` is what Knative's func calls (func-python 0.8.1, `invoke: http`)."""
+"""The function govern-decide: `new()` is what Knative's func calls."""
 
 from functions.govern.decide.handler import handle
 from quietpager.runtime.connect import function

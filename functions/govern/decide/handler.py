@@ -140,11 +140,11 @@ def _outcome(message: Message, ctx: Context) -> list[Message]:
     record = ctx.store.get(records.intent(str(message.data.get("intent"))))
     if record is None:
         return []
-    return _settle(record, Intent.from_json(record.body), ctx)
+    return _settle(Intent.from_json(record.body), ctx)
 
 
 def _settle(
-    record: Record, intent: Intent, ctx: Context, extra: Sequence[Write] = ()
+    intent: Intent, ctx: Context, extra: Sequence[Write] = ()
 ) -> list[Message]:
     kind = News.HEALED if intent.healed else _OUTCOME.get(intent.state)
     found = _incident(ctx, intent.incident)
@@ -177,9 +177,9 @@ def _due(message: Message, ctx: Context) -> list[Message]:
         if intent.state is IntentState.INTENT and now >= intent.expires_at:
             # Nobody claimed it: from here on nobody can, for a claim needs this version.
             gone = intent.but(state=IntentState.EXPIRED, result="nobody claimed it in time")
-            return _settle(record, gone, ctx, [Put(record.key, gone.to_json(), record.version)])
+            return _settle(gone, ctx, [Put(record.key, gone.to_json(), record.version)])
         if intent.state not in (IntentState.INTENT, IntentState.CLAIMED):
-            return _settle(record, intent, ctx)
+            return _settle(intent, ctx)
     news = Input(News.DEADLINE)
     return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, [])
 

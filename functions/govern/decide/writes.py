@@ -52,7 +52,10 @@ def ground_of(
     ]
     spent: list[str] = []
     for scope, some in slots.items():
-        free = next((key for key in some if _may_take(found.get(key), incident, ctx, now)), None)
+        # Each incident begins its search elsewhere, so that many at once do not race for one slot.
+        first = int(digest(incident.id, scope, length=8), 16) % len(some)
+        around = some[first:] + some[:first]
+        free = next((key for key in around if _may_take(found.get(key), incident, ctx, now)), None)
         if free is None:
             spent.append(scope)
         else:

@@ -1,4 +1,4 @@
-"""The function ingest-dead-letter; `new()` is what Knative's func calls (func-python 0.8.1, `invoke: http`)."""
+"""The function ingest-dead-letter: `new()` is what Knative's func calls."""
 
 from functions.ingest.dead_letter.handler import handle
 from quietpager.runtime.connect import function

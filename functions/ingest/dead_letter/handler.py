@@ -6,7 +6,6 @@ import json
 
 import structlog
 
-from quietpager.model.data import Json
 from quietpager.model.message import Message
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context
@@ -20,7 +19,7 @@ log = structlog.get_logger()
 
 def handle(message: Message, ctx: Context) -> list[Message]:
     """Record one undeliverable message, with what the broker says of it."""
-    body: Json = {
+    body = {
         "id": clean(message.id, 200),
         "type": clean(message.type, 200),
         "subject": clean(message.subject or "", 200),

@@ -6,6 +6,8 @@ has been found is not found again; every ten minutes it may be, for the case tha
 
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from quietpager.cluster.port import ClusterUnavailable, Rejected
 from quietpager.errors import Retry
 from quietpager.model.kubernetes import ContainerStatus, Pod
@@ -14,7 +16,6 @@ from quietpager.model.signal import Signal
 from quietpager.rules.health import STARTING, crash_of
 from quietpager.runtime.beat import beat
 from quietpager.runtime.context import Context
-from pydantic import ValidationError
 
 BUCKET = 600
 """Seconds after which a failure that still stands is reported once more."""

@@ -1,4 +1,4 @@
-"""The function people-notify; `new()` is what Knative's func calls (func-python 0.8.1, `invoke: http`)."""
+"""The function people-notify: `new()` is what Knative's func calls."""
 
 from functions.people.notify.handler import handle
 from quietpager.runtime.connect import function

@@ -1,4 +1,4 @@
-"""The function remediate-raise-memory; `new()` is what Knative's func calls (func-python 0.8.1, `invoke: http`)."""
+"""The function remediate-raise-memory: `new()` is what Knative's func calls."""
 
 from functions.remediate.raise_memory.handler import handle
 from quietpager.runtime.connect import function

@@ -1,4 +1,4 @@
-"""The function remediate-rollout-undo; `new()` is what Knative's func calls (func-python 0.8.1, `invoke: http`)."""
+"""The function remediate-rollout-undo: `new()` is what Knative's func calls."""
 
 from functions.remediate.rollout_undo.handler import handle
 from quietpager.runtime.connect import function

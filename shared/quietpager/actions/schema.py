@@ -5,12 +5,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-import yaml
+from yaml import YAMLError
 
 from quietpager.errors import Refused
 from quietpager.model.data import Data
 from quietpager.model.incident import UndoWhen
 from quietpager.model.quantity import quantity
+from quietpager.model.yaml import read_yaml
 
 
 class Param(Data):
@@ -88,8 +89,8 @@ def load_action(path: Path) -> Action:
         ValueError: it is not an action; the text names the file and the field.
     """
     try:
-        return Action.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValueError as wrong:
+        return Action.model_validate(read_yaml(path))
+    except (ValueError, YAMLError) as wrong:
         raise ValueError(f"{path} is not an action: {wrong}") from wrong
 
 

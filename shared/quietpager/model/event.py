@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, Field, StrictInt, StrictStr, ValidationError
 
 from quietpager.errors import BadMessage
-from quietpager.model.data import Json, digest
+from quietpager.model.data import digest
 from quietpager.model.kubernetes import View
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import Origin, Signal

@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import Field, field_validator
+from yaml import YAMLError
 
 from quietpager.model.data import Data
 from quietpager.model.finding import Dwell, Remedy
 from quietpager.model.incident import Autonomy
 from quietpager.model.signal import Origin
+from quietpager.model.yaml import read_yaml
 
 
 class Route(Data):
@@ -81,8 +82,8 @@ def load_rule(path: Path) -> Rule:
         ValueError: it is not a rule; the text names the file and the field.
     """
     try:
-        return Rule.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValueError as wrong:
+        return Rule.model_validate(read_yaml(path))
+    except (ValueError, YAMLError) as wrong:
         raise ValueError(f"{path} is not a rule: {wrong}") from wrong
 
 

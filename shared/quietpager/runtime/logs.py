@@ -20,5 +20,5 @@ def configure_logs() -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(open(2, "w", closefd=False, buffering=1)),  # noqa: SIM115, PTH123 (standard error itself)
+        logger_factory=structlog.WriteLoggerFactory(open(2, "w", closefd=False, buffering=1)),  # noqa: SIM115 (standard error itself)
     )

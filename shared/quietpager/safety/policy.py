@@ -6,11 +6,11 @@ Seconds are seconds. The defaults are on and careful: autonomy `analyze` writes 
 import os
 from pathlib import Path
 
-import yaml
 from pydantic import Field
 
 from quietpager.model.data import Data
 from quietpager.model.incident import Autonomy, lowest
+from quietpager.model.yaml import read_yaml
 
 POLICY_FILE = "QUIETPAGER_POLICY"
 """Environment variable: path of the policy file."""
@@ -88,4 +88,4 @@ def load_policy(path: str | None = None) -> Policy:
     name = path or os.environ.get(POLICY_FILE)
     if not name:
         return Policy()
-    return Policy.model_validate(yaml.safe_load(Path(name).read_text(encoding="utf-8")) or {})
+    return Policy.model_validate(read_yaml(Path(name)) or {})

@@ -46,7 +46,7 @@ def plain(body: Json) -> Json:
     return copy
 
 
-def entry_hash(  # noqa: PLR0913 (the fields of an entry)
+def entry_hash(
     *, chain: str, seq: int, at: datetime, kind: str, actor: str, body: Json, previous: str
 ) -> str:
     """Compute an entry's hash: SHA-256 over the canonical JSON of all its other fields, in hex.
@@ -57,9 +57,7 @@ def entry_hash(  # noqa: PLR0913 (the fields of an entry)
     return sha256(canonical(fields).encode()).hexdigest()
 
 
-def verify(
-    entries: Sequence[AuditEntry], head: Record | None, chain: str | None = None
-) -> list[str]:
+def verify(entries: Sequence[AuditEntry], head: Record | None, chain: str | None = None) -> list[str]:
     """Find every fault of one chain, as sentences; an empty list means it is whole.
 
     `entries` as read, in the order they are kept; `head` is the record `CHAIN#<chain>`.
@@ -70,9 +68,7 @@ def verify(
     faults: list[str] = []
     previous, expected = GENESIS, 1
     for place, entry in enumerate(entries, start=1):
-        faults += [
-            f"{where} {fault}" for fault in _faults_of(entry, chain, place, previous, expected)
-        ]
+        faults += [f"{where} {fault}" for fault in _faults_of(entry, chain, place, previous, expected)]
         previous, expected = entry.hash, entry.seq + 1
     faults += [
         f"{where} entry {seq} is there {count} times; entries were inserted."
@@ -82,9 +78,7 @@ def verify(
     return faults + [f"{where} {fault}" for fault in _faults_of_head(entries, head)]
 
 
-def _faults_of(
-    entry: AuditEntry, chain: str, place: int, previous: str, expected: int
-) -> list[str]:
+def _faults_of(entry: AuditEntry, chain: str, place: int, previous: str, expected: int) -> list[str]:
     faults = []
     if entry.chain != chain:
         faults.append(f"place {place} holds an entry of chain {entry.chain}.")
@@ -113,9 +107,7 @@ def _faults_of(
     return faults
 
 
-def _faults_of_head(  # noqa: PLR0911 (one sentence for each fault)
-    entries: Sequence[AuditEntry], head: Record | None
-) -> list[str]:
+def _faults_of_head(entries: Sequence[AuditEntry], head: Record | None) -> list[str]:
     if head is None:
         return ["its head record is missing, so a cut tail could not be seen."] if entries else []
     seq, known = head.body.get("seq"), head.body.get("hash")
@@ -127,9 +119,7 @@ def _faults_of_head(  # noqa: PLR0911 (one sentence for each fault)
     if seq > last.seq:
         return [f"its tail is cut: the head knows {seq} entries, the last one found is {last.seq}."]
     if seq < last.seq:
-        return [
-            f"entry {last.seq} is newer than the head, which knows {seq}: inserted, or head edited."
-        ]
+        return [f"entry {last.seq} is newer than the head, which knows {seq}: inserted, or head edited."]
     if known != last.hash:
         return [f"the head's hash is not that of entry {last.seq}; one of the two was edited."]
     return []

@@ -50,9 +50,7 @@ class Batch:
                     if write.expect < ABSENT:
                         raise ValueError(f"Record {write.key}: {write.expect} is no version.")
                     if write.key.startswith(HEAD) and not isinstance(write, Check):
-                        raise ValueError(
-                            f"Record {write.key} is a chain's head; only Audit moves it."
-                        )
+                        raise ValueError(f"Record {write.key} is a chain's head; only Audit moves it.")
                     batch.conditions.append(write)
                 case Audit():
                     _aware(write.at)
@@ -100,9 +98,7 @@ class Batch:
                 previous=previous,
             )
             entries.append(
-                AuditEntry(
-                    audit.chain, seq, audit.at, audit.kind, audit.actor, body, previous, digest
-                )
+                AuditEntry(audit.chain, seq, audit.at, audit.kind, audit.actor, body, previous, digest)
             )
             moved[HEAD + audit.chain] = {"seq": seq, "hash": digest}
         return entries, moved

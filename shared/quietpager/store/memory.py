@@ -47,22 +47,15 @@ class MemoryStore:
     def scan(self, kind: str) -> list[Record]:
         """Read all records of one kind, in key order."""
         with self._lock:
-            return [
-                _copy(self._state[key]) for key in sorted(self._state) if key.startswith(f"{kind}#")
-            ]
+            return [_copy(self._state[key]) for key in sorted(self._state) if key.startswith(f"{kind}#")]
 
     def transact(self, writes: Iterable[Write]) -> None:
         """Do all or nothing; raises `Conflict`, ValueError, TypeError as the port says."""
         batch = Batch.of(writes)
         # Everything that can raise comes before the first assignment, so that half is never
         # written.
-        bodies = {
-            write.key: plain(write.body) for write in batch.conditions if isinstance(write, Put)
-        }
-        due = [
-            replace(item, at=item.at.astimezone(UTC), message=plain(item.message))
-            for item in batch.due
-        ]
+        bodies = {write.key: plain(write.body) for write in batch.conditions if isinstance(write, Put)}
+        due = [replace(item, at=item.at.astimezone(UTC), message=plain(item.message)) for item in batch.due]
         with self._lock:
             failing = batch.first_failing({w.key: self._version(w.key) for w in batch.conditions})
             if failing is not None:
@@ -91,9 +84,7 @@ class MemoryStore:
     def claim_due(self, now: datetime, limit: int) -> list[Due]:
         """Take up to `limit` due items, oldest first, and move each on to `now + every`."""
         with self._lock:
-            taken = sorted((i for i in self._due.values() if i.at <= now), key=_age)[
-                : max(limit, 0)
-            ]
+            taken = sorted((i for i in self._due.values() if i.at <= now), key=_age)[: max(limit, 0)]
             for item in taken:
                 self._due[item.id] = replace(item, at=now.astimezone(UTC) + item.every)
             return [replace(item, message=plain(item.message)) for item in taken]

@@ -20,9 +20,7 @@ def migrations() -> list[tuple[int, str, str]]:
     """Give number, name and SQL of every migration, in order."""
     folder = files("quietpager.store") / "migrations"
     found = [(file.name, file.read_text(encoding="utf-8")) for file in folder.iterdir()]
-    return sorted(
-        (int(name.partition("_")[0]), name, sql) for name, sql in found if name.endswith(".sql")
-    )
+    return sorted((int(name.partition("_")[0]), name, sql) for name, sql in found if name.endswith(".sql"))
 
 
 def applied(connection: "Connection[Any]") -> set[int]:
@@ -30,9 +28,7 @@ def applied(connection: "Connection[Any]") -> set[int]:
     known = connection.execute("SELECT to_regclass('quietpager.migration') IS NOT NULL").fetchone()
     if known is None or not known[0]:
         return set()
-    return {
-        row[0] for row in connection.execute("SELECT number FROM quietpager.migration").fetchall()
-    }
+    return {row[0] for row in connection.execute("SELECT number FROM quietpager.migration").fetchall()}
 
 
 def migrate(connection: "Connection[Any]") -> list[str]:

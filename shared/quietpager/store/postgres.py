@@ -70,9 +70,7 @@ _SESSION: Final = (
 class Database:
     """A small pool of connections, opened by the first use; what store and mailbox share."""
 
-    def __init__(
-        self, url: str, *, connections: int, session: Sequence[LiteralString] = ()
-    ) -> None:
+    def __init__(self, url: str, *, connections: int, session: Sequence[LiteralString] = ()) -> None:
         """Remember the URL; nothing is connected yet. `session`: SQL for each new connection."""
         self._url = url
         self._connections = connections
@@ -179,6 +177,7 @@ class PostgresStore:
 
         The first call also brings the tables up to date. `connections` bounds the pool.
         """
+        self.url = url
         self._db = Database(url, connections=connections)
 
     def get(self, key: str) -> Record | None:
@@ -293,9 +292,7 @@ class PostgresStore:
     def audit_chains(self) -> list[str]:
         """Name all chains."""
         rows = self._db.run(
-            lambda at: at.execute(
-                "SELECT DISTINCT chain FROM quietpager.audit ORDER BY chain"
-            ).fetchall()
+            lambda at: at.execute("SELECT DISTINCT chain FROM quietpager.audit ORDER BY chain").fetchall()
         )
         return [unescape(row[0]) for row in rows]
 
@@ -321,9 +318,7 @@ class _Prepared:
             (shared, [key for key, _ in run])
             for shared, run in groupby(sorted(modes.items()), key=lambda item: item[1])
         ]
-        absent = {
-            escape(w.key): isinstance(w, Check) for w in batch.conditions if w.expect == ABSENT
-        }
+        absent = {escape(w.key): isinstance(w, Check) for w in batch.conditions if w.expect == ABSENT}
         self.absent = [
             (shared, [key for key, _ in run])
             for shared, run in groupby(sorted(absent.items()), key=lambda item: item[1])
@@ -332,16 +327,11 @@ class _Prepared:
 
 # By "shared". Within an array the order is that of the keys, which were sorted.
 _LOCK_ABSENT: Final[dict[bool, LiteralString]] = {
-    True: (
-        "SELECT pg_advisory_xact_lock_shared(hashtextextended(key, 0))"
-        " FROM unnest(%s::text[]) AS key"
-    ),
+    True: ("SELECT pg_advisory_xact_lock_shared(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key"),
     False: "SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key",
 }
 _LOCK_ROWS: Final[dict[bool, LiteralString]] = {
-    True: (
-        "SELECT key, version, NULL FROM quietpager.state WHERE key = ANY(%s) ORDER BY key FOR SHARE"
-    ),
+    True: ("SELECT key, version, NULL FROM quietpager.state WHERE key = ANY(%s) ORDER BY key FOR SHARE"),
     # Only a chain's head is needed with its body.
     False: (
         "SELECT key, version, CASE WHEN starts_with(key, 'CHAIN#') THEN body::text END"
@@ -368,9 +358,7 @@ def _transact(connection: "Connection[Any]", prepared: _Prepared) -> None:
             connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             for shared, keys in prepared.absent:
                 connection.execute(_LOCK_ABSENT[shared], (keys,))
-            found = [
-                connection.execute(_LOCK_ROWS[shared], (keys,)) for shared, keys in prepared.locks
-            ]
+            found = [connection.execute(_LOCK_ROWS[shared], (keys,)) for shared, keys in prepared.locks]
             rows = [row for cursor in found for row in cursor.fetchall()]
             versions = {unescape(key): version for key, version, _ in rows}
             heads = {unescape(key): load(body) for key, _, body in rows if body is not None}

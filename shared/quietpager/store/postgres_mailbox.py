@@ -42,9 +42,7 @@ class PostgresMailbox:
             self._db.run(lambda at: at.execute(_DELETE, ([done],)))
             return
         columns = _columns(follow_ups)
-        self._db.run(
-            lambda at: at.execute(f"WITH gone AS ({_DELETE}) {_INSERT}", ([done], *columns))
-        )
+        self._db.run(lambda at: at.execute(f"WITH gone AS ({_DELETE}) {_INSERT}", ([done], *columns)))
 
     def pending(self) -> list[Delivery]:
         """Read what is not done, oldest first."""
