@@ -1,18 +1,19 @@
 """The local broker: Knative's delivery rules in one asyncio process, durable through a `Mailbox`.
 
 Who calls it: the local host (`make demo`, `quietpager run`) and the tests. In production Knative
-does this; so that what works here works there, the rules are Knative's, read from knative/eventing
-v0.49.2:
+does this; so that what works here works there, the rules are Knative's:
 
     post ─ Mailbox.accept ─▶ 202 ─ deliver ─┬ 2xx, empty ────────────▶ complete
-                                    ├ 2xx, one CloudEvent ───▶ complete + re-enter
-                                    ├ 2xx, anything else ────▶ counts as 502
-                                    ├ ≥500, 404, 408, 409, 429, no answer ─▶ retry
-                                    └ retries over, other codes ─▶ dead letter
+                                            ├ 2xx, one CloudEvent ───▶ complete + re-enter
+                                            ├ 2xx, anything else ────▶ counts as 502
+                                            ├ ≥500, 404, 408, 409, 429, no answer ─▶ retry
+                                            └ retries over, other codes ─▶ dead letter
 
+Where the rules come from (knative/eventing):
 - which answers are retried: `SelectiveRetry`; waiting: `RetryConfigFromDeliverySpec`
   (pkg/kncloudevents/retries.go); dead letter attributes: `dispatchExecutionInfoTransformers`
-  (pkg/kncloudevents/event_dispatcher.go); loop guard: pkg/broker/ttl.go and the ingress handler.
+  (pkg/kncloudevents/event_dispatcher.go); the loop guard and the 502
+  rule as observed with v0.49.2, not read from its source.
 
 Differences, all on purpose: attempts are counted in memory, so a restart begins them anew; a ping
 is not stored (a lost one is only a late one), and is skipped while the one before it is still at

@@ -76,10 +76,14 @@ class Child:
         if not self.ready.wait(30):
             raise SystemExit(f"The product did not start; see {self.log}.")
 
-    def kill(self) -> None:
-        """End it as the kernel would: at once."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
+    def kill(self) -> bool:
+        """End it as the kernel would: at once. Says whether there was one to end."""
+        process = self.process
+        if process is None or process.poll() is not None:
+            return False
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        return True
 
     def stop(self) -> None:
         """End it in good order."""
@@ -119,9 +123,9 @@ class Child:
 
 
 @contextmanager
-def sandbox() -> Iterator[str]:
+def sandbox(speed: float = SPEED) -> Iterator[str]:
     """Run a sandbox cluster as a process; gives its URL."""
-    command = [sys.executable, "-m", "infra.sandbox", "--port", "0", "--speed", str(SPEED)]
+    command = [sys.executable, "-m", "infra.sandbox", "--port", "0", "--speed", str(speed)]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE) as process:  # noqa: S603 (our own module)
         try:
             line = process.stdout.readline() if process.stdout else ""
@@ -297,8 +301,7 @@ def _wait(store: Store, child: Child, timeline: Timeline, kills: int, dice: rand
     while time.monotonic() < end:
         timeline.catch_up()
         if kills and time.monotonic() > next_kill:
-            child.kill()
-            kills -= 1
+            kills -= child.kill()
             next_kill = time.monotonic() + dice.uniform(1.0, 4.0)
         found = _incidents(store)
         told = store.scan("TELL")

@@ -12,7 +12,7 @@ Json = dict[str, Any]
 class Data(BaseModel):
     """Frozen, strict about unknown fields, written to and read from JSON."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def to_json(self) -> Json:
         """Give the JSON form, as stored."""

@@ -20,7 +20,7 @@ class View(BaseModel):
     """Base of all views."""
 
     model_config = ConfigDict(
-        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, defer_build=True
     )
 
     @model_validator(mode="before")
