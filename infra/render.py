@@ -54,9 +54,7 @@ def triggers(folders: tuple[FunctionFolder, ...], namespace: str = "quietpager")
 
 def _trigger(folder: FunctionFolder, number: int, wanted: dict[str, str], namespace: str) -> Json:
     def service(name: str) -> Json:
-        return {
-            "ref": {"apiVersion": "v1", "kind": "Service", "name": name, "namespace": namespace}
-        }
+        return {"ref": {"apiVersion": "v1", "kind": "Service", "name": name, "namespace": namespace}}
 
     return {
         "apiVersion": "eventing.knative.dev/v1",

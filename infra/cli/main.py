@@ -19,9 +19,7 @@ def main() -> None:
 @click.option(
     "--once", is_flag=True, help="Run unattended; exit 0 only if every outcome is the expected one."
 )
-@click.option(
-    "--kills", default=0, show_default=True, help="Kill the product's process so often on the way."
-)
+@click.option("--kills", default=0, show_default=True, help="Kill the product's process so often on the way.")
 @click.option("--seed", default=1, show_default=True, help="When the kills happen.")
 def demo(*, once: bool, kills: int, seed: int) -> None:
     """Break things in a sandbox cluster and watch them heal."""
@@ -32,9 +30,7 @@ def demo(*, once: bool, kills: int, seed: int) -> None:
 
 @main.command()
 @click.argument("cases", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object a line, one for each case, in order."
-)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one for each case, in order.")
 def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
     """Diagnose recorded cases offline."""
     from infra.cli.replay import replay as run
@@ -61,9 +57,7 @@ def serve(function: str, port: int) -> None:
 
 @main.command()
 @click.argument("file", type=click.File("rb"))
-@click.option(
-    "--to", default="http://127.0.0.1:8080", show_default=True, help="A function, or the broker."
-)
+@click.option("--to", default="http://127.0.0.1:8080", show_default=True, help="A function, or the broker.")
 def send(file: BinaryIO, to: str) -> None:
     """Post an Event (or a CloudEvent in JSON) by hand; prints what came back and what the store holds."""
     from infra.cli.send import send as run
@@ -86,6 +80,24 @@ def show(incident: str) -> None:
     from infra.cli.people import open_store_or_exit, story
 
     click.echo(story(open_store_or_exit(), incident), nl=False)
+
+
+@main.command()
+@click.argument("incident")
+def approve(incident: str) -> None:
+    """Approve what an incident asks for: exactly the diff that was shown, once."""
+    from infra.cli.people import answer, open_store_or_exit
+
+    click.echo(answer(open_store_or_exit(), incident, "approve"))
+
+
+@main.command()
+@click.argument("incident")
+def reject(incident: str) -> None:
+    """Reject it; no more automation in this episode."""
+    from infra.cli.people import answer, open_store_or_exit
+
+    click.echo(answer(open_store_or_exit(), incident, "reject"))
 
 
 @main.command()

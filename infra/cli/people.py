@@ -2,13 +2,15 @@
 
 import getpass
 import os
+from datetime import timedelta
 
 from quietpager.errors import Retry
 from quietpager.model.incident import Incident
+from quietpager.model.message import DECISION, Message
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.connect import open_store
 from quietpager.safety import records
-from quietpager.store.port import ABSENT, Audit, Json, Put, Store
+from quietpager.store.port import ABSENT, Audit, Conflict, Due, Json, Put, Store
 
 SWITCH_CHAIN = "switch"
 """The audit chain of stop and resume."""
@@ -24,12 +26,9 @@ def open_store_or_exit() -> Store:
 
 def table(store: Store) -> str:
     """List all incidents, newest first."""
-    found = sorted(
-        (Incident.from_json(r.body) for r in store.scan("INCIDENT")), key=lambda i: i.opened_at
-    )
+    found = sorted((Incident.from_json(r.body) for r in store.scan("INCIDENT")), key=lambda i: i.opened_at)
     lines = [
-        f"{i.id}  {i.state:24} {i.reason or '-':16} {i.failure_class:24} {i.owner}"
-        for i in reversed(found)
+        f"{i.id}  {i.state:24} {i.reason or '-':16} {i.failure_class:24} {i.owner}" for i in reversed(found)
     ]
     return "".join(f"{line}\n" for line in lines) or "No incidents.\n"
 
@@ -46,11 +45,33 @@ def story(store: Store, name: str) -> str:
     lines += [f"  evidence: {e.text} [{e.source}]" for e in incident.evidence]
     lines += [f"  refused: {sentence}" for sentence in incident.refusals]
     lines += [f"  tried: {t.action} {t.params}: {t.result}" for t in incident.tried]
-    lines += [
-        f"  {to_text(e.at)} {e.actor} {e.kind} {said(e.body)}"
-        for e in store.audit(name)
-    ]
+    lines += [f"  {to_text(e.at)} {e.actor} {e.kind} {said(e.body)}" for e in store.audit(name)]
     return "\n".join(lines) + "\n"
+
+
+def answer(store: Store, name: str, decision: str) -> str:
+    """Answer the question that an incident asks; the answer is used once, and the first one counts."""
+    record = store.get(records.incident(name))
+    incident = None if record is None else Incident.from_json(record.body)
+    asked = None if incident is None or incident.approval is None else incident.approval
+    question = None if asked is None else store.get(records.approval(asked))
+    if asked is None or question is None:
+        return f"Incident {name} asks nothing just now; see `quietpager show {name}`."
+    if question.body.get("decision") is not None:
+        return f"{question.body.get('by')} has answered already: {question.body['decision']}."
+    now, by = system_clock(), os.environ.get("SUDO_USER") or getpass.getuser()
+    message = Message(id=f"{asked}.{decision}", type=DECISION, subject=name, data={"approval": asked})
+    try:
+        store.transact(
+            [
+                Put(question.key, question.body | {"decision": decision, "by": by}, question.version),
+                Audit(name, now, decision, by, {"approval": asked, "diff": question.body.get("diff")}),
+                Due(records.talk(asked), now, timedelta(seconds=5), message.to_json()),
+            ]
+        )
+    except Conflict:
+        return "Somebody else answered at the same moment; look again."
+    return f"{decision}: noted for {by}; it is carried out with the clock's next tick."
 
 
 def said(body: Json) -> str:

@@ -56,9 +56,7 @@ class Folder:
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
         """Read one object."""
-        return next(
-            (o for o in self.list(kind, namespace) if o["metadata"].get("name") == name), None
-        )
+        return next((o for o in self.list(kind, namespace) if o["metadata"].get("name") == name), None)
 
     def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
         """Read all objects of a kind; no rule selects by label in replay."""
@@ -114,9 +112,7 @@ def replay(folders: Iterable[Path]) -> Iterator[Json]:
         try:
             yield _replay(folder)
         except Exception as broken:  # noqa: BLE001 (hostile input may never end a run of hundreds)
-            yield _answer(
-                folder, INVALID, why=f"The case cannot be read: {clean(str(broken), 300)}"
-            )
+            yield _answer(folder, INVALID, why=f"The case cannot be read: {clean(str(broken), 300)}")
 
 
 def _answer(folder: Path, failure_class: str, *, why: str, **more: Any) -> Json:
@@ -139,9 +135,7 @@ def _replay(folder: Path) -> Json:
     reader = Folder(folder)
     family = _routes().family_of(signal)
     if family is None:
-        return _answer(
-            folder, BENIGN, why="No route: a Normal Event of no interest, or benign by rule."
-        )
+        return _answer(folder, BENIGN, why="No route: a Normal Event of no interest, or benign by rule.")
     signal = signal.but(family=family if family in _routes().families else UNKNOWN_FAMILY)
     signal, verdict = _judge(signal, reader)
     if isinstance(verdict, Diagnosis):
@@ -204,10 +198,7 @@ def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Folder) -> 
         family=signal.family,
         known=True,
         owner=str(verdict.owner),
-        remedies=[
-            {"action": r.action, "params": r.params, "autonomy": dial.value}
-            for r in finding.remedies
-        ],
+        remedies=[{"action": r.action, "params": r.params, "autonomy": dial.value} for r in finding.remedies],
         would_act=_would_act(finding, reader),
         assumed=list(ASSUMED),
         evidence=[e.to_json() for e in verdict.evidence],

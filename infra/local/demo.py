@@ -117,9 +117,7 @@ class Child:
                         self.say(f"    {line.rstrip()}")
             if not self.ended:
                 self.deaths += 1
-                self.say(
-                    f"    the product's process died ({process.returncode}); it is started again"
-                )
+                self.say(f"    the product's process died ({process.returncode}); it is started again")
 
 
 @contextmanager
@@ -161,10 +159,7 @@ class Timeline:
                 if entry.kind != "told":
                     seconds = (entry.at - self._zero).total_seconds()
                     note = (
-                        entry.body.get("note")
-                        or entry.body.get("summary")
-                        or entry.body.get("result")
-                        or ""
+                        entry.body.get("note") or entry.body.get("summary") or entry.body.get("result") or ""
                     )
                     self._say(
                         f"{seconds:6.1f}s  {chain:18} {entry.actor:24} {entry.kind:34} {str(note)[:110]}"
@@ -195,9 +190,7 @@ def run(*, once: bool, kills: int, seed: int, say: Say) -> int:
         child = Child(env, folder / "product.log", say)
         stack.callback(child.stop)
         child.start()
-        say(
-            f"Ready after {time.monotonic() - begun:.1f} s: sandbox, functions, PostgreSQL, broker run."
-        )
+        say(f"Ready after {time.monotonic() - begun:.1f} s: sandbox, functions, PostgreSQL, broker run.")
         say(f"Times are shortened for the demo: {json.dumps(POLICY)}")
         _break_things(cluster, url, say)
         _wait(store, child, Timeline(store, say), kills, random.Random(seed))  # noqa: S311 (a test's dice)
@@ -251,9 +244,7 @@ def _post(cluster: Cluster, case: Case) -> None:
 def _make_noise(cluster: Cluster, benign: Case, folder: Path) -> None:
     pod = next(o for o in benign.objects if o["kind"] == "Pod")
     now = to_text(system_clock().replace(microsecond=0))
-    fault = json.loads(
-        (folder / "detect/crash/cases/30-oom-bounded/event.json").read_text(encoding="utf-8")
-    )
+    fault = json.loads((folder / "detect/crash/cases/30-oom-bounded/event.json").read_text(encoding="utf-8"))
     cluster.create("Event", _about(fault, pod, "forged", now))
     _create_flaky(cluster, benign)
     probe = json.loads((Path(__file__).parent / "noise/unhealthy.json").read_text(encoding="utf-8"))
@@ -353,9 +344,7 @@ def _judge(store: Store, url: str, say: Say) -> list[str]:
             now = "not there" if met is None else met.state.value
             faults.append(f"{case} was to end {state} after {action}; it is {now}")
     silent = [i for i in found if not i.announced]
-    say(
-        f"Healed in silence while WAITING: {len(silent)}. Messages about benign things: 0 expected."
-    )
+    say(f"Healed in silence while WAITING: {len(silent)}. Messages about benign things: 0 expected.")
     return faults + _double_writes(url, say) + verify_all(store)
 
 
@@ -377,11 +366,5 @@ def _double_writes(url: str, say: Say) -> list[str]:
                 None,
             )
             writes[str(mark)] = writes.get(str(mark), 0) + 1
-    say(
-        f"Writes to the cluster: {sum(writes.values())}, intents behind them: {len(writes)} ({MARK})."
-    )
-    return [
-        f"intent {mark} was written {n} times"
-        for mark, n in writes.items()
-        if n != 1 or mark == "None"
-    ]
+    say(f"Writes to the cluster: {sum(writes.values())}, intents behind them: {len(writes)} ({MARK}).")
+    return [f"intent {mark} was written {n} times" for mark, n in writes.items() if n != 1 or mark == "None"]

@@ -70,9 +70,7 @@ class Host:
         self.mailbox = PostgresMailbox(store_url)
         self.loop: asyncio.AbstractEventLoop | None = None
         self.folders = function_folders(functions_folder())
-        self.clusters = {
-            f.name: connect(api_url, manager=f"quietpager-{f.name}") for f in self.folders
-        }
+        self.clusters = {f.name: connect(api_url, manager=f"quietpager-{f.name}") for f in self.folders}
         self.functions = {f.name: self._function(f.name, f.module) for f in self.folders}
         self.broker = Broker(
             [Trigger.from_manifest(t) for t in triggers(self.folders)],
@@ -80,9 +78,7 @@ class Host:
             self.mailbox,
         )
         watcher = connect(api_url, manager="quietpager-source")
-        self.source = EventSource(
-            watcher, os.environ.get("QUIETPAGER_CLUSTER", "default"), self._post
-        )
+        self.source = EventSource(watcher, os.environ.get("QUIETPAGER_CLUSTER", "default"), self._post)
 
     def _function(self, name: str, module: str) -> Function:
         handle = importlib.import_module(f"{module}.handler").handle
@@ -128,9 +124,7 @@ class Host:
         elif path in self.functions:
             await self.functions[path].handle(scope, receive, send)
         elif path == "":
-            headers = {
-                k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]
-            }
+            headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
             status = await self.broker.post_http(headers, await _body(receive))
             await _answer(send, status, b"")
         else:
@@ -159,9 +153,7 @@ async def _answer(send: Send, status: int, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def run(
-    store_url: str, api_url: str, port: int, policy: Policy, ready: Callable[[str], None]
-) -> None:
+async def run(store_url: str, api_url: str, port: int, policy: Policy, ready: Callable[[str], None]) -> None:
     """Run until SIGTERM or SIGINT; `ready` gets the address once everything serves."""
     host = Host(store_url, api_url, policy)
     host.loop = asyncio.get_running_loop()

@@ -18,9 +18,7 @@ def serve(function: str, port: int) -> None:
 
     folder = functions_folder()
     if not (folder / function / "func.yaml").exists():
-        names = ", ".join(
-            str(p.parent.relative_to(folder)) for p in sorted(folder.glob("*/*/func.yaml"))
-        )
+        names = ", ".join(str(p.parent.relative_to(folder)) for p in sorted(folder.glob("*/*/func.yaml")))
         raise SystemExit(f"There is no function {function}. There are: {names}.")
     configure_logs()
     os.environ["LISTEN_ADDRESS"] = f"127.0.0.1:{port}"

@@ -112,9 +112,7 @@ class Api:
                 raise Problem(405, "MethodNotAllowed", text)
             elif target.name:
                 resource = target.resource
-                await _answer(
-                    send, 200, self._registry.read(resource, target.namespace, target.name)
-                )
+                await _answer(send, 200, self._registry.read(resource, target.namespace, target.name))
             elif request.query.get("watch", "").lower() in {"1", "true"}:
                 await self._watch(target, request, receive, send)
             else:
@@ -135,9 +133,7 @@ class Api:
             "apiVersion": resource.api_version,
             "metadata": {"resourceVersion": str(store.version)},
             # As from the real one: in a list the items do not repeat their kind.
-            "items": [
-                {k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}} for obj in items
-            ],
+            "items": [{k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}} for obj in items],
         }
 
     def _write(self, target: Target, request: Request) -> tuple[int, Json]:
@@ -226,9 +222,7 @@ class Api:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
 
-    def _backlog(
-        self, target: Target, request: Request, wanted: selection.Matches
-    ) -> Iterable[Json]:
+    def _backlog(self, target: Target, request: Request, wanted: selection.Matches) -> Iterable[Json]:
         """List what a watch has to be told first."""
         store, text = self._registry.store, request.query.get("resourceVersion", "")
         if text in {"", "0"}:

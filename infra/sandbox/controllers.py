@@ -65,9 +65,7 @@ def is_active(pod: Json) -> bool:
 class Controllers:
     """Deployment and ReplicaSet controller, quota status and garbage collection."""
 
-    def __init__(
-        self, registry: Registry, recorder: Recorder, clock: Clock, speed: float = 1.0
-    ) -> None:
+    def __init__(self, registry: Registry, recorder: Recorder, clock: Clock, speed: float = 1.0) -> None:
         """Work on a registry; `speed` divides retries and deadlines."""
         self._registry, self._recorder, self._clock = registry, recorder, clock
         self._store, self._speed = registry.store, speed
@@ -183,9 +181,7 @@ class Controllers:
         room = spec["replicas"] if not old else _room(deployment, old, 0)
         replicas = 0 if recreate and any(rs["spec"]["replicas"] for rs in old) else room
         annotations = {
-            key: value
-            for key, value in (metadata.get("annotations") or {}).items()
-            if key not in _NOT_COPIED
+            key: value for key, value in (metadata.get("annotations") or {}).items() if key not in _NOT_COPIED
         }
         annotations |= _sizes(deployment) | {REVISION: str(revision)}
         created = self._registry.create(
@@ -223,9 +219,7 @@ class Controllers:
         }
         status, name = clone(deployment.get("status") or {}), new["metadata"]["name"]
         if reason:
-            self._condition(
-                status, "Progressing", "True", reason, f'Created new replica set "{name}"'
-            )
+            self._condition(status, "Progressing", "True", reason, f'Created new replica set "{name}"')
         elif _condition(status, "Progressing") is None:
             text = f'Found new replica set "{name}"'
             self._condition(status, "Progressing", "True", "FoundNewReplicaSet", text)
@@ -290,15 +284,11 @@ class Controllers:
             return obj
 
         metadata = rs["metadata"]
-        return self._registry.update(
-            KINDS["ReplicaSet"], metadata["namespace"], metadata["name"], change
-        )
+        return self._registry.update(KINDS["ReplicaSet"], metadata["namespace"], metadata["name"], change)
 
     def _forget_old(self, deployment: Json, sets: list[Json], new: Json | None) -> None:
         limit = deployment["spec"].get("revisionHistoryLimit", 10)
-        old = sorted(
-            (rs for rs in sets if rs is not new and not rs["spec"]["replicas"]), key=_revision
-        )
+        old = sorted((rs for rs in sets if rs is not new and not rs["spec"]["replicas"]), key=_revision)
         for rs in old[: max(0, len(old) - limit)]:
             if not rs.get("status", {}).get("replicas"):
                 metadata = rs["metadata"]
@@ -309,9 +299,7 @@ class Controllers:
         before = deployment.get("status") or {}
         counts = _counts(sets, new)
         status: Json = {key: value for key, value in counts.items() if value}
-        status["terminatingReplicas"] = sum(
-            rs.get("status", {}).get("terminatingReplicas", 0) for rs in sets
-        )
+        status["terminatingReplicas"] = sum(rs.get("status", {}).get("terminatingReplicas", 0) for rs in sets)
         status["observedGeneration"] = deployment["metadata"].get("generation", 1)
         if "collisionCount" in before:
             status["collisionCount"] = before["collisionCount"]
@@ -332,9 +320,7 @@ class Controllers:
         if failure := next(filter(None, failed), None):
             self._condition(status, "ReplicaFailure", "True", failure["reason"], failure["message"])
         else:
-            status["conditions"] = [
-                c for c in status["conditions"] if c["type"] != "ReplicaFailure"
-            ]
+            status["conditions"] = [c for c in status["conditions"] if c["type"] != "ReplicaFailure"]
         return self._registry.set_status(deployment, status)
 
     def _progressing(self, deployment: Json, status: Json, before: Json, name: str) -> None:
@@ -380,7 +366,7 @@ class Controllers:
             self._queue_later(key, left + 0.01 * self._speed)
         return bool(left <= 0)
 
-    def _condition(  # noqa: PLR0913 (the fields of a condition)
+    def _condition(
         self, status: Json, kind: str, value: str, reason: str, message: str, *, renew: bool = False
     ) -> None:
         """Set a condition as the deployment controller does: the changed one goes to the end."""
@@ -394,9 +380,7 @@ class Controllers:
                 "type": kind,
                 "status": value,
                 "lastUpdateTime": now,
-                "lastTransitionTime": current["lastTransitionTime"]
-                if same_status and current
-                else now,
+                "lastTransitionTime": current["lastTransitionTime"] if same_status and current else now,
                 "reason": reason,
                 "message": message,
             }
@@ -465,9 +449,7 @@ class Controllers:
             "availableReplicas": ready,
         }
         status |= {key: value for key, value in counts.items() if value}
-        status["terminatingReplicas"] = sum(
-            1 for pod in mine if pod["metadata"].get("deletionTimestamp")
-        )
+        status["terminatingReplicas"] = sum(1 for pod in mine if pod["metadata"].get("deletionTimestamp"))
         status["observedGeneration"] = rs["metadata"].get("generation", 1)
         before = _condition(rs.get("status") or {}, "ReplicaFailure")
         if failure:

@@ -122,9 +122,7 @@ def first_node(now: str) -> Json:
 class Kubelet:
     """Schedules pods and runs them. One for all nodes."""
 
-    def __init__(
-        self, registry: Registry, recorder: Recorder, clock: Clock, speed: float = 1.0
-    ) -> None:
+    def __init__(self, registry: Registry, recorder: Recorder, clock: Clock, speed: float = 1.0) -> None:
         """Run the pods of a registry; `speed` divides all waits."""
         self._registry, self._recorder, self._clock = registry, recorder, clock
         self._store, self._speed = registry.store, speed
@@ -231,9 +229,7 @@ class _Pod:
         """Kill the containers and let the pod go."""
         for _, container in containers(self.pod):
             if "running" in (self._status(container["name"]).get("state") or {}):
-                self._send(
-                    container, "Normal", "Killing", f"Stopping container {container['name']}"
-                )
+                self._send(container, "Normal", "Killing", f"Stopping container {container['name']}")
         grace = float(self.pod["metadata"].get("deletionGracePeriodSeconds") or 0)
         await self._kubelet.sleep(min(grace, 1.0))
         with contextlib.suppress(asyncio.CancelledError):
@@ -262,9 +258,7 @@ class _Pod:
         metadata, spec = dict(pod["metadata"]), pod["spec"] | {"nodeName": node}
         status = clone(pod.get("status") or {})
         status["conditions"] = [self._condition("PodScheduled", "True")]
-        bound = self._registry.store.put(
-            pod | {"metadata": metadata, "spec": spec, "status": status}
-        )
+        bound = self._registry.store.put(pod | {"metadata": metadata, "spec": spec, "status": status})
         text = f"Successfully assigned {self._namespace}/{self._name} to {node}"
         self._kubelet.recorder.send_new_style(bound, "Normal", "Scheduled", text, "Binding")
 
@@ -336,11 +330,7 @@ class _Pod:
     async def _pull_back_off(self, container: Json, tries: int) -> None:
         """Wait before the next try; every twelve seconds the kubelet says so again."""
         image, left = container["image"], _backoff(tries)
-        message = (
-            (self._status(container["name"]).get("state") or {})
-            .get("waiting", {})
-            .get("message", "")
-        )
+        message = (self._status(container["name"]).get("state") or {}).get("waiting", {}).get("message", "")
         if not message.startswith("Back-off"):
             message = f'Back-off pulling image "{image}": ErrImagePull: {message}'
         await self._kubelet.sleep(min(left, _STATUS_LAG))
@@ -460,9 +450,7 @@ class _Pod:
             before = old.get(condition["type"])
             if before and before["status"] == condition["status"]:
                 condition["lastTransitionTime"] = before["lastTransitionTime"]
-        ran = any(
-            s["state"].keys() & {"running", "terminated"} or s["restartCount"] for s in statuses
-        )
+        ran = any(s["state"].keys() & {"running", "terminated"} or s["restartCount"] for s in statuses)
         status |= {
             "conditions": wanted,
             "containerStatuses": statuses,

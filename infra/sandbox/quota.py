@@ -58,9 +58,7 @@ def admit(pod: Json, quotas: Iterable[Json], pods: list[Json]) -> None:
         if missing:
             which = ",".join(c["name"] for _, c in containers(pod))
             wants = "; ".join(f"{what} for: {which}" for what in missing)
-            raise answers.forbidden(
-                KINDS["Pod"], name, f"failed quota: {title}: must specify {wants}"
-            )
+            raise answers.forbidden(KINDS["Pod"], name, f"failed quota: {title}: must specify {wants}")
         now = used(quota, pods)
         over = [w for w in sorted(hard) if quantity(now[w]) + _amount(pod, w) > quantity(hard[w])]
         if over:
@@ -76,6 +74,4 @@ def _unset(pod: Json, what: str) -> bool:
     if tracked is None:
         return False
     field, resource = tracked
-    return not all(
-        resource in ((c.get("resources") or {}).get(field) or {}) for _, c in containers(pod)
-    )
+    return not all(resource in ((c.get("resources") or {}).get(field) or {}) for _, c in containers(pod))

@@ -40,7 +40,7 @@ class Recorder:
             else:
                 self._known[key] = (metadata["namespace"], metadata["name"])
 
-    def send(  # noqa: PLR0913 (what an Event says)
+    def send(
         self,
         about: Json,
         kind: str,
@@ -84,9 +84,7 @@ class Recorder:
         event |= {"firstTimestamp": now, "lastTimestamp": now, "count": 1}
         self._known[key] = self._create(about, event)
 
-    def send_new_style(
-        self, about: Json, kind: str, reason: str, message: str, action: str
-    ) -> None:
+    def send_new_style(self, about: Json, kind: str, reason: str, message: str, action: str) -> None:
         """Send an Event as the scheduler does: null times, no count and an empty source."""
         event: Json = {
             "action": action,

@@ -48,9 +48,7 @@ class Registry:
             raise answers.not_found(resource, name)
         return found
 
-    def create(
-        self, resource: Resource, obj: Json, namespace: str, *, dry_run: bool = False
-    ) -> Json:
+    def create(self, resource: Resource, obj: Json, namespace: str, *, dry_run: bool = False) -> Json:
         """Create an object and give it back as stored."""
         obj = clone(obj)
         metadata = obj.setdefault("metadata", {})
@@ -83,7 +81,7 @@ class Registry:
             obj.setdefault("status", {})
         return obj if dry_run else self.store.put(obj)
 
-    def update(  # noqa: PLR0913 (what a write is made of)
+    def update(
         self,
         resource: Resource,
         namespace: str,
@@ -100,8 +98,7 @@ class Registry:
         metadata, old = obj["metadata"], before["metadata"]
         if metadata.get("name") != name:
             raise answers.bad_request(
-                f"the name of the object ({metadata.get('name')}) does not match the name on the "
-                f"URL ({name})"
+                f"the name of the object ({metadata.get('name')}) does not match the name on the URL ({name})"
             )
         if metadata.get("uid") not in {None, "", old["uid"]}:
             raise validation.immutable_uid(before, metadata["uid"])
@@ -135,9 +132,7 @@ class Registry:
             return found
         return self.store.put(written | {"metadata": dict(metadata)})
 
-    def delete(
-        self, resource: Resource, namespace: str, name: str, grace: int | None = None
-    ) -> Json:
+    def delete(self, resource: Resource, namespace: str, name: str, grace: int | None = None) -> Json:
         """Delete an object: a running pod gets its time to stop, all else goes at once."""
         obj = self.read(resource, namespace, name)
         spec = obj.get("spec") or {}
@@ -215,8 +210,7 @@ class Registry:
         own = obj["metadata"].get("namespace")
         if own and own != namespace:
             raise answers.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the "
-                "request"
+                "the namespace of the provided object does not match the namespace sent on the request"
             )
 
     def _prepare(self, resource: Resource, obj: Json, before: Json | None) -> None:
@@ -258,8 +252,7 @@ def _quality(pod: Json) -> str:
     if not any(r.get("requests") or r.get("limits") for r in resources):
         return "BestEffort"
     guaranteed = all(
-        {"cpu", "memory"} <= (r.get("limits") or {}).keys()
-        and same(r.get("requests"), r.get("limits"))
+        {"cpu", "memory"} <= (r.get("limits") or {}).keys() and same(r.get("requests"), r.get("limits"))
         for r in resources
     )
     return "Guaranteed" if guaranteed else "Burstable"

@@ -24,7 +24,7 @@ from quietpager.model.time import Clock, system_clock
 _START_SECONDS = 20.0
 
 
-async def serve(  # noqa: PLR0913 (all that a sandbox can be told)
+async def serve(
     port: int,
     speed: float,
     ready: Callable[[str], None],
@@ -94,9 +94,7 @@ def running(
     def run() -> None:
         with contextlib.closing(loop):
             try:
-                loop.run_until_complete(
-                    serve(port, speed, ready, stop, clock=clock, history=history)
-                )
+                loop.run_until_complete(serve(port, speed, ready, stop, clock=clock, history=history))
             finally:
                 loop.run_until_complete(loop.shutdown_asyncgens())
                 started.set()

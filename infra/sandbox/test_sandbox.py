@@ -3,8 +3,6 @@
 Nothing here measures time: tests poll, with a generous deadline.
 """
 
-# ruff: noqa: S101 (tests assert)
-
 import json
 import subprocess
 import sys
@@ -109,9 +107,7 @@ def is_complete(client: ApiServer, space: str, name: str = "web") -> bool:
 def set_container(client: ApiServer, space: str, path: str, value: Any, name: str = "web") -> Json:
     """Patch the container of a Deployment."""
     path = f"/spec/template/spec/containers/0/{path}"
-    return client.json_patch(
-        "Deployment", space, name, [{"op": "replace", "path": path, "value": value}]
-    )
+    return client.json_patch("Deployment", space, name, [{"op": "replace", "path": path, "value": value}])
 
 
 def container(pod: Json) -> Json:
@@ -129,8 +125,7 @@ def revisions(client: ApiServer, space: str) -> dict[str, int]:
     """Give the replicas of each revision."""
     key = "deployment.kubernetes.io/revision"
     return {
-        rs["metadata"]["annotations"][key]: rs["spec"]["replicas"]
-        for rs in client.list("ReplicaSet", space)
+        rs["metadata"]["annotations"][key]: rs["spec"]["replicas"] for rs in client.list("ReplicaSet", space)
     }
 
 
@@ -212,8 +207,7 @@ def test_bad_image_and_rollback(client: ApiServer, space: str) -> None:
         lambda: [
             w
             for p in client.list("Pod", space)
-            if (w := container(p).get("state", {}).get("waiting"))
-            and w["reason"] == "ImagePullBackOff"
+            if (w := container(p).get("state", {}).get("waiting")) and w["reason"] == "ImagePullBackOff"
         ]
     )
     not_found = (
@@ -299,11 +293,7 @@ def test_quota(client: ApiServer, space: str) -> None:
     client.create("ResourceQuota", {"metadata": metadata, "spec": {"hard": hard}})
     client.create("Deployment", deployment(space, SLEEPER, replicas=2))
     until(lambda: conditions(read(client, space)).get("ReplicaFailure") == ("True", "FailedCreate"))
-    said = [
-        m
-        for kind, reason, m in events(client, space)
-        if (kind, reason) == ("Warning", "FailedCreate")
-    ]
+    said = [m for kind, reason, m in events(client, space) if (kind, reason) == ("Warning", "FailedCreate")]
     assert said[0].startswith('Error creating: pods "web-')
     assert said[0].endswith(
         "is forbidden: exceeded quota: q, requested: requests.memory=16Mi, used: "

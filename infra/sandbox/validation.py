@@ -165,10 +165,7 @@ def _check_resources(resource: Resource, name: str, path: str, container: Json) 
     limits = resources.get("limits") or {}
     for what, amount in (resources.get("requests") or {}).items():
         if what in limits and quantity(amount) > quantity(limits[what]):
-            text = (
-                f'Invalid value: "{amount}": must be less than or equal to {what} limit of '
-                f"{limits[what]}"
-            )
+            text = f'Invalid value: "{amount}": must be less than or equal to {what} limit of {limits[what]}'
             raise invalid(resource, name, f"{path}.resources.requests", text)
     for what, amount in limits.items():
         if quantity(amount) < 0:

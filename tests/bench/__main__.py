@@ -179,7 +179,12 @@ def intake() -> list[tuple[str, str]]:
     function = new()
     function.start({})
     body = cloud_event(json.loads((CASE / "event.json").read_text()), 0)
-    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", b"application/cloudevents+json")]}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "headers": [(b"content-type", b"application/cloudevents+json")],
+    }
 
     async def many(count: int) -> None:
         async def receive() -> Json:
@@ -236,7 +241,10 @@ def cold(bench: Bench) -> list[tuple[str, str]]:
             now = json.loads(done.stdout.splitlines()[-1])
             best = now if not best or now["cpu"] < best["cpu"] else best
         rows.append(
-            (f"cold start of {folder.name}", f"{best['cpu']:.0f} ms CPU, {best['rss']:.0f} MB, answered {best['status']}")
+            (
+                f"cold start of {folder.name}",
+                f"{best['cpu']:.0f} ms CPU, {best['rss']:.0f} MB, answered {best['status']}",
+            )
         )
     return rows
 

@@ -43,9 +43,7 @@ class Product:
         """Import every function and render its triggers."""
         lazy = Lazy(lambda: self.store, lambda: self.cluster)
         self.folders = function_folders(functions_folder())
-        self.handlers = {
-            f.name: importlib.import_module(f"{f.module}.handler").handle for f in self.folders
-        }
+        self.handlers = {f.name: importlib.import_module(f"{f.module}.handler").handle for f in self.folders}
         self.contexts: dict[str, Context] = {
             f.name: make_context(f.name, lazy, policy=self.policy) for f in self.folders
         }
@@ -84,9 +82,7 @@ class Product:
         self.queue.append(Message(id=job, type=PING, attributes={"job": job}))
         self.deliver()
 
-    def run_until(
-        self, done: Callable[[], bool], seconds: float = 25.0, *, sweep: bool = True
-    ) -> bool:
+    def run_until(self, done: Callable[[], bool], seconds: float = 25.0, *, sweep: bool = True) -> bool:
         """Tick until `done`, or until the time is over; says which."""
         end = time.monotonic() + seconds
         last_sweep = 0.0

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from infra.cli.people import answer
 from infra.sandbox.load import load_case
 from infra.sandbox.server import running
 from quietpager.cluster.client import ApiServer, connect
@@ -21,8 +22,10 @@ from quietpager.store.port import Put
 from tests.flow.harness import QUICK, Product
 
 CASES = functions_folder()
-OOM, TAG, HOPELESS = "detect/crash/cases/30-oom-bounded", "detect/image/cases/32-bad-tag-new-revision", (
-    "detect/crash/cases/15-oomkilled"
+OOM, TAG, HOPELESS = (
+    "detect/crash/cases/30-oom-bounded",
+    "detect/image/cases/32-bad-tag-new-revision",
+    ("detect/crash/cases/15-oomkilled"),
 )
 
 
@@ -233,9 +236,36 @@ def test_healing_while_waiting_is_silent(world: World) -> None:
                      "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}}},
         },
     )  # fmt: skip
-    world.product.run_until(
-        lambda: bool(world.product.incidents()) and world.ended("flaky")(), seconds=12
-    )
+    world.product.run_until(lambda: bool(world.product.incidents()) and world.ended("flaky")(), seconds=12)
     assert all(not i.announced for i in world.product.incidents())
     assert world.product.store.scan("TELL") == []
+    assert world.writes() == []
+
+
+@pytest.mark.parametrize(
+    ("decision", "state", "writes"), [("approve", State.CLOSED, 1), ("reject", State.HANDOVER, 0)]
+)
+def test_at_autonomy_approve_a_person_decides_and_one_answer_counts(
+    world: World, decision: str, state: State, writes: int
+) -> None:
+    world.product.policy = QUICK.but(autonomy=Autonomy.APPROVE)
+    world.product.__post_init__()
+    world.load(TAG)
+    assert world.product.run_until(world.ended("web"))
+    incident = world.the("web")
+    assert incident.state is State.APPROVAL
+    assert world.writes() == []
+    assert "noted" in answer(world.product.store, incident.id, decision)
+    assert "already" in answer(world.product.store, incident.id, "approve")
+    assert world.product.run_until(lambda: world.the("web").state is state)
+    assert len(world.writes()) == writes
+
+
+def test_an_approval_nobody_answers_expires_and_is_never_used(world: World) -> None:
+    world.product.policy = QUICK.but(autonomy=Autonomy.APPROVE, approval=1.0)
+    world.product.__post_init__()
+    world.load(TAG)
+    assert world.product.run_until(lambda: any(i.state is State.HANDOVER for i in world.product.incidents()))
+    incident = world.the("web")
+    assert "asks nothing" in answer(world.product.store, incident.id, "approve")
     assert world.writes() == []

@@ -54,15 +54,11 @@ def _container(signal: Signal, live: Live, pod: Pod, one: ContainerStatus) -> Ve
             (c.resources.limits.get("memory") for c in pod.spec.containers if c.name == one.name),
             None,
         )
-        return _found(
-            live, pod, one, "oom_killed", f"killed for memory under a limit of {limit or 'none'}"
-        )
+        return _found(live, pod, one, "oom_killed", f"killed for memory under a limit of {limit or 'none'}")
     if ended.reason in _START_REASONS or ended.exit_code == 128:
         return _found(live, pod, one, "container_start_error", clean(ended.message, 300))
     if ended.exit_code == SIGKILL and _has_liveness_probe(pod, one):
-        return NotMine(
-            family="probe", why="killed by SIGKILL, not for memory, and it has a liveness probe"
-        )
+        return NotMine(family="probe", why="killed by SIGKILL, not for memory, and it has a liveness probe")
     return _found(live, pod, one, "crashloop_app_error", f"exit code {ended.exit_code}")
 
 

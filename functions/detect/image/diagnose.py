@@ -72,9 +72,7 @@ def class_of(reason: str, message: str) -> str | None:
 def registry_of(image: str) -> str:
     """Name the registry host of an image reference, by Docker's rule for the first part."""
     first, slash, _ = image.partition("/")
-    return (
-        first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
-    )
+    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
 def _found(live: Live, pod: Pod, one: ContainerStatus, reason: str, message: str) -> Verdict:
@@ -107,6 +105,5 @@ def _found(live: Live, pod: Pod, one: ContainerStatus, reason: str, message: str
         ),
         facts=facts,
         restarts=0,
-        since=pod.metadata.creation_timestamp
-        or datetime.fromisoformat("1970-01-01T00:00:00+00:00"),
+        since=pod.metadata.creation_timestamp or datetime.fromisoformat("1970-01-01T00:00:00+00:00"),
     )

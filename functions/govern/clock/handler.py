@@ -14,7 +14,5 @@ def handle(_message: Message, ctx: Context) -> list[Message]:
     now = ctx.clock()
     due = ctx.store.claim_due(now, MOST)
     beat(ctx, "clock")
-    messages = (
-        Message.from_json(item.message).but(id=f"{item.id}@{to_text(item.at)}") for item in due
-    )
+    messages = (Message.from_json(item.message).but(id=f"{item.id}@{to_text(item.at)}") for item in due)
     return list(messages)

@@ -121,9 +121,7 @@ def _verdict(
     rehearsal: Rehearsal, incident: Incident, ctx: Context, now: datetime
 ) -> tuple[Input, Outbox | None]:
     if rehearsal.state == "refused":
-        return Input(
-            News.REFUSED, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused"
-        ), None
+        return Input(News.REFUSED, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused"), None
     ground, outbox = ground_of(rehearsal, incident, ctx, now)
     refusal = guards.check(ground)
     dial = guards.autonomy(ground)
@@ -143,9 +141,7 @@ def _outcome(message: Message, ctx: Context) -> list[Message]:
     return _settle(Intent.from_json(record.body), ctx)
 
 
-def _settle(
-    intent: Intent, ctx: Context, extra: Sequence[Write] = ()
-) -> list[Message]:
+def _settle(intent: Intent, ctx: Context, extra: Sequence[Write] = ()) -> list[Message]:
     kind = News.HEALED if intent.healed else _OUTCOME.get(intent.state)
     found = _incident(ctx, intent.incident)
     if kind is None or found is None:
@@ -194,10 +190,13 @@ def _decision(message: Message, ctx: Context) -> list[Message]:
         return []
     before, incident = found
     now = ctx.clock()
-    if now.isoformat() > str(record.body["expires"]):
+    if now > datetime.fromisoformat(str(record.body["expires"])):
         return []
     news = Input(kind, approval=str(message.data["approval"]), by=str(record.body.get("by", "")))
-    used: list[Write] = [Put(record.key, record.body | {"used": True}, record.version)]
+    used: list[Write] = [
+        Put(record.key, record.body | {"used": True}, record.version),
+        DueDone(records.talk(str(message.data["approval"]))),
+    ]
     return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, used)
 
 

@@ -34,9 +34,7 @@ class Outbox:
     conditions: tuple[Write, ...]
 
 
-def ground_of(
-    rehearsal: Rehearsal, incident: Incident, ctx: Context, now: datetime
-) -> tuple[Ground, Outbox]:
+def ground_of(rehearsal: Rehearsal, incident: Incident, ctx: Context, now: datetime) -> tuple[Ground, Outbox]:
     """Read what the guards need, in one round trip, and turn each record into a condition."""
     scopes = _scopes(incident, ctx)
     slots = {scope: [records.slot(scope, n) for n in range(size)] for scope, size in scopes.items()}
@@ -47,9 +45,7 @@ def ground_of(
     def version(key: str) -> int:
         return found[key].version if key in found else ABSENT
 
-    conditions: list[Write] = [
-        Check(key, version(key)) for key in (records.SWITCH, breaker, target)
-    ]
+    conditions: list[Write] = [Check(key, version(key)) for key in (records.SWITCH, breaker, target)]
     spent: list[str] = []
     for scope, some in slots.items():
         # Each incident begins its search elsewhere, so that many at once do not race for one slot.
@@ -174,9 +170,7 @@ class _Paper:
         """Write one effect down."""
         match effect:
             case Rehearse(rehearsal):
-                self.writes.append(
-                    Put(records.rehearsal(rehearsal.id), rehearsal.to_json(), ABSENT)
-                )
+                self.writes.append(Put(records.rehearsal(rehearsal.id), rehearsal.to_json(), ABSENT))
                 self._say(rehearsal.id, _ask(rehearsal))
             case Commit(rehearsal):
                 if outbox is None:
@@ -210,9 +204,7 @@ class _Paper:
 
     def _say(self, about: str, message: Message) -> None:
         self.messages.append(message)
-        self.writes.append(
-            Due(records.talk(about), self.now + self.tick, self.tick, message.to_json())
-        )
+        self.writes.append(Due(records.talk(about), self.now + self.tick, self.tick, message.to_json()))
 
     def _put(self, key: str, body: dict[str, str]) -> None:
         before = self.ctx.store.get(key)

@@ -29,9 +29,7 @@ def handle(message: Message, ctx: Context) -> list[Message]:
         "data": clean(json.dumps(message.data), 2000),
     }
     ctx.store.transact([Audit(CHAIN, ctx.clock(), "undeliverable", ctx.name, body)])
-    log.warning(
-        "a message could not be delivered", type=body["type"], to=body["to"], code=body["code"]
-    )
+    log.warning("a message could not be delivered", type=body["type"], to=body["to"], code=body["code"])
     return []
 
 

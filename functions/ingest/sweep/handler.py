@@ -63,9 +63,7 @@ def reason_of(pod: Pod, container: ContainerStatus) -> str | None:
     return None
 
 
-def signal_of(
-    pod: Pod, container: ContainerStatus, reason: str, now: datetime, cluster: str
-) -> Signal:
+def signal_of(pod: Pod, container: ContainerStatus, reason: str, now: datetime, cluster: str) -> Signal:
     """Make the signal of one failing container."""
     bucket = int(now.timestamp()) // BUCKET
     waiting, ended = container.state.waiting, container.ended

@@ -39,13 +39,9 @@ def plan(live: Live, params: dict[str, str | float]) -> Change:
             edits += more
             said.append(text)
     if not edits:
-        raise Refused(
-            f"No container of {live.owner} that its template declares was killed for memory."
-        )
+        raise Refused(f"No container of {live.owner} that its template declares was killed for memory.")
     before = sum((_asks(c) for c in containers), Decimal(0))
-    grown = sum(
-        (quantity(e.gets) - quantity(e.had) for e in edits if "/requests/" in e.path), Decimal(0)
-    )
+    grown = sum((quantity(e.gets) - quantity(e.had) for e in edits if "/requests/" in e.path), Decimal(0))
     return Change(
         edits=tuple(edits),
         summary=f"raise memory of {live.owner}: {'; '.join(said)}",
@@ -60,9 +56,7 @@ def _raise(
     resources = container.get("resources") or {}
     limit = (resources.get("limits") or {}).get("memory")
     if limit is None:
-        raise Refused(
-            f"Container {container['name']} has no memory limit; its node ran out, not it."
-        )
+        raise Refused(f"Container {container['name']} has no memory limit; its node ran out, not it.")
     wanted = _whole(min(quantity(limit) * factor, ceiling))
     if wanted <= quantity(limit):
         raise Refused(
@@ -87,6 +81,4 @@ def _asks(container: dict[str, Any]) -> Decimal:
     """What the scheduler counts for a container: its request, or its limit where it has none."""
     resources = container.get("resources") or {}
     request = (resources.get("requests") or {}).get("memory")
-    return quantity(
-        request if request is not None else (resources.get("limits") or {}).get("memory", "0")
-    )
+    return quantity(request if request is not None else (resources.get("limits") or {}).get("memory", "0"))

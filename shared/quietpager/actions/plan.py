@@ -86,11 +86,7 @@ def _does_not_fit(live: Live, change: Change, replicas: int) -> str | None:
         return None
     after, before = quantity(change.pod_memory), quantity(change.pod_memory_before or "0")
     largest = max(
-        (
-            quantity(n.status.allocatable.get("memory", "0"))
-            for n in live.nodes
-            if not n.spec.unschedulable
-        ),
+        (quantity(n.status.allocatable.get("memory", "0")) for n in live.nodes if not n.spec.unschedulable),
         default=Decimal(0),
     )
     if after > largest:

@@ -77,9 +77,7 @@ class Action(Data):
 
 def _pattern(path: str) -> re.Pattern[str]:
     parts = [re.escape(part) for part in path.replace("[*]", ".*").split(".")]
-    return re.compile(
-        "/" + "/".join(r"[0-9]+" if part == r"\*" else part for part in parts) + r"(/.*)?"
-    )
+    return re.compile("/" + "/".join(r"[0-9]+" if part == r"\*" else part for part in parts) + r"(/.*)?")
 
 
 def load_action(path: Path) -> Action:

@@ -137,7 +137,7 @@ class ApiServer:
         namespace = obj.get("metadata", {}).get("namespace")
         return self._write("POST", _path(kind, namespace), obj, dry_run)
 
-    def json_patch(  # noqa: PLR0913 (the port's signature)
+    def json_patch(
         self,
         kind: Kind,
         namespace: str | None,
@@ -151,7 +151,7 @@ class ApiServer:
         path = _path(kind, namespace, name, subresource)
         return self._write("PATCH", path, [*patch], dry_run, "application/json-patch+json")
 
-    def merge_patch(  # noqa: PLR0913 (the same)
+    def merge_patch(
         self,
         kind: Kind,
         namespace: str | None,
@@ -213,7 +213,7 @@ class ApiServer:
             raise ClusterUnavailable("the API server's answer is not an object")
         return answer
 
-    def _send(  # noqa: PLR0913 (the parts of one HTTP request)
+    def _send(
         self,
         method: str,
         path: str,

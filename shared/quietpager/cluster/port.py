@@ -80,7 +80,7 @@ class Cluster(Reader, Protocol):
         """Create an object; the namespace is the object's own."""
         ...
 
-    def json_patch(  # noqa: PLR0913 (an object's name has three parts)
+    def json_patch(
         self,
         kind: Kind,
         namespace: str | None,
@@ -97,7 +97,7 @@ class Cluster(Reader, Protocol):
         """
         ...
 
-    def merge_patch(  # noqa: PLR0913 (the same)
+    def merge_patch(
         self,
         kind: Kind,
         namespace: str | None,

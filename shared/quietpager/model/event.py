@@ -76,9 +76,7 @@ class _Event(View):
     reporting_controller: StrictStr = ""
 
 
-def signal_from_event(
-    raw: Any, *, cluster: str, received: datetime, origin: Origin = "event"
-) -> Signal:
+def signal_from_event(raw: Any, *, cluster: str, received: datetime, origin: Origin = "event") -> Signal:
     """Normalise one Event. Called by ingest/intake and by replay.
 
     Args:
@@ -108,10 +106,7 @@ def signal_from_event(
     meta = event.metadata
     return Signal(
         id=f"{meta.uid}.{meta.resource_version}"
-        if meta.uid
-        and meta.resource_version
-        and is_name(meta.uid)
-        and is_name(meta.resource_version)
+        if meta.uid and meta.resource_version and is_name(meta.uid) and is_name(meta.resource_version)
         else digest(raw),
         cluster=cluster,
         target=ObjectRef(

@@ -66,7 +66,5 @@ def health_of(live: Live, after: datetime | None) -> Health:
     elif available < wanted:
         why = f"{available} of {wanted} replicas are available"
     else:
-        return Health(
-            healthy=True, why=f"{available} of {wanted} replicas available", available=available
-        )
+        return Health(healthy=True, why=f"{available} of {wanted} replicas available", available=available)
     return Health(healthy=False, why=why, available=available)

@@ -137,9 +137,7 @@ class Live:
         if not self.replica_sets:
             return self.pods
         newest = self.replica_sets[0].metadata.uid
-        return tuple(
-            p for p in self.pods if p.metadata.controller and p.metadata.controller.uid == newest
-        )
+        return tuple(p for p in self.pods if p.metadata.controller and p.metadata.controller.uid == newest)
 
     @cached_property
     def node(self) -> Node | None:

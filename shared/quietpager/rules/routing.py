@@ -85,6 +85,4 @@ def render_routes(rules: tuple[Rule, ...]) -> RouteTable:
                 f"at priority {one.route.priority}: {one.route} and {two.route}. Give one a higher priority."
             )
     rows.sort(key=lambda row: -row.route.priority)
-    return RouteTable(
-        rows=tuple(rows), families=frozenset(rule.family for rule in rules if rule.classes)
-    )
+    return RouteTable(rows=tuple(rows), families=frozenset(rule.family for rule in rules if rule.classes))

@@ -70,9 +70,7 @@ class Rule(Data):
         known = self.classes.get(failure_class)
         if known is None:
             return ()
-        return tuple(
-            Remedy(action=c.action, params=c.params) for c in known.remedies if facts >= set(c.when)
-        )
+        return tuple(Remedy(action=c.action, params=c.params) for c in known.remedies if facts >= set(c.when))
 
 
 def load_rule(path: Path) -> Rule:

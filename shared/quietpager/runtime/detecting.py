@@ -113,9 +113,7 @@ def _write(finding: Finding, expect: int, ctx: Context, extra: list[Write]) -> l
         subject=finding.incident,
         attributes={
             "family": finding.family,
-            "failureclass": finding.diagnosis.failure_class
-            if finding.diagnosis
-            else finding.outcome,
+            "failureclass": finding.diagnosis.failure_class if finding.diagnosis else finding.outcome,
         },
         data={"finding": finding.id},
     )

@@ -55,9 +55,7 @@ log = structlog.get_logger()
 class Function:
     """One function behind its edge. Who makes it: each folder's `new()`, and the local host."""
 
-    def __init__(
-        self, handler: Handler, make: Callable[[], Context], post: Post | None = None
-    ) -> None:
+    def __init__(self, handler: Handler, make: Callable[[], Context], post: Post | None = None) -> None:
         """Nothing is opened before `start`, or the first message."""
         self._handler, self._make, self._post = handler, make, post
         self._context: Context | None = None

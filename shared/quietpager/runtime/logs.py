@@ -8,9 +8,7 @@ import structlog
 
 def configure_logs() -> None:
     """Set structlog up; called once by whatever starts a process. `QUIETPAGER_LOG` sets the level."""
-    level = logging.getLevelNamesMapping().get(
-        os.environ.get("QUIETPAGER_LOG", "INFO").upper(), logging.INFO
-    )
+    level = logging.getLevelNamesMapping().get(os.environ.get("QUIETPAGER_LOG", "INFO").upper(), logging.INFO)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

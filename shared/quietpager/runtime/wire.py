@@ -22,9 +22,7 @@ from quietpager.model.text import clean
 LARGEST_BODY = 1 << 20
 """Bytes of a request body that a function accepts (1 MiB)."""
 
-_CORE = frozenset(
-    {"id", "source", "type", "specversion", "subject", "time", "datacontenttype", "dataschema"}
-)
+_CORE = frozenset({"id", "source", "type", "specversion", "subject", "time", "datacontenttype", "dataschema"})
 
 
 def event_from_http(headers: Mapping[str, str], body: bytes) -> CloudEvent:
@@ -77,9 +75,7 @@ def message_from_event(event: CloudEvent) -> Message:
         type=str(attributes["type"]),
         subject=attributes.get("subject"),
         attributes={
-            name: str(value)
-            for name, value in attributes.items()
-            if name not in _CORE and value is not None
+            name: str(value) for name, value in attributes.items() if name not in _CORE and value is not None
         },
         data=data,
     )

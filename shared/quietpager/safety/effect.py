@@ -44,11 +44,7 @@ def patch_of(intent: Intent, annotations: Json | None) -> list[Json]:
         tests.append({"op": "test", "path": _MARK_POINTER, "value": intent.undoes})
     changes: list[Json] = []
     for edit in intent.edits:
-        tests += [
-            {"op": "test", "path": edit.path, "value": edit.had}
-            for _ in (1,)
-            if edit.had is not None
-        ]
+        tests += [{"op": "test", "path": edit.path, "value": edit.had} for _ in (1,) if edit.had is not None]
         changes.append(_change(edit))
     if annotations is None:
         mark: Json = {"op": "add", "path": "/metadata/annotations", "value": {MARK: intent.id}}

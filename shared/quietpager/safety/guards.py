@@ -124,9 +124,7 @@ def check(ground: Ground, guards: tuple[tuple[int, str, Guard], ...] = GUARDS) -
         try:
             sentence = guard(ground)
         except Exception as broken:  # noqa: BLE001 (fail closed, whatever it is)
-            sentence = (
-                f"The guard itself failed ({type(broken).__name__}: {broken}), so it refuses."
-            )
+            sentence = f"The guard itself failed ({type(broken).__name__}: {broken}), so it refuses."
         if sentence is not None:
             return Refusal(number, name, f"Guard {number} ({name}): {sentence}")
     return None

@@ -189,24 +189,18 @@ def _hand_over(
     return Step(after, (*effects, Tell("needsperson", why)), why)
 
 
-def _close(
-    incident: Incident, reason: ClosedReason, policy: Policy, now: datetime, why: str
-) -> Step:
+def _close(incident: Incident, reason: ClosedReason, policy: Policy, now: datetime, why: str) -> Step:
     after = _enter(incident, State.CLOSED, policy, now, 0.0, reason=reason)
     tell: tuple[Effect, ...] = (Tell("closed", why),) if incident.announced else ()
     return Step(after, tell, why)
 
 
-def _rehearse(
-    incident: Incident, policy: Policy, now: datetime, *, before: tuple[Effect, ...] = ()
-) -> Step:
+def _rehearse(incident: Incident, policy: Policy, now: datetime, *, before: tuple[Effect, ...] = ()) -> Step:
     """Ask for a plan of the current candidate; with none left a person is told everything refused."""
     remedy = incident.remedy
     if remedy is None:
         if incident.refusals:
-            return _hand_over(
-                incident, policy, now, " ".join(incident.refusals), State.BLOCKED, before
-            )
+            return _hand_over(incident, policy, now, " ".join(incident.refusals), State.BLOCKED, before)
         why = f"No rule proposes an action for {incident.failure_class}."
         return _hand_over(incident, policy, now, why, effects=before)
     number = incident.rehearsals + 1
@@ -274,9 +268,7 @@ def _open(news: Input, policy: Policy, now: datetime) -> Step:
         state=State.WAITING,
         opened_at=now,
         state_since=now,
-        autonomy=policy.dial(
-            Autonomy(finding.autonomy), diagnosis.owner.namespace, diagnosis.failure_class
-        ),
+        autonomy=policy.dial(Autonomy(finding.autonomy), diagnosis.owner.namespace, diagnosis.failure_class),
         dwell=finding.dwell,
         evidence=diagnosis.evidence,
         symptoms=(finding.target,),
@@ -297,9 +289,7 @@ def _open(news: Input, policy: Policy, now: datetime) -> Step:
     return opened
 
 
-def reopened(
-    old: Incident, news: Input, policy: Policy, now: datetime, *, inside_cool_down: bool
-) -> Step:
+def reopened(old: Incident, news: Input, policy: Policy, now: datetime, *, inside_cool_down: bool) -> Step:
     """Open the next episode of a cause, or, inside the cool-down, the same incident once more."""
     if not inside_cool_down:
         fresh = _open(news, policy, now)
@@ -356,9 +346,7 @@ def wait_symptom(incident: Incident, news: Input, policy: Policy, now: datetime)
 def _start_planning(incident: Incident, policy: Policy, now: datetime) -> Step:
     window = policy.verification(incident.time_to_failure)
     text = f"{incident.failure_class} on {incident.owner}, {incident.restarts} restarts"
-    return _rehearse(
-        incident.but(announced=True, window=window), policy, now, before=(Tell("opened", text),)
-    )
+    return _rehearse(incident.but(announced=True, window=window), policy, now, before=(Tell("opened", text),))
 
 
 def wait_failing(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
@@ -375,9 +363,7 @@ def wait_failing(incident: Incident, news: Input, policy: Policy, now: datetime)
 def healthy(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
     """Same state; after N healthy rechecks over a whole window CLOSED."""
     since = incident.healthy_since or now
-    after = incident.but(
-        healthy_since=since, healthy_streak=incident.healthy_streak + 1, worse_streak=0
-    )
+    after = incident.but(healthy_since=since, healthy_streak=incident.healthy_streak + 1, worse_streak=0)
     long_enough = (now - since).total_seconds() >= incident.window
     if after.healthy_streak < policy.healthy_rechecks or not long_enough:
         return Step(after)
@@ -385,9 +371,7 @@ def healthy(incident: Incident, _news: Input, policy: Policy, now: datetime) -> 
         tried = _note_result(after, "verified: it helped")
         why = f"Fixed: {incident.owner} has been healthy for {incident.window:.0f} s since the change."
         return _close(tried, "fixed", policy, now, why)
-    reason: ClosedReason = (
-        "fixed_by_person" if incident.state in WITH_PERSON else "healed_by_itself"
-    )
+    reason: ClosedReason = "fixed_by_person" if incident.state in WITH_PERSON else "healed_by_itself"
     return _close(after, reason, policy, now, f"{incident.owner} is healthy again.")
 
 
@@ -410,9 +394,7 @@ def close_merged(incident: Incident, _news: Input, policy: Policy, now: datetime
 
 def hand_over_gone(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
     """WITH_PERSON(handover): what was changed has gone."""
-    return _hand_over(
-        incident, policy, now, f"{incident.owner} went away while it was being healed."
-    )
+    return _hand_over(incident, policy, now, f"{incident.owner} went away while it was being healed.")
 
 
 def waiting_deadline(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
@@ -457,9 +439,7 @@ def ask(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
         incident, State.APPROVAL, policy, now, policy.approval / 2,
         approval=approval, approved_diff=rehearsal.diff_key, announced=True,
     )  # fmt: skip
-    return Step(
-        after, (AskPerson(rehearsal), Tell("needsperson", f"May I? {rehearsal.summary}")), "ask"
-    )
+    return Step(after, (AskPerson(rehearsal), Tell("needsperson", f"May I? {rehearsal.summary}")), "ask")
 
 
 def show(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
@@ -503,9 +483,7 @@ def not_done(incident: Incident, news: Input, policy: Policy, now: datetime) -> 
     why = news.intent.result if news.intent else news.sentence
     after = _note_result(incident, why)
     if incident.attempt >= policy.attempts:
-        return next_candidate(
-            after.but(approved=None), Input(News.REFUSED, sentence=why), policy, now
-        )
+        return next_candidate(after.but(approved=None), Input(News.REFUSED, sentence=why), policy, now)
     return _rehearse(after.but(attempt=incident.attempt + 1), policy, now)
 
 
@@ -526,9 +504,7 @@ def verify_failing(incident: Incident, news: Input, policy: Policy, now: datetim
     if finding is None:
         return Step(incident)
     worse = finding.available < incident.available_before
-    after = _refresh(incident, finding, now).but(
-        worse_streak=incident.worse_streak + 1 if worse else 0
-    )
+    after = _refresh(incident, finding, now).but(worse_streak=incident.worse_streak + 1 if worse else 0)
     past_rollout = (now - incident.state_since).total_seconds() >= policy.rollout
     if after.worse_streak >= 2 and past_rollout:
         return _not_helped(after, policy, now, "worse")
@@ -539,9 +515,7 @@ def verify_deadline(incident: Incident, _news: Input, policy: Policy, now: datet
     """Undo, or a person, when it is unchanged; once more where the answers could not be read."""
     if incident.healthy_since is not None:
         rest = incident.window - (now - incident.healthy_since).total_seconds()
-        return Step(
-            incident.but(deadline_at=now + _seconds(max(rest, 0.0) + 2 * incident.recheck_every))
-        )
+        return Step(incident.but(deadline_at=now + _seconds(max(rest, 0.0) + 2 * incident.recheck_every)))
     if incident.failing_at is None:
         if not incident.extended:
             again = now + _seconds(policy.rollout + incident.window)
@@ -592,9 +566,7 @@ def approve(incident: Incident, news: Input, policy: Policy, now: datetime) -> S
     """PLANNING(approved): a silent re-rehearsal; the same diff is then carried out."""
     if news.approval != incident.approval:
         return Step(incident)
-    return _rehearse(
-        incident.but(approved=news.approval, approval=None, decided_by=news.by), policy, now
-    )
+    return _rehearse(incident.but(approved=news.approval, approval=None, decided_by=news.by), policy, now)
 
 
 def modify(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
@@ -627,9 +599,7 @@ def approval_deadline(incident: Incident, _news: Input, policy: Policy, now: dat
 def remind(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
     """Same state: a reminder, each later than the last."""
     nudges = incident.nudges + 1
-    after = incident.but(
-        nudges=nudges, deadline_at=now + _seconds(policy.reminder * 2 ** min(nudges, 5))
-    )
+    after = incident.but(nudges=nudges, deadline_at=now + _seconds(policy.reminder * 2 ** min(nudges, 5)))
     return Step(after, (Tell("needsperson", f"Still open: {_story(incident)}"),), "reminder")
 
 
@@ -660,16 +630,13 @@ def _note_result(incident: Incident, result: str) -> Incident:
 
 def _story(incident: Incident) -> str:
     tried = "; ".join(
-        f"{t.action} {' '.join(f'{k}={v}' for k, v in t.params.items())}: {t.result}"
-        for t in incident.tried
+        f"{t.action} {' '.join(f'{k}={v}' for k, v in t.params.items())}: {t.result}" for t in incident.tried
     )
     return f"{incident.failure_class} on {incident.owner}. Tried: {tried or 'nothing'}"
 
 
 def _table() -> dict[tuple[State, News], Handler]:
-    table: dict[tuple[State, News], Handler] = {
-        (state, news): keep for state in State for news in News
-    }
+    table: dict[tuple[State, News], Handler] = {(state, news): keep for state in State for news in News}
     for state in OPEN:
         table[state, News.SYMPTOM] = add_symptom
         table[state, News.HEALTHY] = healthy
