@@ -20,10 +20,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from functions.ingest.intake import new
 from infra.local.demo import POLICY, Child, free_port, sandbox
 from infra.render import function_folders
 from infra.sandbox.load import read_case
 from quietpager.cluster.client import ApiServer, connect
+from quietpager.model.event import signal_from_event
 from quietpager.model.message import EVENT_ADD
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.context import functions_folder
@@ -174,8 +176,6 @@ async def _flood(host: str, event: Json) -> None:
 
 def intake() -> list[tuple[str, str]]:
     """Events a second through the function intake alone: its whole edge, one process."""
-    from functions.ingest.intake import new
-
     function = new()
     function.start({})
     body = cloud_event(json.loads((CASE / "event.json").read_text()), 0)
@@ -210,13 +210,15 @@ sys.modules["rich"] = None  # a development tool brings it; where functions run 
 function = importlib.import_module(sys.argv[1]).new()
 function.start({})
 body = sys.argv[2].encode()
-scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-type", b"application/cloudevents+json")]}
+kind = (b"content-type", b"application/cloudevents+json")
+scope = {"type": "http", "method": "POST", "path": "/", "headers": [kind]}
 sent = []
 async def receive(): return {"type": "http.request", "body": body, "more_body": False}
 async def send(part): sent.append(part)
 asyncio.run(function.handle(scope, receive, send))
 usage = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"status": sent[0]["status"], "cpu": (usage.ru_utime + usage.ru_stime) * 1000, "rss": usage.ru_maxrss / 1024}))
+cpu = (usage.ru_utime + usage.ru_stime) * 1000
+print(json.dumps({"status": sent[0]["status"], "cpu": cpu, "rss": usage.ru_maxrss / 1024}))
 os._exit(0)
 """
 
@@ -250,8 +252,6 @@ def cold(bench: Bench) -> list[tuple[str, str]]:
 
 
 def _first_message(name: str, event: Json) -> Json:
-    from quietpager.model.event import signal_from_event
-
     signal = signal_from_event(event, cluster="bench", received=system_clock()).to_json()
     kinds: dict[str, tuple[str, Json]] = {
         "ingest-intake": (EVENT_ADD, event),

@@ -1,5 +1,7 @@
 """The three stories and the benign ones, through the real handlers and the sandbox cluster."""
 
+import json
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 
 from infra.cli.people import answer
-from infra.sandbox.load import load_case
+from infra.sandbox.load import load_case, read_case
 from infra.sandbox.server import running
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, State
@@ -40,6 +42,13 @@ class World:
         for event in loaded.events() if events else []:
             self.product.event(self.cluster.create("Event", event))
 
+    def put(self, objects: list[Any]) -> None:
+        body = json.dumps({"objects": objects, "enabled": True}).encode()
+        head = {"Content-Type": "application/json"}
+        urllib.request.urlopen(
+            urllib.request.Request(f"{self.url}/sandbox/load", body, head), timeout=5
+        ).close()
+
     def the(self, name: str) -> Incident:
         return next(i for i in self.product.incidents() if i.owner.name == name)
 
@@ -53,10 +62,7 @@ class World:
 
     def writes(self) -> list[Any]:
         """What the product wrote to the cluster, by the cluster's own log."""
-        import json  # noqa: PLC0415
-        import urllib.request  # noqa: PLC0415
-
-        with urllib.request.urlopen(f"{self.url}/sandbox/audit", timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{self.url}/sandbox/audit", timeout=5) as answer:
             log = json.load(answer)
         return [
             line for line in log
@@ -268,4 +274,20 @@ def test_an_approval_nobody_answers_expires_and_is_never_used(world: World) -> N
     assert world.product.run_until(lambda: any(i.state is State.HANDOVER for i in world.product.incidents()))
     incident = world.the("web")
     assert "asks nothing" in answer(world.product.store, incident.id, "approve")
+    assert world.writes() == []
+
+
+def test_an_owner_that_cannot_be_read_is_never_taken_for_gone(world: World) -> None:
+    case = read_case(CASES / OOM, system_clock())
+    pods = [o for o in case.objects if o["kind"] in ("Pod", "Node")]
+    for pod in pods:
+        for owner in pod["metadata"].get("ownerReferences", []):
+            owner |= {"kind": "StatefulSet", "name": "cache", "uid": "3f0c8a52-0000-4000-8000-000000000001"}
+    world.put(pods)
+    world.product.event(case.event | {"metadata": case.event["metadata"]})
+    assert world.product.run_until(world.ended("cache"))
+    world.product.run_until(lambda: False, seconds=2)
+    incident = world.the("cache")
+    assert (incident.state, incident.reason) == (State.BLOCKED, None)
+    assert "not for a StatefulSet" in incident.refusals[0]
     assert world.writes() == []

@@ -19,6 +19,7 @@ from quietpager.model.finding import (
     Verdict,
 )
 from quietpager.model.incident import Incident, State
+from quietpager.model.kubernetes import Pod
 from quietpager.model.message import FINDING, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import MOST_HOPS, UNKNOWN_FAMILY, Signal
@@ -137,13 +138,19 @@ def look(
     incident: Incident, live: Live, after: datetime | None, diagnose: Diagnose, signal: Signal
 ) -> tuple[Outcome, Health, Diagnosis | None]:
     """Judge an incident's owner with its pods found anew."""
-    owner_kind = incident.owner.kind
-    if live.deployment is None and (owner_kind == "Deployment" or live.raw_target is None):
-        return "gone", Health(healthy=False, why=f"{incident.owner} is gone"), None
-    health = health_of(live, after)
+    if incident.owner.kind in READABLE:
+        if live.deployment is None and (incident.owner.kind == "Deployment" or live.raw_target is None):
+            return "gone", Health(healthy=False, why=f"{incident.owner} is gone"), None
+        health, pods = health_of(live, after), live.pods
+    else:
+        pods = _symptom_pods(incident, live)
+        if not pods:
+            return "unreadable", Health(healthy=False, why=f"no pod of {incident.owner} is known"), None
+        faults = [fault for pod in pods if (fault := pod_fault(pod, after)) is not None]
+        health = Health(healthy=not faults, why=faults[0] if faults else "its pods are well")
     if health.healthy:
         return "healthy", health, None
-    for pod in live.pods:
+    for pod in pods:
         if pod_fault(pod, None) is None:
             continue
         target = pod.ref.but(kind="Pod", api_version="v1")
@@ -151,6 +158,17 @@ def look(
         if isinstance(verdict, Diagnosis):
             return "failing", health, verdict
     return "failing", health, None
+
+
+def _symptom_pods(incident: Incident, live: Live) -> tuple[Pod, ...]:
+    """Find the pods of an owner that cannot be read itself: those that failed, by name.
+
+    A StatefulSet's pod comes back under its name with another uid, so the uid does not count.
+    """
+    found = (
+        Live(live.reader, target.but(uid=None)).pod for target in incident.symptoms if target.kind == "Pod"
+    )
+    return tuple(pod for pod in found if pod is not None)
 
 
 def _recheck(signal: Signal, ctx: Context, family: str, diagnose: Diagnose) -> list[Message]:
