@@ -13,8 +13,8 @@ from quietpager.actions.plan import rehearse
 from quietpager.actions.schema import load_action
 from quietpager.cluster.port import Kind
 from quietpager.errors import Refused
-from quietpager.model.incident import Edit, Rehearsal
 from quietpager.model.finding import Remedy
+from quietpager.model.incident import Edit, Rehearsal
 from quietpager.model.objects import ObjectRef
 from quietpager.rules.live import Live
 
@@ -88,7 +88,10 @@ def test_the_killed_container_gets_twice_its_limit_and_nothing_else_changes(oom:
 
 def test_the_request_grows_by_the_factor_and_never_beyond_the_limit(oom: Objects) -> None:
     oom.resources["requests"] = {"memory": "30Mi"}
-    gets = {e.path.rpartition("resources/")[2]: e.gets for e in plan(oom.live, {"factor": 2, "ceiling": "48Mi"}).edits}
+    gets = {
+        e.path.rpartition("resources/")[2]: e.gets
+        for e in plan(oom.live, {"factor": 2, "ceiling": "48Mi"}).edits
+    }
     assert gets == {"limits/memory": "48Mi", "requests/memory": "48Mi"}
     oom.resources["requests"] = {"memory": "8Mi"}
     gets = {e.path.rpartition("resources/")[2]: e.gets for e in plan(oom.live, DOUBLE).edits}
@@ -151,6 +154,7 @@ def test_within_all_bounds_the_plan_fits(oom: Objects) -> None:
 
 
 def test_more_than_the_largest_node_has_does_not_fit(oom: Objects) -> None:
+    oom.resources["requests"] = {"memory": "32Mi"}
     small = oom.one("Node")
     small["status"]["allocatable"]["memory"] = "63Mi"
     large = deepcopy(small) | {"spec": {"unschedulable": True}}
@@ -169,13 +173,13 @@ def test_more_than_the_largest_node_has_does_not_fit(oom: Objects) -> None:
 @pytest.mark.parametrize(("used", "fits"), [("100Mi", True), ("129Mi", False)])
 def test_a_quota_must_have_room_for_every_replica(oom: Objects, used: str, fits: bool) -> None:
     deployment = oom.one("Deployment")
-    oom.resources.pop("requests", None)
+    oom.resources["requests"] = {"memory": "32Mi"}
     deployment["spec"]["replicas"] = 4
     oom.kept.append(
         {
             "kind": "ResourceQuota",
             "metadata": {"name": "q", "namespace": deployment["metadata"]["namespace"]},
-            "status": {"hard": {"limits.memory": "256Mi"}, "used": {"limits.memory": used}},
+            "status": {"hard": {"requests.memory": "256Mi"}, "used": {"requests.memory": used}},
         }
     )
     facts = rehearsed(oom, DOUBLE).facts

@@ -113,7 +113,9 @@ def test_a_revision_that_differs_in_anything_else_is_refused(
         plan(bad_tag.live, {})
 
 
-@pytest.mark.parametrize("case", ["crash/cases/03-crashloop", "crash/cases/30-oom-bounded", "image/cases/11-imagepull-missing"])
+@pytest.mark.parametrize(
+    "case", ["crash/cases/03-crashloop", "crash/cases/30-oom-bounded", "image/cases/11-imagepull-missing"]
+)
 def test_without_an_earlier_revision_it_refuses(case: str) -> None:
     with pytest.raises(Refused, match="no earlier revision"):
         plan(Objects(case).live, {})
