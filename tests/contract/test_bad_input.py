@@ -264,3 +264,20 @@ def test_a_repeated_event_of_the_recorded_kind_is_routed_and_not_written() -> No
     assert said.data["message"].startswith("Back-off")
     assert everything(store) == before
     assert handle(Message(id="m", type=EVENT_ADD, data=event()), ctx) == [said]
+
+
+@pytest.mark.parametrize("edge", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-01:00"])
+def test_a_time_at_the_edge_of_the_calendar_counts_as_its_arrival(edge: str) -> None:
+    seen = signal(event(firstTimestamp=edge, lastTimestamp=edge, eventTime=None))
+    assert seen.first_seen == seen.last_seen
+    assert seen.last_seen.year not in (1, 9999)
+
+
+def test_an_event_nested_too_deeply_to_name_is_refused() -> None:
+    deep: Any = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    raw = event(extra=deep)
+    raw["metadata"].pop("uid")
+    with pytest.raises(BadMessage):
+        signal(raw)

@@ -144,9 +144,7 @@ def test_cluster_wide_kinds(cluster: Cluster, namespace: str) -> None:
         ("app in (a,b),app!=b", ["a"]),
     ],
 )
-def test_label_selectors(
-    cluster: Cluster, namespace: str, selector: str, expected: list[str]
-) -> None:
+def test_label_selectors(cluster: Cluster, namespace: str, selector: str, expected: list[str]) -> None:
     for name, labels in {"a": {"app": "a"}, "b": {"app": "b"}, "c": {"other": "x"}}.items():
         metadata = {"name": name, "namespace": namespace, "labels": labels}
         cluster.create("ResourceQuota", {"metadata": metadata, "spec": {"hard": {"pods": "1"}}})
@@ -193,9 +191,7 @@ def test_a_watch_ends_after_its_time(cluster: Cluster, namespace: str) -> None:
 # Creating
 
 
-def test_the_server_names_and_numbers_what_is_created(
-    cluster: Cluster, namespace: str, web: Json
-) -> None:
+def test_the_server_names_and_numbers_what_is_created(cluster: Cluster, namespace: str, web: Json) -> None:
     metadata = web["metadata"]
     assert metadata["uid"]
     assert metadata["creationTimestamp"]
@@ -423,13 +419,9 @@ def test_the_status_path_ignores_the_spec(cluster: Cluster, namespace: str, web:
 # Dry run
 
 
-def test_a_dry_patch_answers_in_full_and_stores_nothing(
-    cluster: Cluster, namespace: str, web: Json
-) -> None:
+def test_a_dry_patch_answers_in_full_and_stores_nothing(cluster: Cluster, namespace: str, web: Json) -> None:
     start = cluster.listing("Deployment", namespace).resource_version
-    answer = patch(
-        cluster, namespace, {"op": "replace", "path": LIMIT, "value": "64Mi"}, dry_run=True
-    )
+    answer = patch(cluster, namespace, {"op": "replace", "path": LIMIT, "value": "64Mi"}, dry_run=True)
     container = answer["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"] == {"memory": "64Mi"}
     now = read(cluster, "Deployment", namespace)
@@ -461,9 +453,7 @@ def test_what_is_gone_cannot_be_deleted(cluster: Cluster, namespace: str) -> Non
 # At the same time
 
 
-def test_of_many_writers_with_one_precondition_one_wins(
-    cluster: Cluster, namespace: str, web: Json
-) -> None:
+def test_of_many_writers_with_one_precondition_one_wins(cluster: Cluster, namespace: str, web: Json) -> None:
     won: list[str] = []
     lost: list[int] = []
 
@@ -544,9 +534,7 @@ def test_a_kubeconfig_is_read(tmp_path: Path) -> None:
         client.close()
 
 
-def test_without_any_address_there_is_no_cluster(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_any_address_there_is_no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("QUIETPAGER_API_SERVER", raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(ClusterUnavailable):

@@ -150,6 +150,8 @@ def test_a_body_in_pieces_is_put_together(edge: MakeEdge) -> None:
         ({"content-type": "application/cloudevents-batch+json"}, json.dumps([ENVELOPE]).encode()),
         (STRUCTURED, json.dumps([ENVELOPE]).encode()),
         (CE | {"ce-id": ""}, b"{}"),
+        ({k: v for k, v in CE.items() if k != "ce-id"}, b"{}"),
+        (STRUCTURED, json.dumps({k: v for k, v in ENVELOPE.items() if k != "id"}).encode()),
         ({k: v for k, v in CE.items() if k != "ce-type"}, b"{}"),
         ({k: v for k, v in CE.items() if k != "ce-source"}, b"{}"),
         (CE | {"ce-time": "yesterday"}, b"{}"),
@@ -181,6 +183,7 @@ def test_a_body_above_the_limit_is_422_and_one_at_the_limit_is_read(edge: MakeEd
     assert made.post(CE, b'{"a":"' + b"x" * (LARGEST_BODY - frame) + b'"}').status == 204
     assert made.post(CE, b'{"a":"' + b"x" * (LARGEST_BODY - frame + 1) + b'"}').status == 422
     assert made.post(CE, *[b"x" * 1000] * (LARGEST_BODY // 1000 + 1)).status == 422
+    assert len(made.refusals()) == 2
 
 
 @pytest.mark.parametrize(

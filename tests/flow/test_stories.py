@@ -18,6 +18,7 @@ from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
 from quietpager.safety.effect import MARK
+from quietpager.safety.policy import Budget
 from quietpager.store.audit import verify_all
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
@@ -290,4 +291,33 @@ def test_an_owner_that_cannot_be_read_is_never_taken_for_gone(world: World) -> N
     incident = world.the("cache")
     assert (incident.state, incident.reason) == (State.BLOCKED, None)
     assert "not for a StatefulSet" in incident.refusals[0]
+    assert world.writes() == []
+
+
+def test_what_a_person_took_over_stays_with_a_person_when_it_fails_again(world: World) -> None:
+    world.product.policy = QUICK.but(autonomy=Autonomy.APPROVE)
+    world.product.__post_init__()
+    world.load(TAG)
+    assert world.product.run_until(world.ended("web"))
+    answer(world.product.store, world.the("web").id, "reject")
+    assert world.product.run_until(lambda: world.the("web").state is State.HANDOVER)
+    good = {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "localhost/busybox:1"}
+    world.cluster.json_patch("Deployment", "team-43", "web", [good])
+    assert world.product.run_until(lambda: world.the("web").state is State.CLOSED)
+    assert world.the("web").reason == "fixed_by_person"
+    bad = good | {"value": "registry.example.com/missing/app:9"}
+    world.cluster.json_patch("Deployment", "team-43", "web", [bad])
+    assert world.product.run_until(lambda: world.the("web").state is State.HANDOVER)
+    world.product.run_until(lambda: False, seconds=2)
+    assert world.the("web").state is State.HANDOVER
+    assert world.writes() == []
+
+
+def test_a_budget_of_nothing_refuses_every_act(world: World) -> None:
+    world.product.policy = QUICK.but(budget=Budget(cluster=0))
+    world.product.__post_init__()
+    world.load(TAG)
+    assert world.product.run_until(world.ended("web"))
+    assert world.the("web").state is State.BLOCKED
+    assert "Guard 8" in world.the("web").refusals[0]
     assert world.writes() == []

@@ -11,7 +11,7 @@ from quietpager.model.message import DECISION, DUE, FINDING, OUTCOME, REHEARSED,
 from quietpager.runtime.context import Context
 from quietpager.safety import guards, records
 from quietpager.safety.machine import Input, News, Step, reopened, step
-from quietpager.store.port import Conflict, DueDone, Put, Record, Write
+from quietpager.store.port import Audit, Conflict, DueDone, Put, Record, Write
 
 TRIES = 6
 """How often a lost race is tried again at once, before the broker is asked to deliver again."""
@@ -24,7 +24,7 @@ _OUTCOME = {
     IntentState.REFUSED: News.NOT_DONE, IntentState.EXPIRED: News.NOT_DONE,
 }  # fmt: skip
 _DECISION = {
-    "approve": News.APPROVE, "modify": News.MODIFY, "reject": News.REJECT, "take over": News.REJECT,
+    "approve": News.APPROVE, "reject": News.REJECT, "take over": News.REJECT,
 }  # fmt: skip
 
 
@@ -181,22 +181,25 @@ def _due(message: Message, ctx: Context) -> list[Message]:
 
 
 def _decision(message: Message, ctx: Context) -> list[Message]:
-    record = ctx.store.get(records.approval(str(message.data.get("approval"))))
+    name = str(message.data.get("approval"))
+    record = ctx.store.get(records.approval(name))
     if record is None or record.body.get("decision") is None or record.body.get("used"):
         return []
-    found = _incident(ctx, str(record.body["incident"]))
-    kind = _DECISION.get(str(record.body["decision"]))
-    if found is None or kind is None:
-        return []
-    before, incident = found
     now = ctx.clock()
-    if now > datetime.fromisoformat(str(record.body["expires"])):
-        return []
-    news = Input(kind, approval=str(message.data["approval"]), by=str(record.body.get("by", "")))
     used: list[Write] = [
         Put(record.key, record.body | {"used": True}, record.version),
-        DueDone(records.talk(str(message.data["approval"]))),
+        DueDone(records.talk(name)),
     ]
+    found = _incident(ctx, str(record.body["incident"]))
+    kind = _DECISION.get(str(record.body["decision"]))
+    late = now > datetime.fromisoformat(str(record.body["expires"]))
+    if found is None or kind is None or late:
+        why = "too late" if late else "nothing is asked any more"
+        refused = Audit(str(record.body["incident"]), now, "answer refused", ctx.name, {"note": why})
+        ctx.store.transact([*used, refused])
+        return []
+    before, incident = found
+    news = Input(kind, approval=name, by=str(record.body.get("by", "")))
     return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, used)
 
 

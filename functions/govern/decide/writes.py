@@ -49,7 +49,7 @@ def ground_of(rehearsal: Rehearsal, incident: Incident, ctx: Context, now: datet
     spent: list[str] = []
     for scope, some in slots.items():
         # Each incident begins its search elsewhere, so that many at once do not race for one slot.
-        first = int(digest(incident.id, scope, length=8), 16) % len(some)
+        first = int(digest(incident.id, scope, length=8), 16) % max(len(some), 1)
         around = some[first:] + some[:first]
         free = next((key for key in around if _may_take(found.get(key), incident, ctx, now)), None)
         if free is None:

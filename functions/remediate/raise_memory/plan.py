@@ -1,5 +1,7 @@
 """Plan: more memory for the containers that were killed for it, within a factor and a ceiling."""
 
+from collections.abc import Callable
+from copy import deepcopy
 from decimal import Decimal
 from typing import Any
 
@@ -40,13 +42,14 @@ def plan(live: Live, params: dict[str, str | float]) -> Change:
             said.append(text)
     if not edits:
         raise Refused(f"No container of {live.owner} that its template declares was killed for memory.")
-    before = sum((_asks(c) for c in containers), Decimal(0))
-    grown = sum((quantity(e.gets) - quantity(e.had) for e in edits if "/requests/" in e.path), Decimal(0))
+    after = _edited(containers, edits)
     return Change(
         edits=tuple(edits),
         summary=f"raise memory of {live.owner}: {'; '.join(said)}",
-        pod_memory=memory_text(before + grown),
-        pod_memory_before=memory_text(before),
+        pod_memory=_sum(after, _asks),
+        pod_memory_before=_sum(containers, _asks),
+        pod_limit=_sum(after, _limit),
+        pod_limit_before=_sum(containers, _limit),
     )
 
 
@@ -77,8 +80,24 @@ def _whole(size: Decimal) -> Decimal:
     return Decimal(int(size) // _MEBI * _MEBI) if size >= 2 * _MEBI else Decimal(int(size))
 
 
+def _edited(containers: list[dict[str, Any]], edits: list[Edit]) -> list[dict[str, Any]]:
+    """Give the containers as they will be; edits are of limits and requests that are there."""
+    after = deepcopy(containers)
+    for edit in edits:
+        *_, index, _resources, kind, name = edit.path.split("/")
+        after[int(index)]["resources"][kind][name] = edit.gets
+    return after
+
+
+def _sum(containers: list[dict[str, Any]], what: Callable[[dict[str, Any]], Decimal]) -> str:
+    return memory_text(sum((what(one) for one in containers), Decimal(0)))
+
+
+def _limit(container: dict[str, Any]) -> Decimal:
+    return quantity(((container.get("resources") or {}).get("limits") or {}).get("memory", "0"))
+
+
 def _asks(container: dict[str, Any]) -> Decimal:
     """What the scheduler counts for a container: its request, or its limit where it has none."""
-    resources = container.get("resources") or {}
-    request = (resources.get("requests") or {}).get("memory")
-    return quantity(request if request is not None else (resources.get("limits") or {}).get("memory", "0"))
+    request = ((container.get("resources") or {}).get("requests") or {}).get("memory")
+    return _limit(container) if request is None else quantity(request)

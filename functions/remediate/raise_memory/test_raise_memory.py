@@ -185,3 +185,28 @@ def test_a_quota_must_have_room_for_every_replica(oom: Objects, used: str, fits:
     facts = rehearsed(oom, DOUBLE).facts
     assert facts is not None
     assert (facts.does_not_fit is None) == fits
+
+
+def test_without_a_request_the_scheduler_counts_the_new_limit(oom: Objects) -> None:
+    oom.resources.pop("requests", None)
+    oom.one("Node")["status"]["allocatable"]["memory"] = "63Mi"
+    facts = rehearsed(oom, DOUBLE).facts
+    assert facts is not None
+    assert facts.does_not_fit is not None
+
+
+@pytest.mark.parametrize(("used", "fits"), [("0", True), ("48Mi", False)])
+def test_a_quota_of_limits_counts_the_growth_of_limits(oom: Objects, used: str, fits: bool) -> None:
+    deployment = oom.one("Deployment")
+    deployment["spec"]["replicas"] = 1
+    oom.resources["requests"] = {"memory": "8Mi"}
+    oom.kept.append(
+        {
+            "kind": "ResourceQuota",
+            "metadata": {"name": "q", "namespace": deployment["metadata"]["namespace"]},
+            "status": {"hard": {"limits.memory": "64Mi"}, "used": {"limits.memory": used}},
+        }
+    )
+    facts = rehearsed(oom, DOUBLE).facts
+    assert facts is not None
+    assert (facts.does_not_fit is None) == fits

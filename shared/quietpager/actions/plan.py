@@ -21,12 +21,14 @@ DryRun = Callable[[Rehearsal, Json], str | None]
 
 
 class Change(Data):
-    """What an action's `plan` returns: the edits, a sentence, and the memory one pod then asks for."""
+    """What an action's `plan` returns: the edits, a sentence, and what one pod then asks for and may use."""
 
     edits: tuple[Edit, ...]
     summary: str
     pod_memory: str | None = None
     pod_memory_before: str | None = None
+    pod_limit: str | None = None
+    pod_limit_before: str | None = None
 
 
 Planner = Callable[[Live, dict[str, str | float]], Change]
@@ -91,11 +93,13 @@ def _does_not_fit(live: Live, change: Change, replicas: int) -> str | None:
     )
     if after > largest:
         return f"A pod would ask for {memory_text(after)}; the largest node has {memory_text(largest)}."
-    more = (after - before) * replicas
+    asked = (after - before) * replicas
+    allowed = (quantity(change.pod_limit or "0") - quantity(change.pod_limit_before or "0")) * replicas
+    growth = {"requests.memory": asked, "memory": asked, "limits.memory": allowed}
     for quota in live.quotas:
-        for name in ("requests.memory", "memory", "limits.memory"):
+        for name, more in growth.items():
             hard = quota.status.hard.get(name)
-            if hard is None:
+            if hard is None or more <= 0:
                 continue
             used = quantity(quota.status.used.get(name, "0"))
             if used + more > quantity(hard):

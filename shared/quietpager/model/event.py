@@ -93,21 +93,21 @@ def signal_from_event(raw: Any, *, cluster: str, received: datetime, origin: Ori
     if involved is None:
         raise BadMessage("The Event names no involvedObject, so it is about nothing.")
     _check_names(event, involved)
-    times = [
-        when
-        for when in (
-            event.first_timestamp, event.deprecated_first_timestamp, event.event_time,
-            event.last_timestamp, event.deprecated_last_timestamp, event.series.last_observed_time,
-        )
-        if when is not None
-    ] or [event.metadata.creation_timestamp or received]  # fmt: skip
+    told = (
+        event.first_timestamp,
+        event.deprecated_first_timestamp,
+        event.event_time,
+        event.last_timestamp,
+        event.deprecated_last_timestamp,
+        event.series.last_observed_time,
+    )
+    times = [when for one in told if (when := _utc(one, received)) is not None]
+    times = times or [_utc(event.metadata.creation_timestamp, received) or received]
     container = _CONTAINER.fullmatch(involved.field_path)
     cluster_scoped = involved.kind in _CLUSTER_SCOPED
     meta = event.metadata
     return Signal(
-        id=f"{meta.uid}.{meta.resource_version}"
-        if meta.uid and meta.resource_version and is_name(meta.uid) and is_name(meta.resource_version)
-        else digest(raw),
+        id=_identity(raw, meta),
         cluster=cluster,
         target=ObjectRef(
             api_version=clean(involved.api_version, 100),
@@ -172,5 +172,22 @@ def _check_names(event: _Event, involved: _Involved) -> None:
 
 
 def _sane(moment: datetime, received: datetime) -> datetime:
-    moment = moment.astimezone(UTC)
     return received if moment > received + CLOCK_SKEW else moment
+
+
+def _utc(moment: datetime | None, received: datetime) -> datetime | None:
+    """Move a time to UTC; one at the edge of the calendar, which cannot be, counts as its arrival."""
+    try:
+        return None if moment is None else moment.astimezone(UTC)
+    except OverflowError:
+        return received
+
+
+def _identity(raw: Any, meta: _Meta) -> str:
+    """Name an Event by uid and resourceVersion, or by its content where it has none."""
+    if is_name(meta.uid) and is_name(meta.resource_version):
+        return f"{meta.uid}.{meta.resource_version}"
+    try:
+        return digest(raw)
+    except RecursionError:
+        raise BadMessage("The Event is nested too deeply to be one.") from None

@@ -94,6 +94,7 @@ class Incident(Data):
     acted: bool = False
     acted_at: datetime | None = None
     by_person: bool = False
+    taken_over: bool = False
     approved: str | None = None
     approved_diff: str | None = None
     approval: str | None = None

@@ -93,10 +93,11 @@ class Function:
         if scope["method"] != "POST":
             return _refused(405, "Only POST of a CloudEvent is answered here.")
         body = await _read(receive)
-        if body is None:
-            return _refused(422, f"The body is larger than {LARGEST_BODY} bytes.")
-        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         loop = asyncio.get_running_loop()
+        if body is None:
+            no = GiveUp(f"The body is larger than {LARGEST_BODY} bytes.")
+            return await loop.run_in_executor(self._pool, self._refuse, None, no)
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         return await loop.run_in_executor(self._pool, self._run, headers, body)
 
     def _ctx(self) -> Context:

@@ -41,6 +41,9 @@ def event_from_http(headers: Mapping[str, str], body: bytes) -> CloudEvent:
             "The request is no CloudEvent: it has neither ce-specversion nor content type "
             "application/cloudevents+json."
         )
+    if not _has_id(headers, body):
+        # The SDK would invent an id, and a duplicate would no longer be seen as one.
+        raise BadMessage("The CloudEvent has no id.")
     try:
         event = from_http_event(HTTPMessage(dict(headers), body))
     except RecursionError:
@@ -50,6 +53,16 @@ def event_from_http(headers: Mapping[str, str], body: bytes) -> CloudEvent:
     if not isinstance(event, CloudEvent):
         raise BadMessage("Only CloudEvents of specversion 1.0 are accepted.")
     return event
+
+
+def _has_id(headers: Mapping[str, str], body: bytes) -> bool:
+    if "ce-specversion" in headers:
+        return bool(headers.get("ce-id"))
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        return True  # not JSON at all: the SDK says so
+    return not isinstance(event, dict) or bool(event.get("id"))
 
 
 def message_from_event(event: CloudEvent) -> Message:

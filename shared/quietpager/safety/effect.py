@@ -165,7 +165,10 @@ def _act(
         if state is IntentState.REFUSED and resumed:
             return IntentState.UNKNOWN, f"{result}, after an interrupted attempt", {}
         return state, result, changes
-    if intent.undoes is None and not resumed and not still_failing(intent.target):
+    if intent.undoes is None and not still_failing(intent.target):
+        if resumed:
+            # The interrupted worker may still send, and its pinned patch would be taken.
+            return IntentState.UNKNOWN, "it healed after an interrupted attempt", {}
         return IntentState.REFUSED, "it healed before the write", {"healed": True}
     if intent.act_by is not None and clock() >= intent.act_by:
         return None, "", {}

@@ -583,7 +583,10 @@ def modify(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
 def reject(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
     """WITH_PERSON(handover): no more automation in this episode."""
     return _hand_over(
-        incident.but(approval=None, decided_by=news.by), policy, now, f"Taken over by {news.by}."
+        incident.but(approval=None, approved=None, decided_by=news.by, taken_over=True),
+        policy,
+        now,
+        f"Taken over by {news.by}.",
     )
 
 
@@ -614,9 +617,12 @@ def did_not_hold(incident: Incident, news: Input, policy: Policy, now: datetime)
     again = incident.but(reason=None, symptoms=(finding.target,), symptom_count=1)
     if incident.reason == "fixed" or incident.acted:
         return _hand_over(again, policy, now, "The fix did not hold.")
+    if incident.taken_over:
+        return _hand_over(again, policy, now, f"It fails again; {incident.decided_by} has taken it over.")
     waiting = _enter(
         again, State.WAITING, policy, now, policy.waiting_limit,
         announced=False, failing_at=now, since=finding.diagnosis.since,
+        decided_by="", approved=None, approval=None, candidate=0, attempt=1, refusals=(),
     )  # fmt: skip
     return Step(waiting, (), "failing again")
 

@@ -27,10 +27,10 @@ class Dial(Data):
 class Budget(Data):
     """At most so many acts in any window of so many seconds, for each scope."""
 
-    window: float = 3600.0
-    target: int = 1
-    namespace: int = 3
-    cluster: int = 10
+    window: float = Field(default=3600.0, gt=0)
+    target: int = Field(default=1, ge=0)
+    namespace: int = Field(default=3, ge=0)
+    cluster: int = Field(default=10, ge=0)
 
 
 class Policy(Data):
