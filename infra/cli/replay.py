@@ -5,7 +5,6 @@ it is read, and what is not in it does not exist. Pure: no store, no network, no
 """
 
 import importlib
-import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 from infra.cli.unwell import unwell
 from quietpager.actions.plan import Planner, rehearse
 from quietpager.actions.schema import Action, load_actions
-from quietpager.cluster.port import Json, Kind
+from quietpager.cluster.port import Json
 from quietpager.errors import BadMessage
 from quietpager.model.event import signal_from_event
 from quietpager.model.finding import Diagnosis, Finding, NotMine, NotYet, Remedy, Verdict
@@ -25,6 +24,7 @@ from quietpager.model.incident import Autonomy, Incident, Rehearsal
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.model.text import clean
 from quietpager.rules.live import Live
+from quietpager.rules.recorded import Recorded, read_json
 from quietpager.rules.routing import RouteTable, render_routes
 from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime.context import functions_folder
@@ -41,37 +41,6 @@ ASSUMED = (
     "the API server's dry run admits the change",
 )
 _EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-class Folder:
-    """A case's objects as a cluster that can be read."""
-
-    def __init__(self, folder: Path) -> None:
-        """Read every object; a file that is no object is as good as absent."""
-        self.objects: list[Json] = []
-        for path in sorted((folder / "objects").glob("*.json")):
-            raw = _read(path)
-            if isinstance(raw, dict) and isinstance(raw.get("metadata"), dict):
-                self.objects.append(raw)
-
-    def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
-        """Read one object."""
-        return next((o for o in self.list(kind, namespace) if o["metadata"].get("name") == name), None)
-
-    def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
-        """Read all objects of a kind; no rule selects by label in replay."""
-        del labels
-        return [
-            o for o in self.objects
-            if o.get("kind") == kind and namespace in (None, o["metadata"].get("namespace"))
-        ]  # fmt: skip
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
 
 
 @cache
@@ -124,7 +93,7 @@ def _answer(folder: Path, failure_class: str, *, why: str, **more: Any) -> Json:
 
 
 def _replay(folder: Path) -> Json:
-    raw = _read(folder / "event.json")
+    raw = read_json(folder / "event.json")
     if raw is None:
         return _answer(folder, INVALID, why="event.json is missing or no JSON.")
     received = _newest(raw)
@@ -132,11 +101,11 @@ def _replay(folder: Path) -> Json:
         signal = signal_from_event(raw, cluster="replay", received=received)
     except BadMessage as no:
         return _answer(folder, INVALID, why=str(no))
-    reader = Folder(folder)
+    reader = Recorded(folder)
     family = _routes().family_of(signal)
     if family is None:
         return _answer(folder, BENIGN, why="No route: a Normal Event of no interest, or benign by rule.")
-    signal = signal.but(family=family if family in _routes().families else UNKNOWN_FAMILY)
+    signal = signal.but(family=family)
     signal, verdict = _judge(signal, reader)
     if isinstance(verdict, Diagnosis):
         return _known(folder, signal, verdict, reader)
@@ -153,7 +122,7 @@ def _replay(folder: Path) -> Json:
     )  # fmt: skip
 
 
-def _owner(signal: Signal, reader: Folder) -> str | None:
+def _owner(signal: Signal, reader: Recorded) -> str | None:
     try:
         owner = Live(reader, signal.target).owner
     except ValidationError:
@@ -161,7 +130,7 @@ def _owner(signal: Signal, reader: Folder) -> str | None:
     return None if owner is None else str(owner)
 
 
-def _judge(signal: Signal, reader: Folder) -> tuple[Signal, Verdict | None]:
+def _judge(signal: Signal, reader: Recorded) -> tuple[Signal, Verdict | None]:
     """Let the family judge; "not mine" goes on, at most two hops, at last to `unknown`."""
     while True:
         diagnose = _detector(signal.family)
@@ -187,7 +156,7 @@ def _newest(raw: Any) -> datetime:
     return max(times, default=_EPOCH)
 
 
-def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Folder) -> Json:
+def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded) -> Json:
     rule = next(r for r in _rules() if r.family == signal.family)
     finding = finding_of(signal, verdict, rule, "replay", signal.last_seen, None)
     dial = rule.classes[verdict.failure_class].autonomy
@@ -205,7 +174,7 @@ def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Folder) -> 
     )
 
 
-def _would_act(finding: Finding, reader: Folder) -> list[str]:
+def _would_act(finding: Finding, reader: Recorded) -> list[str]:
     """Walk the incident's own state machine at autonomy auto until it would act or ask."""
     policy = Policy(autonomy=Autonomy.AUTO)
     now = finding.at
@@ -222,7 +191,7 @@ def _would_act(finding: Finding, reader: Folder) -> list[str]:
 
 
 def _rehearsed(
-    incident: Incident, remedy: Remedy | None, reader: Folder, policy: Policy, now: datetime
+    incident: Incident, remedy: Remedy | None, reader: Recorded, policy: Policy, now: datetime
 ) -> Input:
     action = None if remedy is None else _actions().get(remedy.action)
     planner = None if remedy is None else _planner(remedy.action)

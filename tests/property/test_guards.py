@@ -219,9 +219,9 @@ def _always(*_args: Any) -> bool:
 
 
 def _no_conditions(real: Callable[..., Any]) -> Callable[..., Any]:
-    def ground_of(*args: Any) -> tuple[Ground, writes.Outbox]:
+    def ground_of(*args: Any) -> tuple[Ground, writes.Conditions]:
         ground, _ = real(*args)
-        return ground, writes.Outbox(())
+        return ground, writes.Conditions(())
 
     return ground_of
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from functions.govern.decide.writes import Outbox, ground_of, write_out
+from functions.govern.decide.writes import Conditions, ground_of, write_out
 from quietpager.errors import BadMessage, Retry
 from quietpager.model.finding import Finding
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
@@ -113,16 +113,16 @@ def _rehearsed(message: Message, ctx: Context) -> list[Message]:
     before, incident = found
     now = ctx.clock()
     done: list[Write] = [DueDone(records.talk(rehearsal.id))]
-    news, outbox = _verdict(rehearsal, incident, ctx, now)
-    return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done, outbox)
+    news, on = _verdict(rehearsal, incident, ctx, now)
+    return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done, on)
 
 
 def _verdict(
     rehearsal: Rehearsal, incident: Incident, ctx: Context, now: datetime
-) -> tuple[Input, Outbox | None]:
+) -> tuple[Input, Conditions | None]:
     if rehearsal.state == "refused":
         return Input(News.REFUSED, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused"), None
-    ground, outbox = ground_of(rehearsal, incident, ctx, now)
+    ground, on = ground_of(rehearsal, incident, ctx, now)
     refusal = guards.check(ground)
     dial = guards.autonomy(ground)
     said = refusal.sentence if refusal else ""
@@ -131,7 +131,7 @@ def _verdict(
     if refusal is not None:
         return Input(News.REFUSED, rehearsal=rehearsal, sentence=said), None
     kind = News.ALLOWED if dial is Autonomy.AUTO else News.ASK
-    return Input(kind, rehearsal=rehearsal), outbox
+    return Input(kind, rehearsal=rehearsal), on
 
 
 def _outcome(message: Message, ctx: Context) -> list[Message]:
@@ -210,9 +210,9 @@ def _commit(
     news: Input,
     now: datetime,
     writes: list[Write],
-    outbox: Outbox | None = None,
+    on: Conditions | None = None,
 ) -> list[Message]:
-    more, messages = write_out(before, taken, news, ctx, now, outbox)
+    more, messages = write_out(before, taken, news, ctx, now, on)
     if writes or more:
         ctx.store.transact([*writes, *more])
     return messages

@@ -28,13 +28,15 @@ from quietpager.store.port import ABSENT, Audit, Check, Due, DueDone, Put, Recor
 
 
 @dataclass(frozen=True, slots=True)
-class Outbox:
+class Conditions:
     """What the guards looked at, as conditions of the transaction that acts on their word."""
 
-    conditions: tuple[Write, ...]
+    writes: tuple[Write, ...]
 
 
-def ground_of(rehearsal: Rehearsal, incident: Incident, ctx: Context, now: datetime) -> tuple[Ground, Outbox]:
+def ground_of(
+    rehearsal: Rehearsal, incident: Incident, ctx: Context, now: datetime
+) -> tuple[Ground, Conditions]:
     """Read what the guards need, in one round trip, and turn each record into a condition."""
     scopes = _scopes(incident, ctx)
     slots = {scope: [records.slot(scope, n) for n in range(size)] for scope, size in scopes.items()}
@@ -68,7 +70,7 @@ def ground_of(rehearsal: Rehearsal, incident: Incident, ctx: Context, now: datet
         last_act=_moment(found.get(target), "at"),
         spent=tuple(spent),
     )
-    return ground, Outbox(tuple(conditions))
+    return ground, Conditions(tuple(conditions))
 
 
 def _scopes(incident: Incident, ctx: Context) -> dict[str, int]:
@@ -104,7 +106,7 @@ def write_out(
     news: Input,
     ctx: Context,
     now: datetime,
-    outbox: Outbox | None,
+    on: Conditions | None,
 ) -> tuple[list[Write], list[Message]]:
     """Compile a step. Gives the writes and the messages; each message is a due item as well."""
     incident = taken.incident
@@ -115,7 +117,7 @@ def write_out(
         return [], []
     paper = _Paper(ctx, incident, now, ABSENT if before is None else before.version)
     for number, effect in enumerate(taken.effects):
-        paper.add(number, effect, outbox)
+        paper.add(number, effect, on)
     incident = paper.incident
     if taken.note or old is None or old.state is not incident.state:
         paper.writes.append(_audit(old, incident, taken, news, ctx, now))
@@ -166,16 +168,16 @@ class _Paper:
         self.messages: list[Message] = []
         self.tick = timedelta(seconds=ctx.policy.tick)
 
-    def add(self, number: int, effect: Effect, outbox: Outbox | None) -> None:
+    def add(self, number: int, effect: Effect, on: Conditions | None) -> None:
         """Write one effect down."""
         match effect:
             case Rehearse(rehearsal):
                 self.writes.append(Put(records.rehearsal(rehearsal.id), rehearsal.to_json(), ABSENT))
                 self._say(rehearsal.id, _ask(rehearsal))
             case Commit(rehearsal):
-                if outbox is None:
+                if on is None:
                     raise AssertionError("an intent is only ever written on the guards' word")
-                self.writes += outbox.conditions
+                self.writes += on.writes
                 self._intent(self._forward(rehearsal))
             case Undo():
                 self._undo()

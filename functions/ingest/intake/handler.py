@@ -3,11 +3,7 @@
 from quietpager.errors import BadMessage
 from quietpager.model.event import signal_from_event
 from quietpager.model.message import EVENT_ADD, EVENT_UPDATE, Message
-from quietpager.model.signal import UNKNOWN_FAMILY
 from quietpager.runtime.context import Context
-
-OWN_FAMILY = "intake"
-"""Routes of intake's own rule lead to no detector: they say that a Normal Event is bad news."""
 
 
 def handle(message: Message, ctx: Context) -> list[Message]:
@@ -22,6 +18,4 @@ def handle(message: Message, ctx: Context) -> list[Message]:
     family = ctx.routes.family_of(signal)
     if family is None:
         return []
-    if family == OWN_FAMILY:
-        family = UNKNOWN_FAMILY
     return [signal.but(family=family).to_message()]

@@ -1,6 +1,5 @@
 """`raise-memory` over recorded cases: what it would change, and when it will not."""
 
-import json
 from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from quietpager.model.finding import Remedy
 from quietpager.model.incident import Edit, Rehearsal
 from quietpager.model.objects import ObjectRef
 from quietpager.rules.live import Live
+from quietpager.rules.recorded import Recorded
 
 HERE = Path(__file__).parent
 DETECT = HERE.parents[1] / "detect"
@@ -26,22 +26,11 @@ DOUBLE: dict[str, str | float] = {"factor": 2, "ceiling": "4Gi"}
 NO_OOM = ["crash/cases/03-crashloop", "crash/cases/20-run-error", "image/cases/32-bad-tag-new-revision"]
 
 
-class Objects:
-    """A recorded case as a cluster that can be read."""
+class Objects(Recorded):
+    """A recorded case that a test may change."""
 
     def __init__(self, case: str) -> None:
-        paths = sorted((DETECT / case / "objects").glob("*.json"))
-        self.kept: list[Json] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-
-    def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
-        return next((o for o in self.list(kind, namespace) if o["metadata"]["name"] == name), None)
-
-    def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
-        del labels
-        return [
-            o for o in self.kept
-            if o["kind"] == kind and namespace in (None, o["metadata"].get("namespace"))
-        ]  # fmt: skip
+        super().__init__(DETECT / case)
 
     def one(self, kind: Kind) -> Json:
         return self.list(kind)[0]
@@ -118,7 +107,7 @@ def test_at_the_ceiling_it_refuses(oom: Objects, ceiling: str) -> None:
 
 def test_a_deployment_that_is_gone_is_refused(oom: Objects) -> None:
     live = oom.live
-    oom.kept = [o for o in oom.kept if o["kind"] != "Deployment"]
+    oom.objects = [o for o in oom.objects if o["kind"] != "Deployment"]
     with pytest.raises(Refused, match="gone"):
         plan(live, DOUBLE)
 
@@ -159,7 +148,7 @@ def test_more_than_the_largest_node_has_does_not_fit(oom: Objects) -> None:
     small["status"]["allocatable"]["memory"] = "63Mi"
     large = deepcopy(small) | {"spec": {"unschedulable": True}}
     large["status"]["allocatable"]["memory"] = "64Gi"
-    oom.kept.append(large)
+    oom.objects.append(large)
     facts = rehearsed(oom, DOUBLE).facts
     assert facts is not None
     assert facts.does_not_fit is not None
@@ -175,7 +164,7 @@ def test_a_quota_must_have_room_for_every_replica(oom: Objects, used: str, fits:
     deployment = oom.one("Deployment")
     oom.resources["requests"] = {"memory": "32Mi"}
     deployment["spec"]["replicas"] = 4
-    oom.kept.append(
+    oom.objects.append(
         {
             "kind": "ResourceQuota",
             "metadata": {"name": "q", "namespace": deployment["metadata"]["namespace"]},
@@ -200,7 +189,7 @@ def test_a_quota_of_limits_counts_the_growth_of_limits(oom: Objects, used: str, 
     deployment = oom.one("Deployment")
     deployment["spec"]["replicas"] = 1
     oom.resources["requests"] = {"memory": "8Mi"}
-    oom.kept.append(
+    oom.objects.append(
         {
             "kind": "ResourceQuota",
             "metadata": {"name": "q", "namespace": deployment["metadata"]["namespace"]},

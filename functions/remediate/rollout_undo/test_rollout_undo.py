@@ -1,6 +1,5 @@
 """`rollout-undo` over recorded cases: field by field, and never what a rollback may not touch."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,11 @@ import pytest
 
 from functions.remediate.rollout_undo.plan import plan
 from quietpager.actions.schema import load_action
-from quietpager.cluster.port import Kind
 from quietpager.errors import Refused
 from quietpager.model.incident import Edit
 from quietpager.model.objects import ObjectRef
 from quietpager.rules.live import Live
+from quietpager.rules.recorded import Recorded
 
 HERE = Path(__file__).parent
 DETECT = HERE.parents[1] / "detect"
@@ -20,22 +19,11 @@ ACTION = load_action(HERE / "action.yaml")
 Json = dict[str, Any]
 
 
-class Objects:
-    """A recorded case as a cluster that can be read."""
+class Objects(Recorded):
+    """A recorded case that a test may change."""
 
     def __init__(self, case: str) -> None:
-        paths = sorted((DETECT / case / "objects").glob("*.json"))
-        self.kept: list[Json] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-
-    def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
-        return next((o for o in self.list(kind, namespace) if o["metadata"]["name"] == name), None)
-
-    def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
-        del labels
-        return [
-            o for o in self.kept
-            if o["kind"] == kind and namespace in (None, o["metadata"].get("namespace"))
-        ]  # fmt: skip
+        super().__init__(DETECT / case)
 
     @property
     def deployment(self) -> Json:
@@ -123,8 +111,8 @@ def test_without_an_earlier_revision_it_refuses(case: str) -> None:
 
 def test_an_earlier_revision_without_pods_proves_nothing(bad_tag: Objects) -> None:
     hash_ = bad_tag.earlier()["metadata"]["labels"]["pod-template-hash"]
-    bad_tag.kept = [
-        o for o in bad_tag.kept
+    bad_tag.objects = [
+        o for o in bad_tag.objects
         if o["kind"] != "Pod" or o["metadata"]["labels"]["pod-template-hash"] != hash_
     ]  # fmt: skip
     with pytest.raises(Refused, match="no earlier revision"):
@@ -147,6 +135,6 @@ def test_at_the_earlier_template_already_it_refuses(bad_tag: Objects) -> None:
 
 def test_a_deployment_that_is_gone_is_refused(bad_tag: Objects) -> None:
     live = bad_tag.live
-    bad_tag.kept = []
+    bad_tag.objects = []
     with pytest.raises(Refused, match="gone"):
         plan(live, {})

@@ -72,7 +72,12 @@ def render_routes(rules: tuple[Rule, ...]) -> RouteTable:
     Raises:
         ValueError: two rules of equal priority overlap; the text names both.
     """
-    rows = [TableRow(route=r, family=rule.family) for rule in rules for r in rule.routes]
+    # A rule without classes diagnoses nothing: its routes only say that a Normal Event is bad news.
+    rows = [
+        TableRow(route=r, family=rule.family if rule.classes else UNKNOWN_FAMILY)
+        for rule in rules
+        for r in rule.routes
+    ]
     rows += [TableRow(route=r, family=None) for rule in rules for r in rule.benign]
     for one, two in combinations(rows, 2):
         if (
