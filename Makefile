@@ -5,7 +5,7 @@ ARGS ?=
 FN ?= detect/crash
 SOURCES := shared functions infra tests
 
-.PHONY: demo test lint bench docs serve lock clean
+.PHONY: demo test lint bench docs serve lock clean render cluster cluster-stop cluster-clean image deploy record e2e
 
 demo: .venv ## three faults healed or handed over, in a sandbox cluster (ARGS=--once: unattended)
 	$(BIN)/quietpager demo $(ARGS)
@@ -28,6 +28,32 @@ docs: .venv ## generate the tables in docs/ and functions/
 
 serve: .venv ## one function alone: make serve FN=detect/crash
 	$(BIN)/quietpager serve $(FN) $(ARGS)
+
+render: .venv ## everything that follows from the function folders, as YAML
+	$(BIN)/quietpager render $(ARGS)
+
+cluster: .venv ## a real Kubernetes and Knative on this machine; needs root and Go (ARGS=--no-knative)
+	$(BIN)/python -m infra.testbed start $(ARGS)
+
+cluster-stop: .venv ## stop it; its state is kept
+	$(BIN)/python -m infra.testbed stop
+
+cluster-clean: .venv ## stop it and forget its state (ARGS=--all: what was built, too)
+	$(BIN)/python -m infra.testbed clean $(ARGS)
+
+image: .venv ## images of functions, without Docker: make image FN=detect/crash (FN= : all)
+	$(BIN)/python -m infra.images $(FN)
+
+deploy: .venv ## the whole function set to the test bed, stopped; make deploy FN=detect/crash: one
+	$(BIN)/python -m infra.deploy $(if $(filter command line,$(origin FN)),$(FN)) $(ARGS)
+
+record: .venv ## apply a fault and save what happens as a case: make record NAME=... MANIFEST=...
+	$(BIN)/python -m infra.record $(NAME) $(MANIFEST) $(ARGS)
+
+e2e: .venv ## real faults on the test bed; needs `make cluster deploy`; stops the cluster at the end
+	QUIETPAGER_E2E=1 $(BIN)/pytest -q tests/e2e $(ARGS)
+	QUIETPAGER_E2E=1 $(BIN)/pytest -q tests/contract/test_cluster.py tests/contract/test_broker.py
+	$(BIN)/pytest -q tests/testbed
 
 lock: ## pin requirements again; needs uv
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

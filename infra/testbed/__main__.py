@@ -10,6 +10,7 @@ from time import monotonic
 
 from infra.testbed import addons, build, control_plane, images, layout, machine, node, pki
 from infra.testbed.processes import alive, start, stop, wait
+from quietpager.model.time import system_clock
 
 PROCESSES = (
     # In the order of stopping: first nobody starts new pods, then pods, then what they were told by.
@@ -50,20 +51,17 @@ def up(*, knative: bool, say: Clock) -> None:
     say("images in containerd")
     wait("The API server", _api_is_ready, 60)
     say("API server ready")
-    for process in (
-        control_plane.controller_manager(),
-        control_plane.scheduler(),
-        node.kubelet(),
-        node.kube_proxy(),
-    ):
-        start(process)
+    start(control_plane.controller_manager())
+    start(control_plane.scheduler())
+    begun = system_clock() if start(node.kubelet()) else None
+    start(node.kube_proxy())
     wait("The node", _node_is_ready, 90)
     wait("kube-proxy", _proxy_is_ready, 30)
     say("node ready")
-    addons.dns()
+    addons.dns(begun)
     say("DNS ready")
     if knative:
-        addons.knative(say)
+        addons.knative(begun, say)
         say("Knative ready")
 
 

@@ -8,8 +8,9 @@ import json
 import re
 import subprocess
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from infra.testbed import layout
 from infra.testbed.build import Say, module_folder, version_of
@@ -44,10 +45,11 @@ def kubectl(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[
     return done
 
 
-def dns() -> None:
-    """Bring up cluster DNS."""
+def dns(since: datetime | None) -> None:
+    """Bring up cluster DNS; `since`: when this kubelet was started, if it was just now."""
     _apply([Path(__file__).parent / "manifests" / "coredns.yaml"])
     kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s")
+    wait("Cluster DNS", lambda: _is_fresh("kube-system", since), 120)
 
 
 def knative_image(command: str) -> str:
@@ -55,17 +57,36 @@ def knative_image(command: str) -> str:
     return f"localhost/knative/{command}:{version_of('knative', EVENTING)}"
 
 
-def knative(say: Say) -> None:
-    """Bring up Knative Eventing, or wait for the one that is there."""
+def knative(since: datetime | None, say: Say) -> None:
+    """Bring up Knative Eventing, or wait for the one that is there; `since` as for `dns`."""
     if kubectl("-n", NAMESPACE, "get", "deployment/imc-dispatcher", check=False).returncode:
         _install()
         say("Knative's manifests applied")
     for name in DEPLOYMENTS:
         kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=180s")
+    wait("Knative Eventing", lambda: _is_fresh(NAMESPACE, since), 180)
     for webhook in WEBHOOKS:
         # Until its controller has written rules and authority, a webhook intercepts nothing, and
         # objects would go in without their defaults.
         wait(f"The webhook {webhook}", lambda webhook=webhook: _intercepts(webhook), 60)  # type: ignore[misc]
+
+
+def _is_fresh(namespace: str, since: datetime | None) -> bool:
+    """Tell whether all pods are ready by now, and not by a status from before a restart.
+
+    After a warm start the API server still holds what the last kubelet reported: everything Ready.
+    """
+    pods = json.loads(kubectl("-n", namespace, "get", "pods", "-o", "json").stdout)["items"]
+    containers = [one for pod in pods for one in pod["status"].get("containerStatuses", [{}])]
+    return bool(containers) and all(_is_up(one, since) for one in containers)
+
+
+def _is_up(container: dict[str, Any], since: datetime | None) -> bool:
+    running = container.get("state", {}).get("running")
+    if not running or not container.get("ready"):
+        return False
+    # The API's times have whole seconds.
+    return since is None or datetime.fromisoformat(running["startedAt"]) >= since.replace(microsecond=0)
 
 
 def _install() -> None:

@@ -35,6 +35,7 @@ PACKAGES: Final = {
     "conntrack": "conntrack",
     "socat": "socat",
     "ethtool": "ethtool",
+    "curl": "curl",
     "ip": "iproute2",
     "nsenter": "util-linux",
     "apt-get": "apt: function images are made of Debian packages",
@@ -117,8 +118,17 @@ def cgroup_folders() -> list[Path]:
     """Find the root of every cgroup hierarchy: one with version 2, one for each controller with 1."""
     lines = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
     ones = [Path(line[1]) for line in lines if line[2] == "cgroup"]
-    twos = [Path(line[1]) for line in lines if line[2] == "cgroup2"]
-    return ones or twos
+    return ones or _unified(lines)
+
+
+def _unified(mounts: list[list[str]]) -> list[Path]:
+    return [Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"]
+
+
+def _all_cgroup_folders() -> list[Path]:
+    """Add the version-2 hierarchy that version-1 machines mount beside: runc makes folders there too."""
+    lines = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    return list(dict.fromkeys([*cgroup_folders(), *_unified(lines)]))
 
 
 def _give_cpus(folder: Path) -> None:
@@ -164,7 +174,7 @@ def give_back() -> None:
             run("umount", "--lazy", mount, check=False)
     run("ip", "netns", "del", layout.NETNS, check=False)  # takes its end of the link and all iptables
     run("ip", "link", "del", HOST_LINK, check=False)
-    for folder in cgroup_folders():
+    for folder in _all_cgroup_folders():
         for path in sorted((folder / CGROUP).glob("**/"), key=lambda p: len(p.parts), reverse=True):
             with suppress(OSError):
                 path.rmdir()

@@ -40,10 +40,10 @@ class Process:
         return layout.LOGS / f"{self.name}.log"
 
 
-def start(process: Process) -> None:
-    """Start it, unless it runs."""
+def start(process: Process) -> bool:
+    """Start it, unless it runs; tells whether it had to be started."""
     if alive(process.name) is not None:
-        return
+        return False
     joins = [f"echo $$ > {folder / machine.SYSTEM}/cgroup.procs" for folder in machine.cgroup_folders()]
     # The shell joins the cgroup and becomes the process: same id, and no instant outside the cgroup.
     script = "; ".join([*joins, 'exec "$@"'])
@@ -54,6 +54,7 @@ def start(process: Process) -> None:
             env={**os.environ, "PATH": machine.search_path(), **process.env},
         )  # fmt: skip
     process.pid_file.write_text(str(child.pid), encoding="ascii")
+    return True
 
 
 def alive(name: str) -> int | None:

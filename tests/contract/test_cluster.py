@@ -10,6 +10,7 @@ kube-apiserver 1.35.4.
 import contextlib
 import http.server
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -22,10 +23,14 @@ from typing import Any
 import pytest
 
 from infra.sandbox.server import running
+from infra.testbed import layout
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Kind, Rejected
 
 Json = dict[str, Any]
+
+E2E = os.environ.get("QUIETPAGER_E2E") == "1"
+"""Asked for the real API server too: from here on a test bed that is not up is a failure."""
 
 
 @contextlib.contextmanager
@@ -36,10 +41,26 @@ def _sandbox() -> Iterator[Cluster]:
         client.close()
 
 
-CLUSTERS: dict[str, Callable[[], AbstractContextManager[Cluster]]] = {"sandbox": _sandbox}
+@contextlib.contextmanager
+def _real() -> Iterator[Cluster]:
+    client = connect(kubeconfig=layout.KUBECONFIG, manager="contract")
+    assert client.list("Node"), "the test bed has no node yet"
+    yield client
+    client.close()
 
 
-@pytest.fixture(scope="module", params=CLUSTERS)
+CONTRACT = "cluster"
+"""What the summary calls this suite when it counts what ran on both sides."""
+
+CLUSTERS: dict[str, Callable[[], AbstractContextManager[Cluster]]] = {"sandbox": _sandbox, "real": _real}
+
+SIDES = [
+    pytest.param("sandbox", id="sandbox"),
+    *([pytest.param("real", id="real", marks=pytest.mark.testbed)] if E2E else []),
+]
+
+
+@pytest.fixture(scope="module", params=SIDES)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     with CLUSTERS[request.param]() as found:
         yield found

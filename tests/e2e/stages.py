@@ -1,0 +1,108 @@
+"""How long each stage of a story took, and whose time it was.
+
+fault → hint        the cluster: until an Event or a status says so for the first time
+hint → signal       ours: source, broker, intake (or the sweep, where there is no Event)
+signal → finding    ours: broker, detector, decide; the incident is open
+finding → planning  waited for: Kubernetes' restarts and back-off, the rule's dwell, the next recheck
+planning → intent   ours: rehearsal with the API server's dry run, guards, the write-ahead transaction
+intent → patch      ours: claim, last look, the write
+patch → healthy     the cluster: rollout
+healthy → closed    waited for: the window that a fix must hold
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from statistics import median
+from typing import Final
+
+from quietpager.model.incident import Incident
+from tests.e2e.bed import Bed, Json, Watch, api_writes, healthy
+
+OURS: Final = ("hint → signal", "signal → finding", "planning → intent", "intent → patch")
+POINTS: Final = ("fault", "hint", "signal", "finding", "planning", "intent", "patch", "healthy", "closed")
+
+
+@dataclass(frozen=True)
+class Story:
+    """One story's name and when each point was reached; a point that never came is missing."""
+
+    name: str
+    points: Mapping[str, datetime]
+
+    def stages(self) -> dict[str, float]:
+        """Give seconds from each point to the next one that was reached."""
+        reached = [point for point in POINTS if point in self.points]
+        pairs = pairwise(reached)
+        return {f"{a} → {b}": (self.points[b] - self.points[a]).total_seconds() for a, b in pairs}
+
+    def own(self) -> float:
+        """Add up our own share."""
+        return sum(seconds for stage, seconds in self.stages().items() if stage in OURS)
+
+
+def measure(
+    bed: Bed,
+    name: str,
+    incident: Incident,
+    fault: datetime,
+    watches: Sequence[Watch],
+) -> Story:
+    """Put a story's points together: from the spy, both audits, and watches of Events, pods, Deployments."""
+    events, pods, deployments = watches
+    namespace = incident.owner.namespace or ""
+    points = {"fault": fault, "finding": incident.opened_at}
+    hints = [events.first(_is_warning, fault), pods.first(_shows_a_fault, fault)]
+    if known := [at for at in hints if at is not None]:
+        points["hint"] = min(known)
+    signals = [
+        m["at"] for m in bed.spy.messages()
+        if m["type"] == "dev.quietpager.signal" and m.get("namespace") == namespace
+        and m["at"] >= fault.timestamp()
+    ]  # fmt: skip
+    if signals:
+        points["signal"] = datetime.fromtimestamp(min(signals), UTC)
+    kinds = {entry.kind: entry.at for entry in reversed(bed.audit(incident))}
+    points |= {
+        point: kinds[kind]
+        for point, kind in {"planning": "WAITING -> PLANNING", "intent": "PLANNING -> ACTING"}.items()
+        if kind in kinds
+    }
+    writes = [w for w in api_writes(fault) if w.namespace == namespace and w.code == 200 and not w.dry_run]
+    if writes:
+        points["patch"] = writes[0].at
+        if (well := deployments.first(healthy, writes[0].at)) is not None:
+            points["healthy"] = well
+    points["closed"] = incident.state_since
+    return Story(name, points)
+
+
+def _is_warning(event: Json) -> bool:
+    return event.get("type") == "Warning"
+
+
+def _shows_a_fault(pod: Json) -> bool:
+    containers = pod.get("status", {}).get("containerStatuses", ())
+    waiting = {(one.get("state", {}).get("waiting") or {}).get("reason") for one in containers}
+    ended = [one for one in containers if "terminated" in one.get("lastState", {}) | one.get("state", {})]
+    return bool(ended) or bool(waiting & {"ErrImagePull", "ImagePullBackOff", "CrashLoopBackOff"})
+
+
+def table(stories: Iterable[Story]) -> str:
+    """Write the medians, one column a story."""
+    by_name: dict[str, list[Story]] = {}
+    for story in stories:
+        by_name.setdefault(story.name, []).append(story)
+    rows = [f"{'seconds, median':22}" + "".join(f"{n + f' ({len(s)})':>18}" for n, s in by_name.items())]
+    stages = [f"{a} → {b}" for a, b in pairwise(POINTS)]
+    stages += ["patch → closed"]
+    for stage in stages:
+        cells = [[v for s in some if (v := s.stages().get(stage)) is not None] for some in by_name.values()]
+        if any(cells):
+            rows.append(f"{stage:22}" + "".join(f"{median(c):18.2f}" if c else f"{'-':>18}" for c in cells))
+    rows.append(
+        f"{'our own share':22}"
+        + "".join(f"{median(s.own() for s in some):18.2f}" for some in by_name.values())
+    )
+    return "\n".join(rows)
