@@ -100,6 +100,9 @@ def _install() -> None:
     wait("The default ServiceAccount of knative-eventing", _has_service_account, 30)
     _apply([core, core / "roles", core / "configmaps", channel, channel / "roles", channel / "configmaps",
             broker / "roles", root / "third_party" / "eventing-integrations-latest"])  # fmt: skip
+    # Off by default; the tests read from them that nothing was delivered twice.
+    metrics = json.dumps({"data": {"metrics-protocol": "prometheus"}})
+    kubectl("-n", NAMESPACE, "patch", "configmap/config-observability", "--type=merge", f"--patch={metrics}")
     # Applied once and never again: its `replicas: 0` would stop the ticks, while PingSources stay Ready.
     once = core / "deployments"
     _apply([once / "controller.yaml", once / "webhook.yaml", once / "pingsource-mt-adapter.yaml",

@@ -256,17 +256,22 @@ def test_ready_only_after_the_rules_are_read(edge: MakeEdge) -> None:
 
 
 class Away(MemoryStore):
+    def __init__(self, why: Exception) -> None:
+        super().__init__()
+        self.why = why
+
     def transact(self, writes: Any) -> None:
         del writes
-        raise StoreUnavailable("away")
+        raise self.why
 
 
 @pytest.mark.parametrize("headers", [CE, {}])
+@pytest.mark.parametrize("why", [StoreUnavailable("away"), Retry("no store is named")])
 def test_a_refusal_that_cannot_be_audited_is_503_so_that_it_comes_again(
-    edge: MakeEdge, headers: dict[str, str]
+    edge: MakeEdge, headers: dict[str, str], why: Exception
 ) -> None:
-    made = edge(raising(GiveUp("never")), Away())
-    assert made.post(headers, b"{}").status == 503
+    answer = edge(raising(GiveUp("never")), Away(why)).post(headers, b"{}")
+    assert (answer.status, b"could not be audited" in answer.body) == (503, True)
 
 
 latin = st.text(st.characters(max_codepoint=255), max_size=12)

@@ -155,7 +155,7 @@ class Function:
         )  # fmt: skip
         try:
             ctx.store.transact([entry])
-        except StoreUnavailable:
+        except (StoreUnavailable, Retry):
             return _refused(503, "The refusal could not be audited; deliver it again.")
         return _refused(status, sentence)
 
