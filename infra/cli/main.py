@@ -4,8 +4,9 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import click
 
@@ -100,20 +101,43 @@ def reject(incident: str) -> None:
     click.echo(answer(open_store_or_exit(), incident, "reject"))
 
 
-@main.command()
-def stop() -> None:
-    """Stop all writing to the cluster (the store's kill switch)."""
-    from infra.cli.people import open_store_or_exit, switch
-
-    click.echo(switch(open_store_or_exit(), stopped=True))
+KUBECONFIG = click.option(
+    "--kubeconfig", envvar="KUBECONFIG", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Whose rights are used, and on which cluster. Without one only the store's switch is set.",
+)  # fmt: skip
 
 
 @main.command()
-def resume() -> None:
-    """Let it write again."""
-    from infra.cli.people import open_store_or_exit, switch
+@KUBECONFIG
+def stop(kubeconfig: Path | None) -> None:
+    """Stop all writing: delete the write bindings, and set the store's kill switch."""
+    from infra.cli.switch import stop as run
 
-    click.echo(switch(open_store_or_exit(), stopped=False))
+    _switched(run, kubeconfig)
+
+
+@main.command()
+@KUBECONFIG
+def resume(kubeconfig: Path | None) -> None:
+    """Let it write again: make the write bindings, with your own rights, and clear the store's switch."""
+    from infra.cli.switch import resume as run
+
+    _switched(run, kubeconfig)
+
+
+def _switched(run: Callable[..., int], kubeconfig: Path | None) -> None:
+    from infra.render import function_folders
+    from quietpager.cluster.client import connect
+    from quietpager.errors import Retry
+    from quietpager.runtime.connect import open_store
+    from quietpager.runtime.context import functions_folder
+
+    try:
+        store = open_store()
+    except Retry:
+        store = None
+    cluster = connect(kubeconfig=kubeconfig, manager="quietpager-cli") if kubeconfig else None
+    sys.exit(run(function_folders(functions_folder()), store, cluster, click.echo))
 
 
 @main.group()
@@ -137,19 +161,14 @@ def verify() -> None:
 
 
 @main.command()
-def render() -> None:
-    """Print the rendered Triggers and the route table."""
-    import yaml
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="One file for each kind.")
+@click.option("--policy", type=click.File(encoding="utf-8"), help="A policy file; without one: analyze.")
+@click.option("--cluster", default="default", show_default=True, help="The cluster's name in records.")
+def render(out: Path | None, policy: TextIO | None, cluster: str) -> None:
+    """Print everything that follows from the function folders: what an installation applies."""
+    from infra.cli.render import render as run
 
-    from infra.render import function_folders, triggers
-    from quietpager.rules.routing import render_routes
-    from quietpager.rules.schema import load_rules
-    from quietpager.runtime.context import functions_folder
-
-    folder = functions_folder()
-    click.echo(yaml.safe_dump_all(triggers(function_folders(folder)), sort_keys=False), nl=False)
-    routes = render_routes(load_rules(folder)).model_dump(mode="json")
-    click.echo("---\n" + yaml.safe_dump({"routes": routes["rows"]}, sort_keys=False), nl=False)
+    run(out, None if policy is None else policy.read(), cluster, click.echo)
 
 
 if __name__ == "__main__":

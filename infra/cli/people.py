@@ -1,4 +1,4 @@
-"""What a person asks at the terminal: incidents, one story, stop and resume."""
+"""What a person asks at the terminal: incidents, one story, an answer."""
 
 import getpass
 import os
@@ -10,10 +10,7 @@ from quietpager.model.message import DECISION, Message
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.connect import open_store
 from quietpager.safety import records
-from quietpager.store.port import ABSENT, Audit, Conflict, Due, Json, Put, Store
-
-SWITCH_CHAIN = "switch"
-"""The audit chain of stop and resume."""
+from quietpager.store.port import Audit, Conflict, Due, Json, Put, Store
 
 
 def open_store_or_exit() -> Store:
@@ -77,19 +74,3 @@ def answer(store: Store, name: str, decision: str) -> str:
 def said(body: Json) -> str:
     """Pick the words of an audit entry: its note, a plan's summary, or a result."""
     return str(body.get("note") or body.get("summary") or body.get("result") or "")
-
-
-def switch(store: Store, *, stopped: bool) -> str:
-    """Set the kill switch, with who and when."""
-    before, now = store.get(records.SWITCH), system_clock()
-    by = os.environ.get("SUDO_USER") or getpass.getuser()
-    body = {"stopped": stopped, "by": by, "at": to_text(now)}
-    word = "stopped" if stopped else "resumed"
-    store.transact(
-        [
-            Put(records.SWITCH, body, ABSENT if before is None else before.version),
-            Audit(SWITCH_CHAIN, now, word, by),
-        ]
-    )
-    store.close()
-    return f"Writing is {word} by {by}."

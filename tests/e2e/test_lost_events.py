@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(300)
 def adapter() -> str:
     """Find the Deployment that Knative made for our ApiServerSource."""
     found = json.loads(kubectl("-n", NAMESPACE, "get", "deployments", "-o", "json").stdout)["items"]
-    names = [one["metadata"]["name"] for one in found]
+    names = [str(one["metadata"]["name"]) for one in found]
     return next(name for name in names if name.startswith("apiserversource-"))
 
 

@@ -54,7 +54,11 @@ RESOURCES: Final[Mapping[Kind, Resource]] = {
     "Namespace": Resource("/api/v1", "v1", "namespaces", namespaced=False),
     "ResourceQuota": Resource("/api/v1", "v1", "resourcequotas"),
     "Event": Resource("/api/v1", "v1", "events"),
-}
+    "ClusterRoleBinding": Resource(
+        "/apis/rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io/v1", "clusterrolebindings",
+        namespaced=False,
+    ),
+}  # fmt: skip
 """One line a kind."""
 
 

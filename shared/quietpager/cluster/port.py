@@ -11,8 +11,10 @@ from typing import Any, Literal, Protocol
 
 Json = dict[str, Any]
 
-Kind = Literal["Deployment", "ReplicaSet", "Pod", "Node", "Namespace", "ResourceQuota", "Event"]
-"""The kinds that the product reads by now; each is one line in the client's table of resources."""
+Kind = Literal[
+    "Deployment", "ReplicaSet", "Pod", "Node", "Namespace", "ResourceQuota", "Event", "ClusterRoleBinding",
+]  # fmt: skip
+"""The kinds that the product uses by now; each is one line in the client's table of resources."""
 
 
 class ClusterUnavailable(Exception):  # noqa: N818

@@ -1,42 +1,13 @@
-"""Renders what follows from the function folders: the Triggers, each with its whole delivery.
+"""The Triggers: one for each subscription of a func.yaml, each with its whole delivery."""
 
-Who calls it: the local host (the same Triggers drive the local broker) and `quietpager render`.
-Nothing rendered is committed.
-"""
+from typing import Any, Final
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from quietpager.model.yaml import read_yaml
+from infra.render.folders import FunctionFolder
 
 Json = dict[str, Any]
 
-DEAD_LETTER = "ingest-dead-letter"
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionFolder:
-    """One function: its Knative name, its module, and the filters of its Triggers."""
-
-    name: str
-    module: str
-    filters: tuple[dict[str, str], ...]
-
-
-def function_folders(functions: Path) -> tuple[FunctionFolder, ...]:
-    """Find all functions, in path order."""
-    return tuple(_folder(path) for path in sorted(functions.glob("*/*/func.yaml")))
-
-
-def _folder(path: Path) -> FunctionFolder:
-    spec = read_yaml(path)
-    wanted = spec["deploy"].get("subscriptions") or []
-    return FunctionFolder(
-        name=spec["name"],
-        module=f"functions.{path.parent.parent.name}.{path.parent.name}",
-        filters=tuple({k: str(v) for k, v in one["filters"].items()} for one in wanted),
-    )
+DEAD_LETTER: Final = "ingest-dead-letter"
+"""The function that undeliverable messages go to; its own undeliverable messages go nowhere."""
 
 
 def triggers(folders: tuple[FunctionFolder, ...], namespace: str = "quietpager") -> list[Json]:

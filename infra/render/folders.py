@@ -1,0 +1,50 @@
+"""Reads the function folders: what a `func.yaml` says that deployment follows from."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from quietpager.model.yaml import read_yaml
+
+Json = dict[str, Any]
+
+READS: Final = "quietpager.dev/reads"
+"""Annotation of a func.yaml's `deploy`: what a function that is no action reads of the API server, as
+`group/resource` (`pods`, `apps/deployments`), separated by spaces. Without it: nothing, and no token."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionFolder:
+    """One function: its Knative name, its module, the filters of its Triggers, and what it needs."""
+
+    name: str
+    module: str
+    filters: tuple[dict[str, str], ...]
+    reads: tuple[str, ...] = ()
+    resources: Json = field(default_factory=dict)
+
+    @property
+    def action(self) -> str | None:
+        """The action that it carries out, if it is a remediator."""
+        stage, _, rest = self.name.partition("-")
+        return rest if stage == "remediate" else None
+
+
+def function_folders(functions: Path) -> tuple[FunctionFolder, ...]:
+    """Find all functions, in path order."""
+    return tuple(_folder(path) for path in sorted(functions.glob("*/*/func.yaml")))
+
+
+def _folder(path: Path) -> FunctionFolder:
+    spec = read_yaml(path)
+    deploy = spec["deploy"]
+    notes = deploy.get("annotations") or {}
+    return FunctionFolder(
+        name=spec["name"],
+        module=f"functions.{path.parent.parent.name}.{path.parent.name}",
+        filters=tuple(
+            {k: str(v) for k, v in one["filters"].items()} for one in deploy.get("subscriptions") or []
+        ),
+        reads=tuple(notes.get(READS, "").split()),
+        resources=(deploy.get("options") or {}).get("resources") or {},
+    )
