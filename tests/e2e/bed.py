@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from infra.deploy import store_url
-
 from infra.testbed import layout, machine
 from infra.testbed.addons import kubectl
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import Cluster, ClusterUnavailable, Kind
+from quietpager.cluster.port import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.model.incident import Incident, Intent, State
 from quietpager.safety.effect import MARK
 from quietpager.store.port import AuditEntry
@@ -150,10 +149,14 @@ class Watch:
     def _follow(self, version: str) -> None:
         end = time.monotonic() + 600
         while time.monotonic() < end:
-            with suppress(ClusterUnavailable):
+            try:
                 for event in self.cluster.watch(self.kind, self.namespace, version, 60):
                     version = event.object["metadata"]["resourceVersion"]
                     self.seen.append((now(), event.object))
+            except Rejected:  # 410: the version is too old to go on from; nothing of ours happened since
+                version = self.cluster.listing(self.kind, self.namespace).resource_version
+            except ClusterUnavailable:
+                time.sleep(0.2)
 
     def first(self, fits: Callable[[Json], bool], after: datetime | None = None) -> datetime | None:
         return next((at for at, o in self.seen if (after is None or at >= after) and fits(o)), None)
