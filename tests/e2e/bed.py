@@ -260,14 +260,17 @@ def set_image(namespace: str, deployment: str, container: str, image: str) -> No
 
 
 def pods(workload: str, namespace: str = NAMESPACE) -> list[Json]:
-    """List the pods of a Deployment or StatefulSet, by the names their controllers give them."""
-    everything = json.loads(kubectl("-n", namespace, "get", "pods", "-o", "json").stdout)["items"]
-    return [pod for pod in everything if workload in _workloads(pod["metadata"]["name"])]
+    """List the pods of a Deployment, or of PostgreSQL's StatefulSet, by its selector."""
+    kind = "statefulset" if workload == "postgres" else "deployment"
+    labels = _json(namespace, f"{kind}/{workload}")["spec"]["selector"]["matchLabels"]
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    found: list[Json] = _json(namespace, "pods", "--selector", selector)["items"]
+    return found
 
 
-def _workloads(pod: str) -> set[str]:
-    """Give what a pod's name says of its owner: `web-5d5d644557-cjlb4` or `postgres-0`."""
-    return {pod.rsplit("-", 2)[0], pod.rsplit("-", 1)[0]}
+def _json(namespace: str, *what: str) -> Json:
+    found: Json = json.loads(kubectl("-n", namespace, "get", *what, "-o", "json").stdout)
+    return found
 
 
 def process_ids(workload: str, namespace: str = NAMESPACE) -> list[int]:

@@ -1,8 +1,8 @@
 """A person edits the Deployment between rehearsal and write: refused as stale, planned again."""
 
 import pytest
-from infra.deploy import store_url
 
+from infra.deploy import store_url
 from quietpager.model.incident import IntentState, State
 from tests.e2e.bed import Bed, apply_fault, frozen, now, process_ids
 from tests.e2e.moments import moments
@@ -15,11 +15,11 @@ def test_an_edit_after_the_rehearsal_makes_the_write_stale(bed: Bed) -> None:
     with bed.team("stale") as namespace, moments(store_url()) as when:
         begun = now()
         apply_fault("oom-bounded", namespace)
-        when.wait("REHEARSAL", "", 120)
-        # The plan is written; the remediator answers it and then stands still until the edit is made.
         pids = process_ids("remediate-raise-memory")
-        when.wait("INTENT", "INTENT", 30)
+        when.wait("REHEARSAL", "rehearsed", 120)
+        # It stands still with its plan committed; the plan's due item tells decide what it cannot.
         with frozen(pids):
+            when.wait("INTENT", "INTENT", 30)
             annotate = {"metadata": {"annotations": {"team.example.com/looked-at-by": "a person"}}}
             bed.cluster.merge_patch("Deployment", namespace, "cache", annotate)
         incident = bed.ended(namespace)
