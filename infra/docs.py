@@ -21,7 +21,8 @@ from pydantic import BaseModel
 
 from infra.cli.main import main as command_line
 from infra.render import FunctionFolder, function_folders
-from quietpager.actions.schema import Access, load_actions
+from infra.render.folders import READS
+from quietpager.actions.schema import Access, Action, load_actions
 from quietpager.model.incident import IntentState, State, UndoWhen
 from quietpager.safety.machine import TABLE, Handler, News, keep
 from quietpager.safety.policy import Policy
@@ -258,13 +259,13 @@ def functions() -> str:
     """Write every function with its Triggers and its rights."""
     folder = ROOT / "functions"
     actions = load_actions(folder)
-    rights = {name: _verbs(action.write) for name, action in actions.items()}
     rows = [
         (
             f"[{one.parent.parent.name}/{one.parent.name}]({one.parent.parent.name}/{one.parent.name}/)",
             _does(one.parent / "handler.py"),
             _triggers(spec),
-            rights.get(one.parent.name.replace("_", "-"), "nothing"),
+            _reads(spec, actions),
+            _verbs(actions[spec.action].write) if spec.action else "nothing",
         )
         for one, spec in zip(sorted(folder.glob("*/*/func.yaml")), function_folders(folder), strict=True)
     ]
@@ -273,9 +274,10 @@ def functions() -> str:
         GENERATED,
         "",
         "One folder is one Knative function with one ServiceAccount. Each has a `runbook.md` for the",
-        "person on call.",
+        "person on call. What it may read and change is what its `func.yaml` (annotation",
+        f"`{READS}`) or `action.yaml` declares; ClusterRoles are rendered from that.",
         "",
-        *_table(("Function", "What it does", "Woken by", "May change in the cluster"), rows),
+        *_table(("Function", "What it does", "Woken by", "May read", "May change in the cluster"), rows),
         "",
         "## Actions",
         "",
@@ -305,6 +307,14 @@ def _does(handler: Path) -> str:
 def _triggers(folder: FunctionFolder) -> str:
     wanted = [" ".join(f"`{value}`" for value in one.values()) for one in folder.filters]
     return "<br>".join(wanted) or "the broker, with what it could not deliver"
+
+
+def _reads(folder: FunctionFolder, actions: Mapping[str, Action]) -> str:
+    if folder.action is None:
+        return ", ".join(folder.reads) or "nothing"
+    looked = actions[folder.action].read
+    names = (f"{one.group}/{name}" if one.group else name for one in looked for name in one.resources)
+    return ", ".join(sorted(names))
 
 
 def _verbs(rights: Sequence[Access]) -> str:

@@ -4,7 +4,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -102,42 +101,32 @@ def reject(incident: str) -> None:
 
 
 KUBECONFIG = click.option(
-    "--kubeconfig", envvar="KUBECONFIG", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--kubeconfig", envvar="KUBECONFIG", metavar="PATH",
     help="Whose rights are used, and on which cluster. Without one only the store's switch is set.",
 )  # fmt: skip
 
 
 @main.command()
 @KUBECONFIG
-def stop(kubeconfig: Path | None) -> None:
-    """Stop all writing: delete the write bindings, and set the store's kill switch."""
+def stop(kubeconfig: str | None) -> None:
+    """Stop all writing: delete the write bindings, and set the store's kill switch.
+
+    Where only one of them can be reached, that one is done; exit 1 says that the other was not.
+    """
+    from infra.cli.switch import reach
     from infra.cli.switch import stop as run
 
-    _switched(run, kubeconfig)
+    sys.exit(run(reach(kubeconfig), click.echo))
 
 
 @main.command()
 @KUBECONFIG
-def resume(kubeconfig: Path | None) -> None:
-    """Let it write again: make the write bindings, with your own rights, and clear the store's switch."""
+def resume(kubeconfig: str | None) -> None:
+    """Let it write again: make the write bindings, with your own rights, then clear the store's switch."""
+    from infra.cli.switch import reach
     from infra.cli.switch import resume as run
 
-    _switched(run, kubeconfig)
-
-
-def _switched(run: Callable[..., int], kubeconfig: Path | None) -> None:
-    from infra.render import function_folders
-    from quietpager.cluster.client import connect
-    from quietpager.errors import Retry
-    from quietpager.runtime.connect import open_store
-    from quietpager.runtime.context import functions_folder
-
-    try:
-        store = open_store()
-    except Retry:
-        store = None
-    cluster = connect(kubeconfig=kubeconfig, manager="quietpager-cli") if kubeconfig else None
-    sys.exit(run(function_folders(functions_folder()), store, cluster, click.echo))
+    sys.exit(run(reach(kubeconfig), click.echo))
 
 
 @main.group()

@@ -1,58 +1,122 @@
 """The kill switch: the store's, which every worker reads, and the API server's, which nobody can pass by.
 
-`stop` deletes the write bindings first, since from that instant the API server refuses even a worker
-that stands between its last look and its write; then it sets the store's switch. `resume` makes the
-bindings with the person's own rights: software alone can stop, but not start.
+    stop    delete the write bindings ‖ set the store's switch     either half works without the other
+    resume  make the write bindings, then clear the store's switch
+
+Once its binding is gone the API server refuses even a worker that stands between its last look and its
+write. `resume` makes the bindings with the person's own rights: software alone can stop, but not start.
 """
 
 import getpass
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from time import perf_counter
+from typing import Any, Final
 
-from infra.render import FunctionFolder, write_binding_name, write_bindings
-from quietpager.cluster.port import Cluster, ClusterUnavailable, Rejected
+from infra.render import function_folders, write_bindings
+from quietpager.cluster.client import connect
+from quietpager.cluster.port import Cluster, Rejected
 from quietpager.model.time import system_clock, to_text
+from quietpager.runtime.connect import open_store
+from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
-from quietpager.store.port import ABSENT, Audit, Conflict, Put, Store, StoreUnavailable
+from quietpager.store.port import ABSENT, Audit, Conflict, Put, Store
 
-CHAIN = "switch"
-"""The audit chain of stop and resume."""
-
+Json = dict[str, Any]
 Say = Callable[[str], None]
 
+CHAIN: Final = "switch"
+"""The audit chain of stop and resume."""
 
-def stop(folders: Sequence[FunctionFolder], store: Store | None, cluster: Cluster | None, say: Say) -> int:
-    """Stop all writing, by whatever can be reached; gives the exit code: 0 only if all of it worked."""
-    bindings = _each(folders, cluster, say, _unbind, "deleted")
-    switch = _switch(store, say, stopped=True)
-    return 0 if bindings and switch else 1
+NAMESPACE: Final = "quietpager"
+TRIES: Final = 5
+NO_CLUSTER: Final = (
+    "No kubeconfig is named (--kubeconfig, KUBECONFIG), so the write bindings are left as they are: "
+    "the store's switch alone counts."
+)
 
 
-def resume(
-    folders: Sequence[FunctionFolder],
-    store: Store | None,
-    cluster: Cluster | None,
-    say: Say,
-    namespace: str = "quietpager",
-) -> int:
-    """Let it write again; where the bindings cannot be made the store's switch stays as it is."""
-    made = {one["metadata"]["name"]: one for one in write_bindings(folders, namespace)}
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How the two switches are reached. Any of these may raise; that must not hinder the other half."""
 
-    def bind(cluster: Cluster, name: str) -> None:
-        try:
-            cluster.create("ClusterRoleBinding", made[name])
-        except Rejected as no:
-            if no.code != 409:  # it is there already
-                raise
+    store: Callable[[], Store]
+    cluster: Callable[[], Cluster] | None
+    """None: no kubeconfig is named."""
+    bindings: Callable[[], Sequence[Json]]
+    """The ClusterRoleBindings of the actions' write roles."""
 
-    if not _each(folders, cluster, say, bind, "made"):
-        say("Nothing was resumed.")
+
+def reach(kubeconfig: str | None) -> Reach:
+    """Reach both as a person does: by QUIETPAGER_STORE and a kubeconfig (or a list of them)."""
+    return Reach(
+        store=open_store,
+        cluster=(lambda: connect(kubeconfig=kubeconfig, manager="quietpager-cli")) if kubeconfig else None,
+        bindings=lambda: write_bindings(function_folders(functions_folder()), NAMESPACE),
+    )
+
+
+def stop(by: Reach, say: Say) -> int:
+    """Stop all writing, by whatever can be reached, both at once; gives the exit code: 0 if all worked."""
+    with ThreadPoolExecutor(2) as pool:
+        unbound = pool.submit(_half, "The write bindings", lambda: _unbind(by), say)
+        switched = pool.submit(_half, "The store's switch", lambda: _set_switch(by, stopped=True), say)
+        return 0 if unbound.result() & switched.result() else 1
+
+
+def resume(by: Reach, say: Say) -> int:
+    """Let it write again; where a binding cannot be made the store's switch stays as it is."""
+    if not _half("The write bindings", lambda: _bind(by), say):
+        say("The store's switch was left as it is. `quietpager stop` deletes what was bound.")
         return 1
-    return 0 if _switch(store, say, stopped=False) else 1
+    return 0 if _half("The store's switch", lambda: _set_switch(by, stopped=False), say) else 1
 
 
-def _unbind(cluster: Cluster, name: str) -> None:
+def _half(what: str, work: Callable[[], str], say: Say) -> bool:
+    """Do one half, say how it went and how long it took, and never raise."""
+    begun = perf_counter()
+    try:
+        done, fine = work(), True
+    except Exception as no:  # noqa: BLE001 (whatever it is, the other half must be done)
+        done, fine = f"{what} could NOT be changed: {str(no) or type(no).__name__}", False
+    say(f"{done} ({(perf_counter() - begun) * 1000:.0f} ms)")
+    return fine
+
+
+def _unbind(by: Reach) -> str:
+    if by.cluster is None:
+        return NO_CLUSTER
+    cluster, names = by.cluster(), [str(one["metadata"]["name"]) for one in by.bindings()]
+    kept = _failures({name: lambda name=name: _delete(cluster, name) for name in names})  # type: ignore[misc]
+    if kept:
+        raise RuntimeError(kept)
+    return f"The write bindings are deleted: {', '.join(names)}."
+
+
+def _bind(by: Reach) -> str:
+    if by.cluster is None:
+        return NO_CLUSTER
+    cluster, wanted = by.cluster(), {str(one["metadata"]["name"]): one for one in by.bindings()}
+    unmade = _failures({name: lambda one=one: _create(cluster, one) for name, one in wanted.items()})  # type: ignore[misc]
+    if unmade:
+        raise RuntimeError(unmade)
+    return f"The write bindings are made: {', '.join(wanted)}."
+
+
+def _failures(changes: Mapping[str, Callable[[], None]]) -> str:
+    """Make every change, whatever becomes of the others, and give a sentence on those that failed."""
+    said = []
+    for name, change in changes.items():
+        try:
+            change()
+        except Exception as no:  # noqa: BLE001 (the others must be tried)
+            said.append(f"{name}: {no}")
+    return "; ".join(said)
+
+
+def _delete(cluster: Cluster, name: str) -> None:
     try:
         cluster.delete("ClusterRoleBinding", None, name)
     except Rejected as no:
@@ -60,48 +124,41 @@ def _unbind(cluster: Cluster, name: str) -> None:
             raise
 
 
-def _each(
-    folders: Sequence[FunctionFolder],
-    cluster: Cluster | None,
-    say: Say,
-    change: Callable[[Cluster, str], None],
-    done: str,
-) -> bool:
-    if cluster is None:
-        say("No KUBECONFIG is set: the write bindings are left alone, only the store's switch counts.")
-        return True
-    begun, fine = perf_counter(), True
-    names = [write_binding_name(one.action) for one in folders if one.action is not None]
-    for name in names:
-        try:
-            change(cluster, name)
-        except (ClusterUnavailable, Rejected) as no:
-            fine = False
-            say(f"The write binding {name} could not be {done}: {no}")
-    if fine:
-        say(f"{len(names)} write bindings {done} in {(perf_counter() - begun) * 1000:.0f} ms.")
-    return fine
+def _create(cluster: Cluster, wanted: Json) -> None:
+    """Make a binding; one that is there already must bind the same."""
+    name = wanted["metadata"]["name"]
+    try:
+        cluster.create("ClusterRoleBinding", wanted)
+    except Rejected as no:
+        if no.code != 409:
+            raise
+        there = cluster.get("ClusterRoleBinding", None, name) or {}
+        if any(there.get(part) != wanted[part] for part in ("roleRef", "subjects")):
+            raise RuntimeError(
+                f"a binding of this name exists and binds something else. "
+                f"See `kubectl get clusterrolebinding {name} -o yaml`, and delete it"
+            ) from None
 
 
-def _switch(store: Store | None, say: Say, *, stopped: bool) -> bool:
+def _set_switch(by: Reach, *, stopped: bool) -> str:
     """Set the store's switch, with who and when; somebody else's change at the same moment is read anew."""
-    if store is None:
-        say("The store's switch could not be set: no QUIETPAGER_STORE is named.")
-        return False
-    by = os.environ.get("SUDO_USER") or getpass.getuser()
+    store = by.store()
+    try:
+        return _put_switch(store, stopped=stopped)
+    finally:
+        store.close()
+
+
+def _put_switch(store: Store, *, stopped: bool) -> str:
+    person = os.environ.get("SUDO_USER") or getpass.getuser()
     word = "stopped" if stopped else "resumed"
-    for _ in range(5):
+    for _ in range(TRIES):
+        before, now = store.get(records.SWITCH), system_clock()
+        body = {"stopped": stopped, "by": person, "at": to_text(now)}
+        version = ABSENT if before is None else before.version
         try:
-            before, now = store.get(records.SWITCH), system_clock()
-            body = {"stopped": stopped, "by": by, "at": to_text(now)}
-            version = ABSENT if before is None else before.version
-            store.transact([Put(records.SWITCH, body, version), Audit(CHAIN, now, word, by)])
+            store.transact([Put(records.SWITCH, body, version), Audit(CHAIN, now, word, person)])
         except Conflict:
             continue
-        except StoreUnavailable as away:
-            say(f"The store's switch could not be set: {away}")
-            return False
-        say(f"Writing is {word} by {by}.")
-        return True
-    say("The store's switch could not be set: others set it at the same moment; look, and try again.")
-    return False
+        return f"Writing is {word} by {person}."
+    raise RuntimeError(f"others set it at the same moment, {TRIES} times; look, and try again")

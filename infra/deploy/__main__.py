@@ -6,34 +6,38 @@ It never makes a write binding and never clears the kill switch: that is a perso
 
 import argparse
 import json
-import tempfile
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
+from infra.deploy.objects import apply
+from infra.deploy.proof import prove
 from infra.deploy.store import NAMESPACE, ensure_secret, store_url
 from infra.images.build import ensure, ensure_postgres
-from infra.render import Settings, function_folders, manifests
-from infra.render.everything import PART_OF
+from infra.render import FunctionFolder, Settings, function_folders, manifests, write_bindings
+from infra.render.folders import PART_OF
+from infra.render.workloads import DIGEST, digest
 from infra.testbed import layout
 from infra.testbed.addons import kubectl
-from infra.testbed.processes import wait
-from quietpager.model.time import system_clock
+from quietpager.cluster.client import connect
+from quietpager.cluster.port import Cluster
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
-from quietpager.store.port import StoreUnavailable
+from quietpager.store.port import Store
 from quietpager.store.postgres import PostgresStore
 
 Json = dict[str, Any]
 
 POLICY: Final = Path(__file__).with_name("testbed-policy.yaml")
 PRUNED: Final = (
-    "serviceaccounts,services,configmaps,deployments,clusterroles,clusterrolebindings,triggers,pingsources"
+    "serviceaccounts,services,configmaps,deployments,networkpolicies,clusterroles,clusterrolebindings,"
+    "triggers,pingsources"
 )
-"""Kinds of which something may disappear from what is rendered. Write bindings are not labelled, so a
-deploy neither makes nor removes one."""
+"""Kinds of which something may disappear from what is rendered."""
+
+RIGHTS: Final = ("read", "write")
+"""What the names of a function's ClusterRoles end with."""
 
 
 class Clock:
@@ -53,51 +57,83 @@ def deploy_all(say: Clock) -> None:
     ensure_postgres(say)
     settings = Settings(cluster="testbed", policy=POLICY.read_text(encoding="utf-8"), images=images)
     rendered = manifests(functions_folder(), settings)
-    _apply([one for one in rendered if one["kind"] == "Namespace"])
+    apply([one for one in rendered if one["kind"] == "Namespace"])
     ensure_secret()
-    _apply([one for one in rendered if one["kind"] != "Namespace"])
+    apply([one for one in rendered if one["kind"] != "Namespace"])
     say(f"{len(rendered)} objects applied")
     if gone := _prune(rendered):
         say(f"removed, being rendered no more: {', '.join(gone)}")
     kubectl("-n", NAMESPACE, "rollout", "status", "statefulset/postgres", "--timeout=120s")
-    for folder in function_folders(functions_folder()):
+    for folder in _folders():
         _rolled_out(folder.name)
     say("functions and PostgreSQL are ready")
     wanted = ("broker", "trigger", "apiserversource", "pingsource")
     kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "--all", "--timeout=120s", ",".join(wanted))
     say("broker, Triggers and sources are ready")
     store = PostgresStore(store_url())
-    since = system_clock()
-    wait("A tick of clock and sweep, through broker and functions", lambda: _beats(store, since), 90)
+    cluster = connect(kubeconfig=layout.KUBECONFIG, manager="quietpager-deploy")
+    prove(store, cluster, NAMESPACE)
+    say("clock and sweep have ticked, and an Event came through")
+    say(_standing(store, cluster))
     store.close()
-    say("clock and sweep have ticked")
 
 
 def deploy_some(paths: Sequence[str], say: Clock) -> None:
-    """Build these functions again and roll them out; rules and rights of the others stay as they are."""
+    """Build these functions again and roll them out, with their Triggers and rights; the others stay."""
     images = ensure(paths, say)
     settings = Settings(cluster="testbed", policy=POLICY.read_text(encoding="utf-8"), images=images)
-    mine = [
-        one for one in manifests(functions_folder(), settings)
-        if one["metadata"]["name"] in images or one["kind"] == "ConfigMap"
-    ]  # fmt: skip
-    _apply(mine)
+    rendered = manifests(functions_folder(), settings)
+    apply([one for one in rendered if one["kind"] == "ConfigMap" or _is_of(one, images)])
     for name in images:
         _rolled_out(name)
     say(f"rolled out: {', '.join(images)}")
+    rules = next(digest(one) for one in rendered if one["kind"] == "ConfigMap")
+    if older := [name for name in _running(rules) if name not in images]:
+        say(f"still with the rules they started with, until `make deploy`: {', '.join(older)}")
 
 
-def _apply(objects: list[Json]) -> None:
-    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-        json.dump({"apiVersion": "v1", "kind": "List", "items": objects}, file)
-        file.flush()
-        manager = "--field-manager=quietpager-deploy"
-        kubectl("apply", "--server-side", "--force-conflicts", manager, "-f", file.name)
+def _is_of(one: Json, names: Iterable[str]) -> bool:
+    """Tell whether an object belongs to one of these functions."""
+    accounts = {subject["name"] for subject in one.get("subjects", ())}
+    subscriber = one.get("spec", {}).get("subscriber", {}).get("ref", {}).get("name")
+    roles = {f"quietpager-{name.removeprefix('remediate-')}-{what}" for name in names for what in RIGHTS}
+    return bool({one["metadata"]["name"], subscriber, *accounts} & set(names)) or (
+        one["kind"] == "ClusterRole" and one["metadata"]["name"] in roles
+    )
+
+
+def _running(rules: str) -> list[str]:
+    """Name the functions whose pods were started with other rules than these."""
+    answer = kubectl(
+        "-n", NAMESPACE, "get", "deployments", "-l", f"{PART_OF}=quietpager", "-o", "json"
+    ).stdout
+    return [
+        one["metadata"]["name"] for one in json.loads(answer)["items"]
+        if one["spec"]["template"]["metadata"].get("annotations", {}).get(DIGEST) != rules
+    ]  # fmt: skip
+
+
+def _standing(store: Store, cluster: Cluster) -> str:
+    """Say whether it may write: a deploy changes neither of the two switches."""
+    names = [str(one["metadata"]["name"]) for one in write_bindings(_folders(), NAMESPACE)]
+    bound = [name for name in names if cluster.get("ClusterRoleBinding", None, name) is not None]
+    switch = store.get(records.SWITCH)
+    if switch is not None and not switch.body.get("stopped", True) and bound:
+        return f"It may write ({len(bound)} of {len(names)} write bindings): `quietpager stop` ends that."
+    return "It is stopped: it watches and plans, and writes nothing until `quietpager resume`."
+
+
+def _folders() -> tuple[FunctionFolder, ...]:
+    return function_folders(functions_folder())
 
 
 def _prune(rendered: list[Json]) -> list[str]:
-    """Delete what carries our label and is rendered no more (`kubectl apply --prune` cannot)."""
+    """Delete what carries our label and is rendered no more (`kubectl apply --prune` cannot).
+
+    And write bindings of actions that are no more: should the action come back, a person must resume it.
+    """
     wanted = {(one["kind"], one["metadata"]["name"]) for one in rendered}
+    wanted |= {(one["kind"], one["metadata"]["name"]) for one in write_bindings(_folders(), NAMESPACE)}
     answer = kubectl("get", PRUNED, "-n", NAMESPACE, "-l", f"{PART_OF}=quietpager", "-o", "json").stdout
     there = [(one["kind"], one["metadata"]["name"]) for one in json.loads(answer)["items"]]
     gone = [f"{kind.lower()}/{name}" for kind, name in there if (kind, name) not in wanted]
@@ -108,19 +144,6 @@ def _prune(rendered: list[Json]) -> list[str]:
 
 def _rolled_out(name: str) -> None:
     kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=120s")
-
-
-def _beats(store: PostgresStore, since: datetime) -> bool:
-    """Tell whether clock and sweep have both run: source, broker, Trigger, function, API server, store.
-
-    A warm Knative still shows Ready what has not come up yet, so only this is proof.
-    """
-    try:
-        found = store.get_many([records.heartbeat(part) for part in ("clock", "sweep")])
-    except StoreUnavailable:
-        return False
-    beats = [datetime.fromisoformat(str(record.body["at"])) for record in found.values()]
-    return len(beats) == 2 and min(beats) > since
 
 
 def main() -> None:
@@ -136,7 +159,6 @@ def main() -> None:
         return
     deploy_all(say)
     print(  # noqa: T201 (a command's own output)
-        "It is stopped: it watches and plans, and writes nothing until `quietpager resume`.\n"
         f"export KUBECONFIG={layout.KUBECONFIG}\nexport QUIETPAGER_STORE={store_url()}"
     )
 

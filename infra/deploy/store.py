@@ -5,6 +5,7 @@ import json
 import secrets
 from typing import Any, Final
 
+from infra.deploy.objects import create
 from infra.render.workloads import STORE
 from infra.testbed.addons import kubectl
 
@@ -19,10 +20,15 @@ def ensure_secret() -> None:
     if not kubectl("-n", NAMESPACE, "get", f"secret/{STORE}", check=False).returncode:
         return
     password = secrets.token_urlsafe(24)
-    kubectl(
-        "-n", NAMESPACE, "create", "secret", "generic", STORE, f"--from-literal=password={password}",
-        f"--from-literal=url={_url(password, f'postgres.{NAMESPACE}.svc.cluster.local')}",
-    )  # fmt: skip
+    url = _url(password, f"postgres.{NAMESPACE}.svc.cluster.local")
+    create(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": STORE, "namespace": NAMESPACE},
+            "stringData": {"password": password, "url": url},
+        }
+    )
 
 
 def store_url() -> str:

@@ -7,16 +7,15 @@ from typing import Any, Final
 
 import yaml
 
-from infra.render.folders import function_folders
+from infra.render.folders import PART_OF, function_folders
 from infra.render.rights import roles, service_accounts
 from infra.render.triggers import triggers
-from infra.render.workloads import rules, workload
+from infra.render.workloads import rules, wall, workload
 from quietpager.actions.schema import load_actions
 from quietpager.safety.policy import Policy
 
 Json = dict[str, Any]
 
-PART_OF: Final = "app.kubernetes.io/part-of"
 EVENTING: Final = Path(__file__).parents[2] / "eventing"
 
 
@@ -48,6 +47,7 @@ def manifests(functions: Path, settings: Settings = DEFAULTS) -> list[Json]:
         *service_accounts(folders, namespace),
         *roles(folders, load_actions(functions), namespace),
         config,
+        wall(folders, namespace),
         *_static(settings),
         *_ticks(policy, namespace),
     ]
@@ -79,9 +79,8 @@ def _ticks(policy: Policy, namespace: str) -> list[Json]:
 
 
 def _tick(job: str, seconds: float, namespace: str) -> Json:
-    """Render a PingSource. Its schedule may begin with seconds (knative/eventing v0.49.2, robfig/cron)."""
-    every = max(1, round(seconds))
-    schedule = f"*/{every} * * * * *" if every < 60 else f"*/{round(every / 60)} * * * *"
+    """Render a PingSource; it never ticks more rarely than the policy says, but for less than a second."""
+    schedule = _schedule(seconds)
     return {
         "apiVersion": "sources.knative.dev/v1",
         "kind": "PingSource",
@@ -92,6 +91,18 @@ def _tick(job: str, seconds: float, namespace: str) -> Json:
             "sink": {"ref": {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "default"}},
         },
     }
+
+
+def _schedule(seconds: float) -> str:
+    """Write a schedule that ticks at least each so many seconds.
+
+    It may begin with a field for seconds; `@every` is refused (knative/eventing v0.49.2,
+    ping_validation.go), and each tick comes up to half a second late, by chance (mtping/runner.go). A step
+    counts from the full minute, or hour, anew: `*/45` ticks at 0 and 45.
+    """
+    if seconds < 60:
+        return f"*/{max(1, int(seconds))} * * * * *"
+    return f"0 */{int(seconds // 60)} * * * *" if seconds < 3600 else "0 0 * * * *"
 
 
 def _labelled(one: Json) -> Json:

@@ -8,6 +8,9 @@ from quietpager.model.yaml import read_yaml
 
 Json = dict[str, Any]
 
+PART_OF: Final = "app.kubernetes.io/part-of"
+"""Label of everything that is ours, with the value `quietpager`."""
+
 READS: Final = "quietpager.dev/reads"
 """Annotation of a func.yaml's `deploy`: what a function that is no action reads of the API server, as
 `group/resource` (`pods`, `apps/deployments`), separated by spaces. Without it: nothing, and no token."""

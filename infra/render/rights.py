@@ -7,13 +7,18 @@ never among the manifests, so that nothing that applies those again brings them 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
-from infra.render.folders import FunctionFolder
-from quietpager.actions.schema import Action
+from infra.render.folders import PART_OF, FunctionFolder
+from quietpager.actions.schema import Access, Action
 
 Json = dict[str, Any]
 RBAC = "rbac.authorization.k8s.io"
+
+LOOKING: Final = frozenset({"get", "list", "watch"})
+"""Verbs that change nothing."""
+NEVER: Final = frozenset({"*", "secrets"})
+"""What no role of ours may name: everything, and what nobody needs to heal a workload."""
 
 
 def service_accounts(folders: Iterable[FunctionFolder], namespace: str) -> list[Json]:
@@ -38,7 +43,7 @@ def roles(folders: Iterable[FunctionFolder], actions: Mapping[str, Action], name
     """Render ClusterRoles and the bindings of those that read.
 
     Raises:
-        ValueError: a remediator's action is in no action.yaml.
+        ValueError: a remediator's action is in no action.yaml, or a folder asks for what nobody gets.
     """
     rendered: list[Json] = []
     for folder in folders:
@@ -48,6 +53,7 @@ def roles(folders: Iterable[FunctionFolder], actions: Mapping[str, Action], name
                 raise ValueError(f"{folder.name} carries out {name!r}, which no action.yaml describes.")
             action = actions[name]
             read, write = _role(f"{name}-read", action.read), _role(f"{name}-write", action.write)
+            _only_looks(read)
             rendered += [read, write, _binding(read["metadata"]["name"], folder.name, namespace)]
         elif folder.reads:
             role = _reader(folder)
@@ -62,14 +68,17 @@ def write_binding_name(action: str) -> str:
 
 def write_bindings(folders: Iterable[FunctionFolder], namespace: str) -> list[Json]:
     """Render the write bindings: who calls it is `quietpager resume`, with a person's own rights."""
-    return [
+    rendered = [
         _binding(write_binding_name(folder.action), folder.name, namespace)
         for folder in folders
         if folder.action is not None
     ]
+    for one in rendered:
+        one["metadata"]["labels"] = {PART_OF: "quietpager"}
+    return rendered
 
 
-def _role(name: str, access: Iterable[Any]) -> Json:
+def _role(name: str, access: Iterable[Access]) -> Json:
     rules = [
         {"apiGroups": [one.group], "resources": list(one.resources), "verbs": list(one.verbs)}
         for one in access
@@ -89,7 +98,21 @@ def _reader(folder: FunctionFolder) -> Json:
     return _cluster_role(f"quietpager-{folder.name}-read", rules)
 
 
+def _only_looks(role: Json) -> None:
+    """Hold a role that is always bound to verbs that change nothing."""
+    verbs = {verb for rule in role["rules"] for verb in rule["verbs"]}
+    if writing := sorted(verbs - LOOKING):
+        name = role["metadata"]["name"]
+        raise ValueError(f"{name} asks for {', '.join(writing)}; that belongs under `write` in action.yaml.")
+
+
 def _cluster_role(name: str, rules: list[Json]) -> Json:
+    for rule in rules:
+        named = {*rule["apiGroups"], *rule["verbs"], *(one.partition("/")[0] for one in rule["resources"])}
+        if asked := sorted(named & NEVER):
+            raise ValueError(
+                f"{name} asks for {', '.join(asked)}; no function gets that. Name what it needs."
+            )
     return {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}
 
 

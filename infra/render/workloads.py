@@ -96,6 +96,31 @@ def workload(folder: FunctionFolder, image: str, config: Json, cluster: str, nam
     return [deployment, service]
 
 
+def wall(folders: Iterable[FunctionFolder], namespace: str) -> Json:
+    """Render the NetworkPolicy: only Knative and our own namespace reach the functions.
+
+    The node itself always does (probes), and a cluster whose network plug-in knows no policies ignores it.
+    """
+    name = "kubernetes.io/metadata.name"
+    allowed = [{"key": name, "operator": "In", "values": ["knative-eventing", namespace]}]
+    mine = {"key": "app", "operator": "In", "values": [folder.name for folder in folders]}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "functions", "namespace": namespace},
+        "spec": {
+            "podSelector": {"matchExpressions": [mine]},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {
+                    "from": [{"namespaceSelector": {"matchExpressions": allowed}}],
+                    "ports": [{"port": 8080, "protocol": "TCP"}],
+                }
+            ],
+        },
+    }
+
+
 def _items(config: Json) -> list[Json]:
     return [{"key": key, "path": _path(key)} for key in sorted(config["data"])]
 

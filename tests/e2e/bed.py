@@ -22,7 +22,7 @@ from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.model.incident import Incident, Intent, State
 from quietpager.safety.effect import MARK
-from quietpager.store.port import AuditEntry
+from quietpager.store.port import AuditEntry, StoreUnavailable
 from quietpager.store.postgres import PostgresStore
 
 Json = dict[str, Any]
@@ -39,12 +39,15 @@ def now() -> datetime:
 
 
 def until(what: str, ask: Callable[[], T | None], seconds: float, every: float = 0.1) -> T:
-    """Ask until there is an answer that counts; fails with a sentence after so many seconds."""
+    """Ask until there is an answer that counts; fails with a sentence after so many seconds.
+
+    A store that is away just now, because a test killed it, is no answer.
+    """
     end = time.monotonic() + seconds
     while True:
-        answer = ask()
-        if answer:
-            return answer
+        with suppress(StoreUnavailable):
+            if answer := ask():
+                return answer
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {seconds:.0f} s")
         time.sleep(every)

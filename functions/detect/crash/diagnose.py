@@ -18,6 +18,10 @@ QUIET = timedelta(minutes=10)
 """A pod that is ready and last crashed longer ago than this has come to rest."""
 
 SIGKILL = 137
+SURE_RESTARTS = 3
+"""From then on a container that ends by SIGKILL was not killed for memory. Earlier nobody can tell: the
+runtime hears of the exit and of the OOM kill separately, and now and then the status is written in
+between: `Error`, 137 (seen on Kubernetes 1.35 with containerd 1.6)."""
 _START_REASONS = frozenset({"StartError", "ContainerCannotRun"})
 _START_WAITS = frozenset({"RunContainerError", "CreateContainerError"})
 _HOOK = frozenset({"PostStartHookError", "PreStopHookError"})
@@ -31,9 +35,10 @@ def diagnose(signal: Signal, live: Live) -> Verdict:
     if pod.leaving:
         return Healthy(why="the pod is on its way out")
     verdicts = [_container(signal, live, pod, one) for one in pod.containers]
-    for verdict in verdicts:
-        if isinstance(verdict, Diagnosis | NotMine):
-            return verdict
+    for kinds in (Diagnosis | NotMine, NotYet):
+        for verdict in verdicts:
+            if isinstance(verdict, kinds):
+                return verdict
     if pod.ready:
         return Healthy(why="all containers run and the pod is ready")
     return NotYet(why="no container has ended yet")
@@ -49,17 +54,36 @@ def _container(signal: Signal, live: Live, pod: Pod, one: ContainerStatus) -> Ve
         return Healthy(why=f"{one.name} has not failed")
     if pod.ready and ended.finished_at is not None and signal.last_seen - ended.finished_at > QUIET:
         return Healthy(why=f"{one.name} last failed at {ended.finished_at}, and has run since")
+    limit = next((c.resources.limits.get("memory") for c in pod.spec.containers if c.name == one.name), None)
     if ended.reason == "OOMKilled":
-        limit = next(
-            (c.resources.limits.get("memory") for c in pod.spec.containers if c.name == one.name),
-            None,
-        )
         return _found(live, pod, one, "oom_killed", f"killed for memory under a limit of {limit or 'none'}")
     if ended.reason in _START_REASONS or ended.exit_code == 128:
         return _found(live, pod, one, "container_start_error", clean(ended.message, 300))
-    if ended.exit_code == SIGKILL and _has_liveness_probe(pod, one):
-        return NotMine(family="probe", why="killed by SIGKILL, not for memory, and it has a liveness probe")
+    if ended.exit_code == SIGKILL:
+        return _killed(live, pod, one, limit)
     return _found(live, pod, one, "crashloop_app_error", f"exit code {ended.exit_code}")
+
+
+def _killed(live: Live, pod: Pod, one: ContainerStatus, limit: str | float | None) -> Verdict:
+    """Judge an end by SIGKILL of which the status does not say that it was for memory."""
+    if _has_liveness_probe(pod, one):
+        return NotMine(family="probe", why="killed by SIGKILL, not for memory, and it has a liveness probe")
+    sibling = None if limit is None else _killed_for_memory(live, one.name)
+    if sibling is not None:
+        why = f"killed, as {sibling} was for memory, under a limit of {limit}"
+        return _found(live, pod, one, "oom_killed", why)
+    if limit is not None and one.restart_count < SURE_RESTARTS:
+        return NotYet(why=f"{one.name} was killed, and nobody says yet whether for memory")
+    return _found(live, pod, one, "crashloop_app_error", f"exit code {SIGKILL}")
+
+
+def _killed_for_memory(live: Live, container: str) -> str | None:
+    """Name a pod of the same owner whose container of that name was killed for memory."""
+    for pod in live.pods:
+        for one in pod.containers:
+            if one.name == container and one.ended is not None and one.ended.reason == "OOMKilled":
+                return pod.metadata.name
+    return None
 
 
 def _has_liveness_probe(pod: Pod, one: ContainerStatus) -> bool:

@@ -113,5 +113,5 @@ class Cluster(Reader, Protocol):
         ...
 
     def delete(self, kind: Kind, namespace: str | None, name: str) -> None:
-        """Delete an object. For tests and the demo; no function of the product calls it."""
+        """Delete an object. For `quietpager stop`, tests and the demo; no function calls it."""
         ...
