@@ -121,14 +121,15 @@ def _intercepts(webhook: str) -> bool:
 
 def _apply(paths: Iterable[Path]) -> None:
     files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.glob("*.yaml")))]
-    text = "\n---\n".join(_resolved(file.read_text(encoding="utf-8")) for file in files)
+    text = "\n---\n".join(resolved(file.read_text(encoding="utf-8")) for file in files)
     CONFIG.mkdir(parents=True, exist_ok=True)
     bundle = CONFIG / "applied.yaml"
     bundle.write_text(text, encoding="utf-8")
     kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=testbed", "-f", str(bundle))
 
 
-def _resolved(text: str) -> str:
+def resolved(text: str) -> str:
+    """Give a manifest with our names for Knative's images."""
     return re.sub(
         rf"ko://{re.escape(EVENTING)}/cmd/(?:[a-z_]+/)*([a-z_]+)", lambda m: knative_image(m[1]), text
     )

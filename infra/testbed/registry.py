@@ -6,7 +6,7 @@ image of `registry.example.com`. The first part of an image's name says how it a
     missing/    404        forbidden/  403        limited/  429
     private/    401        broken/     500
     good/       serves the busybox image under any name and tag
-    flaky/      500 for the first seconds after it was first asked, then as good/
+    flaky/      500 for the first seconds after it was first asked in a while, then as good/
 
 Answers follow the OCI distribution specification 1.1.
 """
@@ -32,6 +32,8 @@ REFUSALS: Final = {
 }
 FLAKY_SECONDS: Final = 5.0
 """Shorter than the kubelet's first back-off (10 s), so the second pull succeeds."""
+FORGETS_AFTER: Final = 30.0
+"""Seconds without a question after which a flaky image is as new: longer than that back-off."""
 
 
 @dataclass(slots=True)
@@ -40,13 +42,18 @@ class Content:
 
     blobs: dict[str, bytes]
     manifest: str
-    first_asked: dict[str, float] = field(default_factory=dict)
+    asked: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Flaky image → when it was first and last asked for."""
     lock: Lock = field(default_factory=Lock)
 
     def is_still_bad(self, name: str, now: float) -> bool:
-        """Tell whether a flaky image is not to be had yet; the first question starts its clock."""
+        """Tell whether a flaky image is not to be had yet; the first question in a while starts its clock."""
         with self.lock:
-            return now - self.first_asked.setdefault(name, now) < FLAKY_SECONDS
+            first, last = self.asked.get(name, (now, now))
+            if now - last > FORGETS_AFTER:
+                first = now
+            self.asked[name] = (first, now)
+            return now - first < FLAKY_SECONDS
 
 
 def read_archive(path: Path) -> Content:

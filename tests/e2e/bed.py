@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,6 +32,8 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 NAMESPACE = "quietpager"
+METRICS_PORT = 9092
+"""Of Knative's broker filter (its Deployment names the port `metrics`)."""
 FAULTS = Path(__file__).parent / "faults"
 MANIFESTS = Path(__file__).parents[2] / "infra" / "record" / "manifests"
 ENDED = {State.CLOSED, State.HANDOVER, State.BLOCKED}
@@ -100,6 +105,28 @@ def _mark_in(entry: Json) -> str | None:
         if change["path"] == "/metadata/annotations" and MARK in change["value"]:
             return str(change["value"][MARK])
     return None
+
+
+def answers() -> Counter[tuple[str, str]]:
+    """Count what functions answered, by Trigger and status, from the metrics of Knative's broker filter.
+
+    The filter asks a subscriber once for each attempt of the channel, so an answer that is no 2xx (or
+    none at all, status `none`) is what the broker delivers again.
+    """
+    [pod] = pods("mt-broker-filter", "knative-eventing")
+    url = f"http://{pod['status']['podIP']}:{METRICS_PORT}/metrics"
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text = answer.read().decode()
+    found = Counter[tuple[str, str]]()
+    for line in text.splitlines():
+        if not line.startswith("http_client_request_body_size_bytes_count"):
+            continue
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', line))
+        trigger = labels.get("messaging_destination_name", "").removeprefix("trigger:")
+        if trigger.endswith(f".{NAMESPACE}"):
+            status = labels.get("http_response_status_code", "none")
+            found[trigger, status] += int(float(line.rpartition(" ")[2]))
+    return found
 
 
 class Spy:

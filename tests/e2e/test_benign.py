@@ -33,11 +33,27 @@ def test_benign_things_are_silent(bed: Bed) -> None:
         places = {name: stack.enter_context(bed.team(name)) for name in BENIGN}
         with ThreadPoolExecutor(len(BENIGN)) as pool:
             list(pool.map(let_it_be, places.values(), places))
+        # They did look like trouble: else silence would prove nothing.
+        assert "Failed" in reasons(bed, places["pull-second-try"])
+        assert "Unhealthy" in reasons(bed, places["slow-rollout"])
+        assert restarts(bed, places["job-one-retry"]) == 1
         for name, place in places.items():
             until(f"{name} closed or never opened", lambda place=place: all_closed(bed, place), 120)  # type: ignore[misc]
             assert [i.reason for i in bed.incidents(place) if i.reason != "healed_by_itself"] == [], name
             assert told(bed, place) == [], f"somebody was told about {name}"
             assert [w for w in api_writes(begun) if w.namespace == place] == []
+
+
+def reasons(bed: Bed, namespace: str) -> set[str]:
+    """Give the reasons of the namespace's warnings."""
+    return {event["reason"] for event in bed.cluster.list("Event", namespace) if event["type"] == "Warning"}
+
+
+def restarts(bed: Bed, namespace: str) -> int:
+    containers = [
+        one for pod in bed.cluster.list("Pod", namespace) for one in pod["status"]["containerStatuses"]
+    ]
+    return sum(one["restartCount"] for one in containers)
 
 
 def all_closed(bed: Bed, namespace: str) -> bool:

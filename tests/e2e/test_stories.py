@@ -1,5 +1,6 @@
 """The stories of the spine, on a real cluster, three times each; and the benign ones, silent."""
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from statistics import median
 import pytest
 
 from quietpager.model.incident import Incident, IntentState, State
-from tests.e2e.bed import Bed, Watch, api_writes, apply_fault, now, set_image
+from tests.e2e.bed import Bed, Watch, answers, api_writes, apply_fault, now, set_image
 from tests.e2e.stages import Story, measure, table
 
 ROUNDS = 3
@@ -28,6 +29,14 @@ class Told:
     story: Story
     namespace: str
     begun: datetime
+
+
+@dataclass(frozen=True)
+class Stories:
+    """How all went, and what functions answered to the broker meanwhile, by Trigger and status."""
+
+    of: dict[str, list[Told]]
+    answers: Counter[tuple[str, str]]
 
 
 def break_it(bed: Bed, name: str, namespace: str) -> datetime:
@@ -54,9 +63,10 @@ def tell(bed: Bed, name: str, namespace: str) -> Told:
 
 
 @pytest.fixture(scope="module")
-def told(bed: Bed) -> Iterator[dict[str, list[Told]]]:
+def told(bed: Bed) -> Iterator[Stories]:
     """Let every story happen, one of each kind at a time, so that each can be measured."""
     names = ("bounded OOM", "hopeless OOM", "bad tag")
+    before = answers()
     found: dict[str, list[Told]] = {name: [] for name in names}
     with ExitStack() as stack:
         for _ in range(ROUNDS):
@@ -65,19 +75,19 @@ def told(bed: Bed) -> Iterator[dict[str, list[Told]]]:
                 done = {name: pool.submit(tell, bed, name, place) for name, place in places.items()}
                 for name, one in done.items():
                     found[name].append(one.result())
-        yield found
+        yield Stories(found, answers() - before)
 
 
-def test_a_bounded_oom_is_healed(bed: Bed, told: dict[str, list[Told]]) -> None:
-    for one in told["bounded OOM"]:
+def test_a_bounded_oom_is_healed(bed: Bed, told: Stories) -> None:
+    for one in told.of["bounded OOM"]:
         assert (one.incident.state, one.incident.reason) == (State.CLOSED, "fixed"), bed.story(one.namespace)
         assert [t.action for t in one.incident.tried] == ["raise-memory"]
         assert memory_limit(bed, one.namespace, "cache") == "64Mi"
         bed.wait_healthy(one.namespace, "cache")
 
 
-def test_a_bad_tag_is_rolled_back(bed: Bed, told: dict[str, list[Told]]) -> None:
-    for one in told["bad tag"]:
+def test_a_bad_tag_is_rolled_back(bed: Bed, told: Stories) -> None:
+    for one in told.of["bad tag"]:
         assert (one.incident.state, one.incident.reason) == (State.CLOSED, "fixed"), bed.story(one.namespace)
         assert [t.action for t in one.incident.tried] == ["rollout-undo"]
         container = bed.deployment(one.namespace, "web")["spec"]["template"]["spec"]["containers"][0]
@@ -85,22 +95,29 @@ def test_a_bad_tag_is_rolled_back(bed: Bed, told: dict[str, list[Told]]) -> None
         bed.wait_healthy(one.namespace, "web")
 
 
-def test_a_hopeless_oom_is_undone_and_handed_over(bed: Bed, told: dict[str, list[Told]]) -> None:
-    for one in told["hopeless OOM"]:
+def test_a_hopeless_oom_is_undone_and_handed_over(bed: Bed, told: Stories) -> None:
+    for one in told.of["hopeless OOM"]:
         assert one.incident.state is State.HANDOVER, bed.story(one.namespace)
         assert memory_limit(bed, one.namespace, "app") == "32Mi"
         assert {i.state for i in bed.intents(one.namespace)} <= {IntentState.APPLIED, IntentState.UNDONE}
         assert "undone" in str([e.body for e in bed.audit(one.incident)])
 
 
-def test_every_write_has_its_intent_and_only_one(bed: Bed, told: dict[str, list[Told]]) -> None:
-    for some in told.values():
+def test_every_write_has_its_intent_and_only_one(bed: Bed, told: Stories) -> None:
+    for some in told.of.values():
         for one in some:
             check_writes(bed, one.namespace, one.begun)
 
 
-def test_seconds_for_each_stage(told: dict[str, list[Told]], capsys: pytest.CaptureFixture[str]) -> None:
-    stories = [one.story for some in told.values() for one in some]
+def test_no_function_answers_what_the_broker_would_deliver_again(told: Stories) -> None:
+    """Zero retries in the happy path, by the broker's own metrics."""
+    assert sum(told.answers.values()) > 100, "the metrics show no deliveries: this test sees nothing"
+    bad = {key: n for key, n in told.answers.items() if not key[1].startswith("2")}
+    assert {key: n for key, n in bad.items() if not key[0].startswith("e2e-spy")} == {}
+
+
+def test_seconds_for_each_stage(told: Stories, capsys: pytest.CaptureFixture[str]) -> None:
+    stories = [one.story for some in told.of.values() for one in some]
     with capsys.disabled():
         print(f"\n{table(stories)}\n")
         own = median(story.own() for story in stories)
