@@ -114,7 +114,7 @@ def _replay(folder: Path) -> Json:
         return _answer(folder, BENIGN, why=why, family=signal.family)
     trouble = unwell(signal, reader)
     if trouble is None:
-        return _answer(folder, BENIGN, why=f"{signal.target} and its owner are well, or gone.")
+        return _answer(folder, BENIGN, why=f"{signal.target} and its owner are well, gone, or starting.")
     return _answer(
         folder, "unknown", why=trouble,
         evidence=[{"text": trouble, "source": str(signal.target)}],

@@ -231,7 +231,7 @@ class Api:
                     yield {"type": "ADDED", "object": obj}
             return
         if not text.isdecimal():
-            raise answers.bad_request(f"invalid resource version {text!r}")
+            raise answers.bad_version(text)
         changes = store.since(int(text))
         if changes is None:
             # Not an answer of its own: the stream is open already, so it comes as an event.

@@ -156,6 +156,7 @@ class Controllers:
             new, reason = self._new_set(deployment, old, highest + 1), "NewReplicaSetCreated"
         elif _revision(new) <= highest:
             new = self._reuse(new, highest + 1)
+        new = self._copy_annotations(deployment, new)
         deployment = self._mark(deployment, new, reason)
         if deployment["spec"].get("strategy", {}).get("type") == "Recreate":
             self._recreate(deployment, new, old)
@@ -200,6 +201,12 @@ class Controllers:
         if replicas:
             self._scaled(deployment, name, 0, replicas)
         return created
+
+    def _copy_annotations(self, deployment: Json, new: Json) -> Json:
+        """Give the newest ReplicaSet the Deployment's annotations, which is why they count there."""
+        given = deployment["metadata"].get("annotations") or {}
+        copied = {key: value for key, value in given.items() if key not in _NOT_COPIED}
+        return self._change_set(new, annotations={**new["metadata"]["annotations"], **copied})
 
     def _reuse(self, new: Json, revision: int) -> Json:
         """Give an earlier revision's ReplicaSet the newest number, as after an undo."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from infra.sandbox import answers, quota, validation
+from infra.sandbox import answers, fields, quota, validation
 from infra.sandbox.kinds import KINDS, Resource
 from infra.sandbox.patching import clone, same
 from infra.sandbox.store import Store
@@ -191,21 +191,17 @@ class Registry:
             obj.setdefault("kind", resource.kind),
             obj.setdefault("apiVersion", resource.api_version),
         )
-        if (kind, version) != (resource.kind, resource.api_version):
-            raise answers.bad_request(
-                f"the API version in the data ({version}, {kind}) does not match the expected "
-                f"API version ({resource.api_version}, {resource.kind})"
-            )
         try:
+            if (kind, version) != (resource.kind, resource.api_version):
+                raise validation.Undecodable(_conversion(resource, kind, version))  # noqa: TRY301
             if not isinstance(obj.get("metadata"), dict):
                 raise validation.Undecodable("json: cannot unmarshal metadata")  # noqa: TRY301
             validation.decode(obj)
         except validation.Undecodable as error:
             if patched:  # 422 for a patch, 400 for a create: so does the API server
-                text = f'Invalid value: "": {error}'
-                raise answers.invalid(resource, "", "patch", text) from error
+                raise answers.undecodable_patch(obj, str(error)) from error
             raise answers.bad_request(
-                f'{resource.kind} in version "v1" cannot be handled as a {resource.kind}: {error}'
+                f'{kind} in version "v1" cannot be handled as a {resource.kind}: {error}'
             ) from error
         own = obj["metadata"].get("namespace")
         if own and own != namespace:
@@ -214,8 +210,15 @@ class Registry:
             )
 
     def _prepare(self, resource: Resource, obj: Json, before: Json | None) -> None:
+        fields.prune(obj)
         validation.set_defaults(obj)
         validation.check(resource, obj, before)
+
+
+def _conversion(resource: Resource, kind: str, version: str) -> str:
+    """Say, as Go's types do, that one kind cannot be read as another."""
+    given = f"{version.rpartition('/')[2]}.{kind}"
+    return f"converting ({given}) to ({resource.group or 'core'}.{resource.kind}): unknown conversion"
 
 
 def _keep_other_half(obj: Json, before: Json, *, status: bool) -> None:

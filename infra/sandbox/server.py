@@ -49,6 +49,7 @@ async def serve(
     for namespace in ("default", "kube-system"):
         registry.ensure_namespace(namespace, enabled=False)
     registry.load([first_node(registry.now())], enabled=False)
+    registry.store.begin()
 
     async def until_stopped() -> None:
         await stop.wait()

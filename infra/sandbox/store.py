@@ -40,6 +40,10 @@ class Store:
         self._history: deque[Change] = deque(maxlen=history)
         self._listeners: list[Callable[[Change], None]] = []
 
+    def begin(self) -> None:
+        """Let no watch begin before now: what stands so far was there from the start."""
+        self.oldest = self.version
+
     def get(self, kind: str, namespace: str, name: str) -> Json | None:
         """Read one object."""
         return self._objects[kind].get((namespace, name))

@@ -3,6 +3,7 @@
 Nothing here measures time: tests poll, with a generous deadline.
 """
 
+import importlib
 import json
 import subprocess
 import sys
@@ -15,11 +16,13 @@ from typing import Any
 
 import pytest
 
+from infra.sandbox import fields
 from infra.sandbox.load import load_case, read_case
 from infra.sandbox.patching import PatchError, apply, merge, same
 from infra.sandbox.server import running
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.cluster.port import Rejected
+from quietpager.model.quantity import quantity
 
 Json = dict[str, Any]
 SLEEPER = ["sh", "-c", 'trap "exit 0" TERM; while :; do sleep 1; done']
@@ -445,11 +448,15 @@ def test_it_runs_as_a_process() -> None:
         ({"a": 1}, [{"op": "copy", "from": "/a", "path": "/b"}], {"a": 1, "b": 1}),
         ({"a/b": 1, "m~n": 2}, [{"op": "remove", "path": "/a~1b"}], {"m~n": 2}),
         ({"a": {"b": 1}}, [{"op": "replace", "path": "", "value": {"c": 1}}], {"c": 1}),
-        ({"a": 1.0}, [{"op": "test", "path": "/a", "value": 1}], {"a": 1}),
+        # Where the API server is laxer than the RFC:
+        ({"a": 1}, [{"op": "test", "path": "/b", "value": None}], {"a": 1}),
+        ({"a": 1}, [{"op": "replace", "path": "/b", "value": 2}], {"a": 1, "b": 2}),
+        ({"a": 1}, [{"op": "add", "path": "/a"}], {"a": None}),
+        ({"a": 1}, [{"op": "add", "path": "x/a", "value": 2}], {"a": 2}),
     ],
 )
 def test_json_patch(document: Json, operations: list[Json], expected: Json) -> None:
-    """RFC 6902, appendix A in short."""
+    """RFC 6902, appendix A in short, and what the API server adds to it."""
     assert apply(document, operations) == expected
 
 
@@ -457,10 +464,11 @@ def test_json_patch(document: Json, operations: list[Json], expected: Json) -> N
     "operation",
     [
         {"op": "test", "path": "/a", "value": True},
-        {"op": "test", "path": "/b", "value": None},
+        {"op": "test", "path": "/a", "value": 1.0},
+        {"op": "test", "path": "/b/c", "value": None},
         {"op": "add", "path": "/b/c", "value": 1},
         {"op": "add", "path": "/l/01", "value": 1},
-        {"op": "add", "path": "/a"},
+        {"op": "replace", "path": "/l/0", "value": 1},
         {"op": "remove", "path": "/l/-"},
         {"op": "remove", "path": "l"},
         {"op": "jump", "path": "/a"},
@@ -485,4 +493,44 @@ def test_a_boolean_is_not_a_number() -> None:
     """JSON and Python disagree about this."""
     assert not same(True, 1)
     assert not same([0], [False])
-    assert same({"a": [1, None]}, {"a": [1.0, None]})
+    assert not same({"a": [1, None]}, {"a": [1.0, None]})  # RFC 6902 says otherwise, the API server not
+    assert same({"a": [1, None]}, {"a": [1, None]})
+
+
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("0", "0"), ("0Mi", "0"), ("512", "512"), ("2048", "2048"), ("2Ki", "2Ki"), ("2048Ki", "2Mi"),
+        ("1.5Gi", "1536Mi"), ("1000m", "1"), ("0.5", "500m"), ("1500Mi", "1500Mi"), ("-1Mi", "-1Mi"),
+        (100, "100"), (2.5, "2500m"),
+    ],
+)  # fmt: skip
+def test_quantities_in_their_shortest_form(written: str | float, stored: str) -> None:
+    """What a client reads back is not always what it wrote."""
+    assert fields.canonical(written) == stored
+    assert quantity(stored) == quantity(written)
+
+
+def test_fields_that_the_kind_does_not_have_are_dropped() -> None:
+    """At every level that is listed; below it everything is kept."""
+    container = {"name": "c", "image": "i:1", "imag": "j", "env": [{"name": "a", "any": 1}], "args": None}
+    spec = {"containers": [container], "conatiners": []}
+    pod: Json = {"kind": "Pod", "metadata": {"name": "p", "labels": {}, "nme": 1}, "spec": spec, "sepc": {}}
+    fields.prune(pod)
+    kept = {"name": "c", "image": "i:1", "env": [{"name": "a", "any": 1}]}
+    assert pod == {"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [kept]}}
+
+
+def test_the_fields_are_those_of_the_official_client() -> None:
+    """Its models are generated from the API's own description."""
+    client = importlib.import_module("kubernetes.client")
+    for model, names in {
+        "V1DeploymentSpec": fields.SPECS["Deployment"],
+        "V1ReplicaSetSpec": fields.SPECS["ReplicaSet"],
+        "V1ResourceQuotaSpec": fields.SPECS["ResourceQuota"],
+        "V1PodSpec": fields.POD_SPEC,
+        "V1Container": fields.CONTAINER,
+        "V1ObjectMeta": fields.METADATA,
+        "CoreV1Event": fields.EVENT,
+    }.items():
+        assert set(getattr(client, model).attribute_map.values()) - {"selfLink"} == {*names} - {"selfLink"}

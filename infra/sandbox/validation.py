@@ -4,11 +4,13 @@ Called by `registry` before each write. Defaults follow k8s.io/kubernetes `pkg/a
 messages `pkg/apis/*/validation`.
 """
 
+import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final
 
-from infra.sandbox.answers import Problem, invalid
+from infra.sandbox.answers import Problem, invalid, invalid_fields
 from infra.sandbox.kinds import KINDS, Resource
 from infra.sandbox.patching import same
 from quietpager.model.quantity import quantity
@@ -24,6 +26,27 @@ _SUBDOMAIN: Final = (
 _QUANTITY: Final = (
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 )
+
+
+_KEY = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_CHARACTERS: Final = (
+    "consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+    "alphanumeric character (e.g. 'My{0}',  or 'my{1}',  or '{2}', regex used for validation is "
+)
+_BAD_KEY: Final = f"name part must {_CHARACTERS.format('Name', '.name', '123-abc')}'{_KEY.pattern}')"
+_BAD_VALUE: Final = (
+    "a valid label must be an empty string or "
+    f"{_CHARACTERS.format('Value', '_value', '12345')}'{_VALUE.pattern}')"
+)
+_PULL_POLICIES: Final = ("Always", "IfNotPresent", "Never")
+_WHOLE_NUMBERS: Final = {
+    "Deployment": ("replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"),
+    "ReplicaSet": ("replicas", "minReadySeconds"),
+}
+
+Wrong = Iterator[tuple[str, str]]
+"""Fields that are refused, each with its sentence, in the API server's order."""
 
 
 class Undecodable(Exception):  # noqa: N818 (not an error of ours)
@@ -46,6 +69,27 @@ def decode(obj: Json) -> None:
         raise Undecodable(_QUANTITY) from error
     except (TypeError, AttributeError) as error:
         raise Undecodable(f"json: cannot unmarshal into Go struct field: {error}") from error
+    _decode_numbers(obj)
+    if obj["kind"] == "Event":
+        _decode_times(obj)
+
+
+def _decode_numbers(obj: Json) -> None:
+    for key in _WHOLE_NUMBERS.get(obj["kind"], ()):
+        value = obj.get("spec", {}).get(key)
+        if value is not None and type(value) is not int:
+            what = "string" if isinstance(value, str) else f"number {value}"
+            where = f"{obj['kind']}Spec.spec.{key} of type int32"
+            raise Undecodable(f"json: cannot unmarshal {what} into Go struct field {where}")
+
+
+def _decode_times(event: Json) -> None:
+    for key in ("eventTime", "firstTimestamp", "lastTimestamp"):
+        if (text := event.get(key)) is not None:
+            try:
+                datetime.fromisoformat(text)
+            except (TypeError, ValueError) as error:
+                raise Undecodable(f'parsing time "{text}": cannot parse "{text}" as "2006"') from error
 
 
 def _amounts(obj: Json) -> Iterator[Any]:
@@ -95,6 +139,12 @@ def set_defaults(obj: Json) -> None:
         labels.setdefault("kubernetes.io/metadata.name", obj["metadata"]["name"])
         obj.setdefault("spec", {"finalizers": ["kubernetes"]})
         obj.setdefault("status", {"phase": "Active"})
+    elif obj["kind"] == "Event":
+        for key in ("eventTime", "firstTimestamp", "lastTimestamp"):
+            obj.setdefault(key, None)
+        for key in ("reportingComponent", "reportingInstance"):
+            obj.setdefault(key, "")
+        obj.setdefault("source", {})
     found = pod_spec(obj)
     if found and found[1].get("containers"):
         _pod_defaults(found[1])
@@ -123,64 +173,137 @@ def _container_defaults(container: Json, *, of_a_pod: bool) -> None:
 
 
 def check(resource: Resource, obj: Json, before: Json | None) -> None:
-    """Check an object that is about to be written; raises Problem 422."""
-    name = obj["metadata"]["name"]
+    """Check an object that is about to be written; raises Problem 422 with all that is wrong."""
+    wrong = [*_wrong(obj, before)]
+    if wrong:
+        raise invalid_fields(resource, obj["metadata"]["name"], wrong)
+
+
+def _wrong(obj: Json, before: Json | None) -> Wrong:
+    name, kind = obj["metadata"]["name"], obj["kind"]
     if not _NAME.fullmatch(name) or len(name) > 253:
-        text = f'Invalid value: "{name}": {_SUBDOMAIN}'
-        raise invalid(resource, name, "metadata.name", text)
+        yield "metadata.name", f'Invalid value: "{name}": {_SUBDOMAIN}'
+    yield from _wrong_metadata(obj["metadata"])
+    yield from _wrong_of_kind(obj, before)
+    seen: set[str] = set()
     for path, container in containers(obj):
-        _check_resources(resource, name, path, container)
-    if resource.kind in {"Deployment", "ReplicaSet"}:
-        _check_workload(resource, name, obj, before)
-    elif resource.kind == "Pod" and not obj.get("spec", {}).get("containers"):
-        raise invalid(resource, name, "spec.containers", "Required value")
-    elif resource.kind == "Event":
-        _check_event(resource, name, obj)
+        yield from _wrong_container(path, container)
+        if container.get("name") in seen:
+            yield f"{path}.name", f'Duplicate value: "{container["name"]}"'
+        seen.add(container.get("name") or "")
+    if kind == "Deployment":
+        yield from _wrong_restarts((obj["spec"].get("template") or {}).get("spec") or {})
+    if kind == "Pod" and before is not None:
+        yield from _moved(obj, before)
 
 
-def _check_workload(resource: Resource, name: str, obj: Json, before: Json | None) -> None:
+def _wrong_of_kind(obj: Json, before: Json | None) -> Wrong:
+    kind = obj["kind"]
+    if kind in {"Deployment", "ReplicaSet"}:
+        yield from _wrong_workload(obj, before)
+    elif kind == "Pod" and not obj.get("spec", {}).get("containers"):
+        yield "spec.containers", "Required value"
+    elif kind == "ResourceQuota":
+        for what, amount in (obj.get("spec", {}).get("hard") or {}).items():
+            yield from _negative(f"spec.hard[{what}]", amount)
+    elif kind == "Event":
+        yield from _wrong_event(obj)
+
+
+def _wrong_metadata(metadata: Json) -> Wrong:
+    for field in ("labels", "annotations"):
+        for key, value in (metadata.get(field) or {}).items():
+            if not _KEY.fullmatch(key.rpartition("/")[2]):
+                yield f"metadata.{field}", f'Invalid value: "{key}": {_BAD_KEY}'
+            if field == "labels" and not _VALUE.fullmatch(value):
+                yield "metadata.labels", f'Invalid value: "{value}": {_BAD_VALUE}'
+
+
+def _wrong_workload(obj: Json, before: Json | None) -> Wrong:
     spec = obj.get("spec") or {}
     selector, template = spec.get("selector"), spec.get("template") or {}
-    if before and not same(selector, before["spec"].get("selector")):
-        raise invalid(resource, name, "spec.selector", "Invalid value: field is immutable")
-    if not selector or not selector.get("matchLabels"):
-        raise invalid(resource, name, "spec.selector", "Required value")
+    if spec["replicas"] < 0:
+        yield "spec.replicas", f"Invalid value: {spec['replicas']}: must be greater than or equal to 0"
+    if not selector:
+        yield "spec.selector", "Required value"
+    wanted = (selector or {}).get("matchLabels") or {}
     labels = (template.get("metadata") or {}).get("labels") or {}
-    if not selector["matchLabels"].items() <= labels.items():
-        text = "Invalid value: `selector` does not match template `labels`"
-        raise invalid(resource, name, "spec.template.metadata.labels", text)
+    if not wanted or not wanted.items() <= labels.items():
+        shown = json.dumps(labels, separators=(",", ":"), sort_keys=True)
+        text = f"Invalid value: {shown}: `selector` does not match template `labels`"
+        yield "spec.template.metadata.labels", text
     if not (template.get("spec") or {}).get("containers"):
-        raise invalid(resource, name, "spec.template.spec.containers", "Required value")
-    replicas = spec.get("replicas")
-    if not isinstance(replicas, int) or replicas < 0:
-        text = f"Invalid value: {replicas}: must be greater than or equal to 0"
-        raise invalid(resource, name, "spec.replicas", text)
+        yield "spec.template.spec.containers", "Required value"
+    if before and not same(selector, before["spec"].get("selector")):
+        shown = json.dumps(selector, separators=(",", ":"), sort_keys=True)
+        yield "spec.selector", f"Invalid value: {shown}: field is immutable"
 
 
-def _check_resources(resource: Resource, name: str, path: str, container: Json) -> None:
+def _wrong_restarts(spec: Json) -> Wrong:
+    """A Deployment's pods are for ever."""
+    policy = spec.get("restartPolicy")
+    if policy not in {None, "Always"}:
+        text = f'Unsupported value: "{policy}": supported values: "Always"'
+        yield "spec.template.spec.restartPolicy", text
+
+
+def _wrong_container(path: str, container: Json) -> Wrong:
     for field in ("name", "image"):
         if not container.get(field):
-            raise invalid(resource, name, f"{path}.{field}", "Required value")
+            yield f"{path}.{field}", "Required value"
+    if (policy := container.get("imagePullPolicy")) not in _PULL_POLICIES:
+        known = ", ".join(f'"{one}"' for one in _PULL_POLICIES)
+        yield f"{path}.imagePullPolicy", f'Unsupported value: "{policy}": supported values: {known}'
     resources = container.get("resources") or {}
     limits = resources.get("limits") or {}
+    for what, amount in limits.items():
+        yield from _negative(f"{path}.resources.limits[{what}]", amount)
     for what, amount in (resources.get("requests") or {}).items():
+        yield from _negative(f"{path}.resources.requests[{what}]", amount)
         if what in limits and quantity(amount) > quantity(limits[what]):
             text = f'Invalid value: "{amount}": must be less than or equal to {what} limit of {limits[what]}'
-            raise invalid(resource, name, f"{path}.resources.requests", text)
-    for what, amount in limits.items():
-        if quantity(amount) < 0:
-            text = f'Invalid value: "{amount}": must be greater than or equal to 0'
-            raise invalid(resource, name, f"{path}.resources.limits[{what}]", text)
+            yield f"{path}.resources.requests", text
 
 
-def _check_event(resource: Resource, name: str, obj: Json) -> None:
+def _negative(field: str, amount: Any) -> Wrong:
+    if quantity(amount) < 0:
+        yield field, f'Invalid value: "{amount}": must be greater than or equal to 0'
+
+
+def _moved(pod: Json, before: Json) -> Wrong:
+    """Of a pod's spec hardly anything may change (pkg/apis/core/validation, ValidatePodUpdate)."""
+    if not same(_fixed(pod["spec"]), _fixed(before["spec"])):
+        yield (
+            "spec",
+            (
+                "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
+                "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only "
+                "additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be "
+                "set to 1 if it was previously negative)"
+            ),
+        )
+
+
+def _fixed(spec: Json) -> Json:
+    free = {"activeDeadlineSeconds", "tolerations"}
+    fixed = {key: value for key, value in spec.items() if key not in free}
+    for key in ("containers", "initContainers"):
+        fixed[key] = [one | {"image": ""} for one in spec.get(key) or ()]
+    return fixed
+
+
+def _wrong_event(obj: Json) -> Wrong:
     own = obj["metadata"].get("namespace")
     involved = (obj.get("involvedObject") or {}).get("namespace") or ""
     # An Event about an object without a namespace may only live in these two.
     allowed = {own} if involved else {"default", "kube-system"}
     if (involved or own) not in allowed:
         text = f'Invalid value: "{involved}": does not match event.namespace'
-        raise invalid(resource, name, "involvedObject.namespace", text)
+        yield "involvedObject.namespace", text
+    if obj.get("eventTime"):  # of the newer kind: it has to say who did what
+        for field in ("reportingComponent", "reportingInstance", "action"):
+            if not obj.get(field):
+                yield field, "Required value"
 
 
 def immutable_uid(obj: Json, uid: str) -> Problem:

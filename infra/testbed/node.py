@@ -128,6 +128,9 @@ def kubelet() -> Process:
         "volumePluginDir": str(folder / "volume-plugins"),
         "serializeImagePulls": False,
         "registryPullQPS": 0,
+        # Else a kubelet that pulled an image once would ask a registry about every other name of the
+        # same content, `localhost/busybox` of the fake registry's image (Kubernetes 1.35).
+        "imagePullCredentialsVerificationPolicy": "NeverVerify",
         # The machine's disk is shared with everything else on it, so nearly full is normal.
         "evictionHard": {
             "memory.available": "100Mi",

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from infra.deploy import store_url
 
+from infra.deploy import store_url
 from infra.testbed.addons import kubectl
 from quietpager.store.audit import verify_all
 from quietpager.store.postgres import PostgresStore
 from tests.e2e.bed import NAMESPACE, Bed, admin, quietpager, spying
+from tests.e2e.moments import told
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +21,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         kubectl("-n", NAMESPACE, "rollout", "status", kind, "--timeout=120s", check=False)
     store = PostgresStore(store_url())
     print(quietpager("resume"))
-    with spying(folder / "messages.jsonl") as spy:
+    with told(store_url()), spying(folder / "messages.jsonl") as spy:
         yield Bed(admin(), store, spy)
     print(quietpager("stop"))
     assert verify_all(store) == []

@@ -42,13 +42,20 @@ class Moments:
 
 
 @contextmanager
-def moments(url: str) -> Iterator[Moments]:
-    """Listen for a while. The product's own statements are not touched."""
+def told(url: str) -> Iterator[None]:
+    """Let the database tell for a while; once for all tests. The product's own statements are not touched."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(INSTALL)
-        try:
-            connection.execute(f"LISTEN {CHANNEL}")
-            yield Moments(connection)
-        finally:
-            connection.execute(f"UNLISTEN {CHANNEL}")
+    try:
+        yield
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(REMOVE)
+
+
+@contextmanager
+def moments(url: str) -> Iterator[Moments]:
+    """Listen for a while."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"LISTEN {CHANNEL}")
+        yield Moments(connection)

@@ -63,12 +63,10 @@ def measure(
     ]  # fmt: skip
     if signals:
         points["signal"] = datetime.fromtimestamp(min(signals), UTC)
-    kinds = {entry.kind: entry.at for entry in reversed(bed.audit(incident))}
-    points |= {
-        point: kinds[kind]
-        for point, kind in {"planning": "WAITING -> PLANNING", "intent": "PLANNING -> ACTING"}.items()
-        if kind in kinds
-    }
+    for point, state in (("planning", "PLANNING"), ("intent", "ACTING")):
+        # An incident whose dwell is met when it is found opens in PLANNING.
+        reached = [e.at for e in bed.audit(incident) if e.kind.endswith(f"-> {state}")]
+        points |= {point: at for at in reached[:1]}
     writes = [w for w in api_writes(fault) if w.namespace == namespace and w.code == 200 and not w.dry_run]
     if writes:
         points["patch"] = writes[0].at

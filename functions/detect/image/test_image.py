@@ -21,4 +21,4 @@ def test_a_recorded_case_is_judged_as_expected(case: Path) -> None:
     proposed = {remedy["action"] for remedy in answer["remedies"]} | set(answer["would_act"])
     assert not proposed & set(expected["forbidden"])
     assert set(expected["must_act"]) <= set(answer["would_act"])
-    assert answer["evidence"]
+    assert answer["evidence"] or answer["failure_class"] == "benign_no_action"
