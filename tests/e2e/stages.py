@@ -66,7 +66,8 @@ def measure(
     for point, state in (("planning", "PLANNING"), ("intent", "ACTING")):
         # An incident whose dwell is met when it is found opens in PLANNING.
         reached = [e.at for e in bed.audit(incident) if e.kind.endswith(f"-> {state}")]
-        points |= {point: at for at in reached[:1]}
+        if reached:
+            points[point] = reached[0]
     writes = [w for w in api_writes(fault) if w.namespace == namespace and w.code == 200 and not w.dry_run]
     if writes:
         points["patch"] = writes[0].at
