@@ -4,23 +4,30 @@ Who calls it: the local host (`make demo`, `quietpager run`) and the tests. In p
 does this; so that what works here works there, the rules are Knative's:
 
     post ─ Mailbox.accept ─▶ 202 ─ deliver ─┬ 2xx, empty ────────────▶ complete
-                                            ├ 2xx, one CloudEvent ───▶ complete + re-enter
+                                            ├ 2xx, one CloudEvent ─┬─▶ complete + re-enter
+                                            │     not valid, too old └─▶ dead letter
                                             ├ 2xx, anything else ────▶ counts as 502
                                             ├ ≥500, 404, 408, 409, 429, no answer ─▶ retry
                                             └ retries over, other codes ─▶ dead letter
 
-Where the rules come from (knative/eventing):
+Where the rules come from (knative/eventing v0.49.2), each also asked of a real Broker by
+tests/contract/test_broker.py:
 - which answers are retried: `SelectiveRetry`; waiting: `RetryConfigFromDeliverySpec`
-  (pkg/kncloudevents/retries.go); dead letter attributes: `dispatchExecutionInfoTransformers`
-  (pkg/kncloudevents/event_dispatcher.go); the loop guard and the 502
-  rule as observed with v0.49.2, not read from its source.
+  (pkg/kncloudevents/retries.go);
+- dead letter attributes: `dispatchExecutionInfoTransformers` (pkg/kncloudevents/event_dispatcher.go):
+  none where Knative's filter had no answer to tell of, a time-out or its own 502;
+- the 502 rule: `writeResponse` (pkg/broker/filter/filter_handler.go); the loop guard: `TTLDefaulter`
+  (pkg/broker/ttl.go) and `receive` (pkg/broker/ingress/ingress_handler.go).
 
 Differences, all on purpose: attempts are counted in memory, so a restart begins them anew; a ping
 is not stored (a lost one is only a late one), and is skipped while the one before it is still at
-work; a dead letter that cannot be delivered either is logged and dropped.
+work; a dead letter that cannot be delivered either is logged and dropped; `knativeerrordata` of more
+than 768 bytes is cut, where v0.49.2's in-memory dispatcher panics; specversion 0.3 is refused and an
+event without a time gets one, both by the CloudEvents SDK; a redirect is not followed.
 """
 
 import asyncio
+import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -38,7 +45,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from quietpager.errors import BadMessage
 from quietpager.model.message import PING
-from quietpager.model.time import to_text
+from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.wire import event_from_http
 from quietpager.store.mailbox import Delivery, Mailbox
 from quietpager.store.port import StoreUnavailable
@@ -46,10 +53,13 @@ from quietpager.store.port import StoreUnavailable
 log = structlog.get_logger()
 
 TTL: Final = "knativebrokerttl"
-"""Extension that counts how often replies may still go round; subscribers never see it."""
+"""Extension that counts how often replies may still go round; of subscribers only dead letters' see it."""
+
+ARRIVAL: Final = "knativearrivaltime"
+"""Extension with the time at which the ingress took the event (`EventArrivalTime`); RFC 3339."""
 
 FIRST_TTL: Final = 255
-"""What an event without the extension starts with."""
+"""What an event without the extension starts with; one that comes with it has one less."""
 
 ERROR_DATA_LIMIT: Final = 1024
 """Longest `knativeerrordata`, in base64 characters (KnativeErrorDataExtensionMaxLength)."""
@@ -80,7 +90,7 @@ class InvalidTrigger(ValueError):  # noqa: N818 (it names what is wrong with the
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """One subscription. `filter`: attribute → exact value, all must hold; "" means any value.
+    """One subscription. `filter`: attribute → exact value, all must hold; "" means any but none.
 
     `retry` counts tries after the first; `delay` and `timeout` are seconds (`None`: no limit).
     The defaults are those of Knative's own Broker: retry 10, exponential, PT0.2S.
@@ -96,11 +106,13 @@ class Trigger:
     dead_letter: str | None = None
 
     @classmethod
-    def from_manifest(cls, manifest: Mapping[str, Any]) -> Self:
+    def from_manifest(cls, manifest: Mapping[str, Any], inherited: Mapping[str, Any] | None = None) -> Self:
         """Read an `eventing.knative.dev/v1` Trigger.
 
-        Subscriber and dead letter are named by `ref.name`, or else by `uri`. A Trigger that states
-        a `delivery` states all of it (trigger.go): what is left out is "none", not the default.
+        Subscriber and dead letter are named by `ref.name`, or else by `uri`. `inherited`: the
+        Broker's own `delivery`, for a Trigger that states none. One that states a `delivery` states
+        all of it: what is left out is "none", but for the dead letter sink, which then still is the
+        Broker's (observed with v0.49.2).
         Raises `InvalidTrigger`.
         """
         name = str((manifest.get("metadata") or {}).get("name") or "")
@@ -114,7 +126,9 @@ class Trigger:
             raise InvalidTrigger(f"Trigger {name} has no subscriber with a ref.name or a uri.")
         wanted = _filter(name, spec)
         stated = spec.get("delivery")
-        if not stated:
+        if stated is None:
+            stated = inherited
+        if stated is None:
             return cls(name, subscriber, wanted)
         unknown = set(stated) - {
             "retry",
@@ -142,13 +156,14 @@ class Trigger:
             # Knative backs off only if both policy and delay are stated; else it retries at once.
             delay=_seconds(name, delay) if policy and delay else 0.0,
             timeout=(_seconds(name, timeout) or None) if timeout else None,
-            dead_letter=_destination(stated.get("deadLetterSink")),
+            dead_letter=_destination(stated.get("deadLetterSink") or (inherited or {}).get("deadLetterSink")),
         )
 
     def matches(self, attributes: Mapping[str, Any]) -> bool:
         """Tell whether an event with these attributes is wanted."""
         return all(
-            name in attributes and value in ("", attributes[name]) for name, value in self.filter.items()
+            attributes.get(name) == value if value else attributes.get(name)
+            for name, value in self.filter.items()
         )
 
     def pause(self, attempt: int) -> float:
@@ -171,12 +186,13 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why an attempt failed; `code` is None for a malformed reply, which leaves no attributes."""
+    """Why an attempt failed. `code`: None where the dead letter does not say; `to`: whom, if another."""
 
     retry: bool
     code: int | None
     body: bytes
     why: str
+    to: str | None = None
 
 
 class Broker:
@@ -190,13 +206,15 @@ class Broker:
         *,
         concurrency: int = 16,
         address: Callable[[str], str] = "http://{}.local/".format,
+        ingress: str = "http://broker.local/",
+        clock: Callable[[], datetime] = system_clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Take the wiring; nothing runs before `start`.
 
         `concurrency`: deliveries under way at a time. `address`: the URL that `knativeerrordest`
-        gives for a subscriber. `sleep`: waits between retries (tests give another). The mailbox
-        stays the caller's.
+        gives for a subscriber; `ingress`: the one for the broker itself. `sleep`: waits between
+        retries (tests give another). The mailbox stays the caller's.
         Raises `InvalidTrigger` when a Trigger names a subscriber that is not there.
         """
         self._triggers = {trigger.name: trigger for trigger in triggers}
@@ -205,7 +223,7 @@ class Broker:
                 if who is not None and who not in subscribers:
                     raise InvalidTrigger(f"Trigger {trigger.name} names {who}, which does not run here.")
         self._subscribers, self._mailbox = subscribers, mailbox
-        self._address, self._sleep = address, sleep
+        self._address, self._ingress, self._clock, self._sleep = address, ingress, clock, sleep
         self._slots = asyncio.Semaphore(concurrency)
         self._threads: ThreadPoolExecutor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -265,12 +283,10 @@ class Broker:
         wire = _wire_of(event)
         if wire is None:
             return 400
-        ttl = _ttl(wire)
-        if ttl <= 0:
+        if not self._enter(wire):
             self.counters.dropped += 1
             log.warning("An event went round too often and is dropped.", id=wire["id"], type=wire["type"])
             return 400
-        wire[TTL] = str(ttl)
         if self._threads is None:
             return 503
         deliveries = self._deliveries(wire)
@@ -291,7 +307,7 @@ class Broker:
     async def post_http(self, headers: Mapping[str, str], body: bytes) -> int:
         """Accept one CloudEvent as it came over HTTP, binary or structured; else 400."""
         try:
-            event = event_from_http({name.lower(): value for name, value in headers.items()}, body)
+            event = _read({name.lower(): value for name, value in headers.items()}, body)
         except BadMessage as wrong:
             log.warning("An event was refused.", why=str(wrong))
             return 400
@@ -356,6 +372,14 @@ class Broker:
         # After `stop` began there is no pool any more; what is under way may still note its end.
         await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
 
+    def _enter(self, wire: dict[str, Any]) -> bool:
+        """Do to an event what the ingress does; tells whether it may still go round."""
+        stated = _ttl(wire)
+        ttl = FIRST_TTL if stated is None else stated - 1
+        wire[TTL] = str(ttl)
+        wire[ARRIVAL] = to_text(self._clock())
+        return ttl > 0
+
     def _deliveries(self, wire: dict[str, Any]) -> list[Delivery]:
         return [
             Delivery(uuid4().hex, trigger.name, wire)
@@ -412,17 +436,21 @@ class Broker:
             await self._sleep(trigger.pause(attempt))
             attempt += 1
         self.counters.delivered += 1
-        await self._finish(delivery, self._replies(outcome, delivery.event), stored=stored)
+        self.counters.replies += outcome is not None
+        await self._finish(delivery, [] if outcome is None else self._deliveries(outcome), stored=stored)
 
     async def _attempt(
         self, trigger: Trigger, who: str, wire: dict[str, Any], *, dead: bool
-    ) -> CloudEvent | _Failure | None:
+    ) -> dict[str, Any] | _Failure | None:
+        """Deliver once; gives the reply, ready to enter, or why there is none."""
+        # A timer of the subscriber's own may run out, too; that is no answer, and told as such.
+        timer = asyncio.timeout(trigger.timeout)
         try:
-            async with asyncio.timeout(trigger.timeout):
-                answer = await self._subscribers[who](_event_of(wire))
-        except TimeoutError:
-            return _no_answer(f"no answer within {trigger.timeout} s")
+            async with timer:
+                answer = await self._subscribers[who](_event_of(wire, dead=dead))
         except Exception as wrong:  # noqa: BLE001 (whatever it is, there was no answer)
+            if timer.expired():
+                return _Failure(retry=True, code=None, body=b"", why=f"no answer within {trigger.timeout} s")
             return _no_answer(f"{type(wrong).__name__}: {wrong}")
         status = answer.status
         if not 200 <= status < 300:
@@ -431,25 +459,25 @@ class Broker:
         if dead:
             return None  # Knative does not read what a dead letter sink answers
         headers = {name.lower(): value for name, value in answer.headers.items()}
-        if not answer.body and "ce-specversion" not in headers:
+        if not answer.body and headers.get("ce-specversion") not in _VERSIONS:
             return None
         try:
-            return event_from_http(headers, answer.body)
+            reply = _wire_of(_read(headers, answer.body))
         except BadMessage as wrong:
-            return _Failure(retry=True, code=None, body=b"", why=f"a reply that is no CloudEvent: {wrong}")
+            if _is_readable(headers, answer.body):
+                return self._refused_reply(f"a reply that is no valid CloudEvent: {wrong}")
+            reply = None
+        if reply is None:
+            return _Failure(retry=True, code=None, body=b"", why="a reply that is no CloudEvent")
+        _type_untyped(reply)
+        reply[TTL] = wire[TTL]
+        if not self._enter(reply):
+            return self._refused_reply("a reply that went round too often")
+        return reply
 
-    def _replies(self, reply: CloudEvent | None, cause: dict[str, Any]) -> list[Delivery]:
-        wire = None if reply is None else _wire_of(reply)
-        if wire is None:
-            return []
-        self.counters.replies += 1
-        ttl = _ttl(cause) - 1
-        if ttl <= 0:
-            self.counters.dropped += 1
-            log.warning("A reply went round too often and is dropped.", id=wire["id"], type=wire["type"])
-            return []
-        wire[TTL] = str(ttl)
-        return self._deliveries(wire)
+    def _refused_reply(self, why: str) -> _Failure:
+        # The subscriber did its part; it is the ingress that says no, and a 400 is not tried again.
+        return _Failure(retry=False, code=400, body=b"", why=why, to=self._ingress)
 
     async def _give_up(
         self, trigger: Trigger, delivery: Delivery, failure: _Failure, *, dead: bool, stored: bool
@@ -463,7 +491,7 @@ class Broker:
         self.counters.dead_letters += 1
         wire = dict(delivery.event)
         if failure.code is not None:
-            wire["knativeerrordest"] = self._address(trigger.subscriber)
+            wire["knativeerrordest"] = failure.to or self._address(trigger.subscriber)
             wire["knativeerrorcode"] = str(failure.code)
             wire["knativeerrordata"] = b64encode(failure.body).decode()[:ERROR_DATA_LIMIT]
         letter = Delivery(uuid4().hex, trigger.name + DEAD, wire)
@@ -502,8 +530,9 @@ def _wire_of(event: object) -> dict[str, Any] | None:
     return None
 
 
-def _event_of(wire: Mapping[str, Any]) -> CloudEvent:
-    attributes = {name: value for name, value in wire.items() if name not in ("data", "data_base64", TTL)}
+def _event_of(wire: Mapping[str, Any], *, dead: bool) -> CloudEvent:
+    hidden = ("data", "data_base64") if dead else ("data", "data_base64", TTL)
+    attributes = {name: value for name, value in wire.items() if name not in hidden}
     if "time" in attributes:
         attributes["time"] = datetime.fromisoformat(attributes["time"])
     if "data_base64" in wire:
@@ -518,11 +547,50 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _ttl(wire: Mapping[str, Any]) -> int:
+def _ttl(wire: Mapping[str, Any]) -> int | None:
+    """Read how often an event may still go round; None where it says nothing that is a number."""
     try:
-        return int(wire.get(TTL, FIRST_TTL))
-    except ValueError:
-        return FIRST_TTL
+        return int(float(wire[TTL]))
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def _read(headers: Mapping[str, str], body: bytes) -> CloudEvent:
+    """Read one CloudEvent; raises `BadMessage`. The SDK would take JSON without a version for 1.0."""
+    event = event_from_http(headers, body)
+    if "ce-specversion" not in headers and "specversion" not in json.loads(body):
+        raise BadMessage("The CloudEvent has no specversion.")
+    return event
+
+
+def _type_untyped(reply: dict[str, Any]) -> None:
+    """Give a reply's data a type if it has none, as Go's HTTP server does when Knative's filter passes it on.
+
+    So JSON without a `datacontenttype` arrives as text (net/http's `DetectContentType`; of its many
+    signatures only text and not text are told apart here).
+    """
+    if "datacontenttype" in reply or not {"data", "data_base64"} & set(reply):
+        return
+    if "data" in reply and not isinstance(reply["data"], str):
+        reply["data"] = json.dumps(reply["data"])
+    raw = b64decode(reply["data_base64"]) if "data_base64" in reply else reply["data"].encode()
+    binary = any(byte in _NOT_TEXT for byte in raw[:512])
+    reply["datacontenttype"] = "application/octet-stream" if binary else "text/plain; charset=utf-8"
+
+
+def _is_readable(headers: Mapping[str, str], body: bytes) -> bool:
+    """Tell whether a reply that is not valid only lacks attributes; Knative sends such a one on."""
+    attributes: object = None
+    if "ce-specversion" in headers:
+        attributes = {name.removeprefix("ce-"): value for name, value in headers.items()}
+    else:
+        with suppress(ValueError, RecursionError):
+            attributes = json.loads(body)
+    return (
+        isinstance(attributes, dict)
+        and attributes.get("specversion") == "1.0"
+        and not all(attributes.get(name) for name in ("id", "source", "type"))
+    )
 
 
 # -- reading a Trigger
@@ -551,6 +619,12 @@ def _filter(name: str, spec: Mapping[str, Any]) -> dict[str, str]:
             wanted[str(attribute)] = str(value)
     return wanted
 
+
+_VERSIONS: Final = frozenset({"0.3", "1.0"})
+"""What Knative takes for an event's specversion; with another one, an answer is no event."""
+
+_NOT_TEXT: Final = frozenset({*range(9), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)})
+"""Bytes that make data binary (https://mimesniff.spec.whatwg.org/#binary-data-byte)."""
 
 _DURATION: Final = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 
