@@ -248,6 +248,13 @@ def test_probes_and_other_requests_are_answered_while_a_handler_blocks(edge: Mak
     asyncio.run(both())
 
 
+@pytest.mark.parametrize("error", [GiveUp, BadMessage, RuntimeError, Retry])
+def test_no_error_is_longer_than_knatives_dispatcher_can_bear(edge: MakeEdge, error: type[Exception]) -> None:
+    answer = edge(raising(error("\N{SNOWMAN}" * 5000))).post(CE, b"{}")
+    assert 600 < len(answer.body) <= 768
+    assert answer.body.decode()
+
+
 def test_ready_only_after_the_rules_are_read(edge: MakeEdge) -> None:
     function = edge().function
     assert function.ready()[0] is False

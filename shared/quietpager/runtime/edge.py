@@ -46,6 +46,10 @@ Post = Callable[[Message], None]
 STATUS: Final[Mapping[type[Exception], int]] = {BadMessage: 400, GiveUp: 422}
 """The one table of errors; whatever is not in it is 503."""
 
+LONGEST_ANSWER: Final = 700
+"""Bytes of an error's text. Knative's in-memory dispatcher ends with a panic over more than 768, and takes
+every event in memory with it (knative/eventing v0.49.2; docs/adr/0002-local-broker.md)."""
+
 REFUSALS: Final = "refused"
 """The audit chain of messages that were refused before they belonged to an incident."""
 
@@ -161,7 +165,8 @@ class Function:
 
 
 def _refused(status: int, sentence: str) -> tuple[int, dict[str, str], bytes]:
-    return status, {"content-type": "text/plain; charset=utf-8"}, sentence.encode()
+    text = sentence.encode()[:LONGEST_ANSWER].decode(errors="ignore").encode()
+    return status, {"content-type": "text/plain; charset=utf-8"}, text
 
 
 async def _read(receive: Receive) -> bytes | None:
