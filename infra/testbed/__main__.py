@@ -41,6 +41,7 @@ def up(*, knative: bool, say: Clock) -> None:
     build.build(build.commands(knative=knative), say)
     images.make(knative=knative, say=say)
     machine.take()
+    machine.join()  # a starter that is killed leaves a `kubectl wait` behind
     pki.make()
     say("network namespace, cgroup and certificates")
     start(control_plane.etcd())

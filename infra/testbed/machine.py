@@ -105,6 +105,12 @@ def take() -> None:
         _make_network()
 
 
+def join() -> None:
+    """Put this process and all it starts from now on into the cgroup, so that `stop` ends them too."""
+    for folder in cgroup_folders():
+        (folder / SYSTEM / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+
+
 def _remember() -> None:
     before = layout.RUN / "machine-before.json"
     if before.exists():  # a start that was killed left the true values; ours by now may be the kubelet's

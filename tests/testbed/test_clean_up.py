@@ -23,7 +23,7 @@ KILLS = (0.4, 3.0, 9.0)
 pytestmark = pytest.mark.timeout(300)
 
 
-def testbed(*arguments: str) -> None:
+def bring(*arguments: str) -> None:
     subprocess.run((sys.executable, "-m", "infra.testbed", *arguments), check=True, capture_output=True)
 
 
@@ -58,7 +58,7 @@ def ours() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def before() -> dict[str, object]:
     """Stop whatever runs, and take that as the measure: `test_a_stopped_...` looks at it absolutely."""
-    testbed("stop")
+    bring("stop")
     return footprint()
 
 
@@ -73,12 +73,12 @@ def test_a_stopped_test_bed_has_nothing_left(before: dict[str, object]) -> None:
 
 def test_a_running_one_shows_in_every_part(before: dict[str, object]) -> None:
     """The measure must see what it is to miss: else the tests below could not fail."""
-    testbed("start", "--no-knative")
+    bring("start", "--no-knative")
     during = footprint()
     same = {part for part in before if during[part] == before[part]}
     assert same <= {"iptables"}  # its rules are all in its own namespace
     assert "KUBE-SERVICES" in machine.run(*machine.inside("iptables-save")).stdout
-    testbed("stop")
+    bring("stop")
     assert footprint() == before
 
 
@@ -90,7 +90,7 @@ def test_a_killed_starter_leaves_nothing_after_stop(before: dict[str, object], s
     os.kill(starter.pid, signal.SIGKILL)
     starter.wait()
     assert machine.members(), "it was killed before it had begun"
-    testbed("stop")
+    bring("stop")
     assert footprint() == before
 
 
@@ -99,6 +99,6 @@ def test_a_start_after_a_killed_one_comes_up(before: dict[str, object]) -> None:
     sleep(2)
     os.kill(starter.pid, signal.SIGKILL)
     starter.wait()
-    testbed("start")
-    testbed("stop")
+    bring("start")
+    bring("stop")
     assert footprint() == before
