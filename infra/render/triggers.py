@@ -13,8 +13,8 @@ DEAD_LETTER: Final = "ingest-dead-letter"
 def triggers(folders: tuple[FunctionFolder, ...], namespace: str = "quietpager") -> list[Json]:
     """Render one Trigger for each subscription.
 
-    A Trigger's `delivery` replaces the Broker's and is never merged with it, and without a back-off
-    retries are immediate (knative/eventing v0.49.2), so each one states everything.
+    Of the Broker's `delivery` a Trigger with its own inherits at most the dead letter sink, and without
+    a back-off retries are immediate (knative/eventing v0.49.2), so each one states everything.
     """
     return [
         _trigger(folder, number, wanted, namespace)
