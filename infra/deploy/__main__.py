@@ -8,13 +8,13 @@ import argparse
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from time import monotonic
 from typing import Any, Final
 
 from infra.deploy.objects import apply
 from infra.deploy.proof import prove
 from infra.deploy.store import NAMESPACE, ensure_secret, store_url
 from infra.images.build import ensure, ensure_postgres
+from infra.progress import Progress
 from infra.render import FunctionFolder, Settings, function_folders, manifests, write_bindings
 from infra.render.folders import PART_OF
 from infra.render.workloads import DIGEST, digest
@@ -40,18 +40,7 @@ RIGHTS: Final = ("read", "write")
 """What the names of a function's ClusterRoles end with."""
 
 
-class Clock:
-    """Says what was done, and when, in seconds since the command began."""
-
-    def __init__(self) -> None:
-        self._begun = monotonic()
-
-    def __call__(self, what: str) -> None:
-        """Print one line."""
-        print(f"{monotonic() - self._begun:6.1f} s  {what}", flush=True)  # noqa: T201 (a command's own output)
-
-
-def deploy_all(say: Clock) -> None:
+def deploy_all(say: Progress) -> None:
     """Put everything there, and wait until an event really comes through."""
     images = ensure(say=say)
     ensure_postgres(say)
@@ -78,7 +67,7 @@ def deploy_all(say: Clock) -> None:
     store.close()
 
 
-def deploy_some(paths: Sequence[str], say: Clock) -> None:
+def deploy_some(paths: Sequence[str], say: Progress) -> None:
     """Build these functions again and roll them out, with their Triggers and rights; the others stay."""
     images = ensure(paths, say)
     settings = Settings(cluster="testbed", policy=POLICY.read_text(encoding="utf-8"), images=images)
@@ -153,7 +142,7 @@ def main() -> None:
         "function", nargs="*", help="e.g. detect/crash; all and everything where none is named"
     )
     wanted = parser.parse_args()
-    say = Clock()
+    say = Progress()
     if wanted.function:
         deploy_some(wanted.function, say)
         return

@@ -6,8 +6,8 @@ plane, node, DNS, Knative.
 
 import argparse
 import shutil
-from time import monotonic
 
+from infra.progress import Progress
 from infra.testbed import addons, build, control_plane, images, layout, machine, node, pki
 from infra.testbed.processes import alive, start, stop, wait
 from quietpager.model.time import system_clock
@@ -19,18 +19,7 @@ PROCESSES = (
 )  # fmt: skip
 
 
-class Clock:
-    """Says what was done, and when, in seconds since the command began."""
-
-    def __init__(self) -> None:
-        self._begun = monotonic()
-
-    def __call__(self, what: str) -> None:
-        """Print one line."""
-        print(f"{monotonic() - self._begun:6.1f} s  {what}", flush=True)  # noqa: T201 (a command's own output)
-
-
-def up(*, knative: bool, say: Clock) -> None:
+def up(*, knative: bool, say: Progress) -> None:
     """Bring the cluster up, from whatever state it is in.
 
     Raises:
@@ -66,7 +55,7 @@ def up(*, knative: bool, say: Clock) -> None:
         say("Knative ready")
 
 
-def down(say: Clock) -> None:
+def down(say: Progress) -> None:
     """Stop everything that is in our cgroup and give back what was taken."""
     stop("kubelet", 5)
     images.end_all_containers()
@@ -78,7 +67,7 @@ def down(say: Clock) -> None:
     say("stopped; the state is kept in " + str(layout.CLUSTER))
 
 
-def clean(*, everything: bool, say: Clock) -> None:
+def clean(*, everything: bool, say: Progress) -> None:
     """Stop, and forget the cluster; with `everything` also what was built."""
     down(say)
     for folder in (layout.CLUSTER, *((layout.BIN, layout.IMAGES, layout.BASE) if everything else ())):
@@ -86,7 +75,7 @@ def clean(*, everything: bool, say: Clock) -> None:
     say("forgotten")
 
 
-def status(say: Clock) -> None:
+def status(say: Progress) -> None:
     """Say which processes live."""
     for name, _ in PROCESSES:
         pid = alive(name)
@@ -114,7 +103,7 @@ def main() -> None:
     parser.add_argument("--no-knative", action="store_true", help="Kubernetes only")
     parser.add_argument("--all", action="store_true", help="clean: also forget what was built")
     wanted = parser.parse_args()
-    say = Clock()
+    say = Progress()
     match wanted.command:
         case "start":
             up(knative=not wanted.no_knative, say=say)
