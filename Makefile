@@ -5,7 +5,7 @@ ARGS ?=
 FN ?= detect/crash
 SOURCES := shared functions infra tests
 
-.PHONY: demo test lint bench docs serve lock clean render cluster cluster-stop cluster-clean image deploy record e2e
+.PHONY: demo test lint model bench docs serve lock clean render cluster cluster-stop cluster-clean image deploy record e2e
 
 demo: .venv ## three faults healed or handed over, in a sandbox cluster (ARGS=--once: unattended)
 	$(BIN)/quietpager demo $(ARGS)
@@ -19,6 +19,9 @@ lint: .venv ## types, style, layers, and generated files that are current
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m infra.docs --check
+
+model: .venv ## every interleaving within bounds, on the shipped functions; and what each mutant breaks
+	$(BIN)/python -m tests.model
 
 bench: .venv ## the figures, as a table
 	$(BIN)/python -m tests.bench

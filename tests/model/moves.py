@@ -1,0 +1,300 @@
+"""Everything that can happen next: deliveries, steps of workers, time, and a bounded number of faults."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from infra.render import function_folders, triggers
+from quietpager.cluster.port import ClusterUnavailable, Rejected
+from quietpager.errors import GiveUp
+from quietpager.model.event import signal_from_event
+from quietpager.model.incident import Autonomy, Intent
+from quietpager.model.message import INCIDENT, REHEARSE, SIGNAL, Message
+from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
+from quietpager.safety import records
+from quietpager.safety.policy import Budget, Policy
+from quietpager.store.port import Conflict, Put, StoreUnavailable
+from tests.model.tape import Answer, Call, Done, Functions, Tape, TapeCluster, TapeStore, key_of
+from tests.model.world import START, Mutation, Worker, Workload, World, arrived
+
+POLICY: Final = Policy(
+    autonomy=Autonomy.AUTO, tick=2, recheck=6, healthy_rechecks=2, window=6, window_factor=0, rollout=3,
+    cool_down=20, act=5, claim=9, planning=8, skew=0, waiting_limit=30, budget=Budget(target=1),
+)  # fmt: skip
+"""Short times, so that everything can happen within a few moments."""
+
+ACTIVE: Final = ("detect-crash", "govern-decide", "remediate-raise-memory")
+"""The functions of this story; the clock is `World.tick`, and people are outside the model."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much may happen: workers at once, moments that pass, faults, which ones, who gets messages."""
+
+    workers: int = 2
+    sleeps: int = 4
+    faults: int = 2
+    allowed: tuple[str, ...] = ("duplicate", "crash", "store", "cluster", "edit", "stop", "heal")
+    who: tuple[str, ...] = ACTIVE
+
+
+def functions(policy: Policy = POLICY) -> Functions:
+    """Make the shipped handlers, their ports on one tape."""
+    tape = Tape()
+    lazy = Lazy(lambda: TapeStore(tape), lambda: TapeCluster(tape))
+
+    def clock() -> datetime:
+        now: datetime = tape.ask("clock", "now")
+        return now
+
+    made: dict[str, tuple[object, Context]] = {}
+    for folder in function_folders(functions_folder()):
+        if folder.name in ACTIVE:
+            module = importlib.import_module(f"{folder.module}.handler")
+            made[folder.name] = (module.handle, make_context(folder.name, lazy, policy=policy, clock=clock))
+    return Functions(tape, made)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Moves:
+    """The moves of one model: its functions, where messages go, and its bounds."""
+
+    functions: Functions
+    bounds: Bounds = Bounds()
+    routes: tuple[tuple[str, dict[str, str]], ...] = ()
+
+    @classmethod
+    def of(cls, bounds: Bounds, policy: Policy = POLICY) -> "Moves":
+        """Take the routes from the rendered Triggers."""
+        found = triggers(function_folders(functions_folder()))
+        routes = tuple(
+            (t["spec"]["subscriber"]["ref"]["name"], t["spec"]["filters"][0]["exact"]) for t in found
+        )
+        return cls(functions(policy), bounds, routes)
+
+    def first(self, workload: Workload) -> World:
+        """Begin: writing is allowed, and the recorded Event has come in as a signal."""
+        signal = signal_from_event(arrived(), cluster="model", received=START).but(family="crash")
+        world = World(workload=workload).transact((Put(records.SWITCH, {"stopped": False}, 0),))
+        return self._calm(world.send(signal.to_message()))
+
+    def after(self, world: World) -> Iterator[tuple[str, World]]:
+        """Give everything that can happen next, each with a line for the reader."""
+        may_fail = sum(n for what, n in world.spent if what != "sleep") < self.bounds.faults
+        for message in world.flight.values():
+            for name in set(self._targets(message)) & set(self.bounds.who):
+                yield from self._deliveries(world, name, message, may_fail=may_fail)
+        for worker in world.workers:
+            yield from self._steps(world, worker, may_fail=may_fail)
+        if any(item.at <= world.clock for item in world.due.values()):
+            yield "the clock ticks", self._calm(world.tick())
+        moment = world.next_moment()
+        if moment is not None and world.count("sleep") < self.bounds.sleeps:
+            later = replace(world, now=moment).spend("sleep")
+            yield f"time passes, to {moment} s", later
+        if may_fail:
+            yield from self._outside(world)
+
+    # What functions do
+
+    def _targets(self, message: Message) -> list[str]:
+        known = message.attributes | {"type": message.type}
+        return [
+            name
+            for name, wanted in self.routes
+            if name in ACTIVE and all(known.get(k) == v for k, v in wanted.items())
+        ]
+
+    def _deliveries(
+        self, world: World, name: str, message: Message, *, may_fail: bool
+    ) -> Iterator[tuple[str, World]]:
+        if len(world.workers) >= self.bounds.workers:
+            return
+        what = f"{name} {world.begun + 1} gets {message.type.removeprefix('dev.quietpager.')}"
+        yield what, self._calm(self._begin(world.without(message), name, message))
+        if may_fail and "duplicate" in self.bounds.allowed:
+            twice = world.spend("duplicate")
+            yield f"{what}, which will come again", self._calm(self._begin(twice, name, message))
+
+    def _steps(self, world: World, worker: Worker, *, may_fail: bool) -> Iterator[tuple[str, World]]:
+        call, kind = worker.call, worker.message.type.rpartition(".")[2]
+        who = f"{worker.name} {worker.number} ({kind})"
+        done, answer = perform(world, worker)
+        word = "" if answer.error is None else f": {answer.error}"
+        yield f"{who}: {_words(call)}{word}", self._calm(self._resume(done, worker, answer))
+        if not may_fail:
+            return
+        alone = _dismiss(world, worker)
+        if "crash" in self.bounds.allowed:
+            back = alone.spend("crash").send(worker.message)
+            yield f"{who} is killed before: {_words(call)}", self._calm(back)
+        port, away = {
+            "transact": ("store", StoreUnavailable("the store does not answer")),
+            "json_patch": ("cluster", ClusterUnavailable("the API server does not answer")),
+        }.get(call.name, ("", None))
+        if away is None or port not in self.bounds.allowed:
+            return
+        lost = Answer(f"no answer {port}", error=away)
+        failed = self._resume(world.spend(port), worker, lost)
+        yield f"{who}: {_words(call)}: not done, no answer", self._calm(failed)
+        if answer.error is None:
+            quiet = self._resume(done.spend(port), worker, lost)
+            yield f"{who}: {_words(call)}: done, but no answer", self._calm(quiet)
+
+    def _begin(self, world: World, name: str, message: Message) -> World:
+        return self._run(replace(world, begun=world.begun + 1), name, message, (), "", world.begun + 1)
+
+    def _resume(self, world: World, worker: Worker, answer: Answer) -> World:
+        alone = _dismiss(world, worker)
+        answers = (*worker.answers, answer)
+        return self._run(alone, worker.name, worker.message, answers, worker.call.port, worker.number)
+
+    def _run(
+        self,
+        world: World,
+        name: str,
+        message: Message,
+        answers: tuple[Answer, ...],
+        before: str,
+        number: int,
+    ) -> World:
+        """Answer reads until the worker is about to act, or has ended."""
+        while True:
+            found = self.functions.go_on(name, message, answers)
+            if isinstance(found, Done):
+                return self._ended(world, message, found)
+            if found.acts and not (found.port == before == "cluster" and found.name != "json_patch"):
+                worker = Worker(name, message, answers, found, world.now, number)
+                return replace(world, workers=(*world.workers, worker))
+            before = found.port
+            answers = (*answers, world.read(found))
+
+    def _ended(self, world: World, message: Message, done: Done) -> World:
+        """Send what a function answered; one that failed gets its message again."""
+        if done.error is None:
+            return world.send(*done.messages)
+        if isinstance(done.error, GiveUp):
+            return world
+        if isinstance(done.error, AssertionError):
+            raise done.error
+        return world.send(message)
+
+    def _calm(self, world: World) -> World:
+        """Let happen at once what touches nothing that others could race for: looks and plans.
+
+        People are told outside the model, so their messages end here.
+        """
+        while True:
+            told = [m for m in world.flight.values() if m.type.startswith(INCIDENT)]
+            for message in told:
+                world = world.without(message)
+                due = {k: v for k, v in world.due.items() if k != records.talk(str(message.data["tell"]))}
+                world = replace(world, due=due)
+            eager = sorted(key for key, m in world.flight.items() if m.type in (SIGNAL, REHEARSE))
+            if not eager:
+                return world
+            message = world.flight[eager[0]]
+            world = world.without(message)
+            for name in self._targets(message):
+                world = self._all_of(world, name, message)
+
+    def _all_of(self, world: World, name: str, message: Message) -> World:
+        """Run one function from beginning to end."""
+        others = world.workers
+        world = self._begin(replace(world, workers=()), name, message)
+        while world.workers:
+            [worker] = world.workers
+            world, answer = perform(world, worker)
+            world = self._resume(world, worker, answer)
+        return replace(world, workers=others)
+
+    # What others do
+
+    def _outside(self, world: World) -> Iterator[tuple[str, World]]:
+        load, allowed = world.workload, self.bounds.allowed
+        if "edit" in allowed and not world.count("edit"):
+            edited = replace(load, limit="48Mi", generation=load.generation + 1, touched=load.generation + 1)
+            yield "somebody else sets the limit to 48Mi", replace(world, workload=edited).spend("edit")
+        if "heal" in allowed and not world.count("heal") and not load.healthy:
+            yield "it heals by itself", replace(world, workload=replace(load, healed=True)).spend("heal")
+        if "stop" in allowed and world.stopped_at is None:
+            switch = world.record(records.SWITCH)
+            version = 0 if switch is None else switch.version
+            stopped = world.transact((Put(records.SWITCH, {"stopped": True}, version),))
+            yield "a person stops all writing", replace(stopped, stopped_at=world.now).spend("stop")
+
+    # Until the end
+
+    def fair(self, world: World, limit: int = 400, until: Callable[[World], bool] | None = None) -> World:
+        """Let everything that is under way arrive, time pass and no more faults happen."""
+        for _ in range(limit):
+            if until is not None and until(world):
+                return world
+            if world.workers:
+                worker = world.workers[0]
+                done, answer = perform(world, worker)
+                world = self._calm(self._resume(done, worker, answer))
+            elif world.flight:
+                message = world.flight[min(world.flight)]
+                world = world.without(message)
+                for name in self._targets(message):
+                    world = self._calm(self._begin(world, name, message))
+            elif any(item.at <= world.clock for item in world.due.values()):
+                world = self._calm(world.tick())
+            elif (moment := world.next_moment()) is not None and not world.rests:
+                world = replace(world, now=moment)
+            else:
+                return world
+        return world
+
+
+def perform(world: World, worker: Worker) -> tuple[World, Answer]:
+    """Carry out what a worker asks, for real."""
+    call = worker.call
+    if call.name == "transact":
+        try:
+            return world.transact(call.args), Answer("done")
+        except Conflict as lost:
+            return world, Answer(f"conflict {lost}", error=lost)
+    if call.name != "json_patch":
+        return world, world.read(call)
+    patch = call.args[3]
+    after = world.workload.patched(patch)
+    if after is None:
+        no = Rejected(422, "Invalid", "the server rejected our request due to an error in our request")
+        return world, Answer("rejected", error=no)
+    intent = intent_of(world, worker)
+    mutation = Mutation(
+        intent=intent.id, undo=intent.undoes is not None, at=world.now, late=worker.since < world.now,
+        before=world.workload, after=after,
+    )  # fmt: skip
+    answer = Answer(f"generation {after.generation}", after.deployment())
+    return replace(world, workload=after, history=(*world.history, mutation)), answer
+
+
+def intent_of(world: World, worker: Worker) -> Intent:
+    """Load the intent that a worker carries out."""
+    record = world.record(records.intent(str(worker.message.data["intent"])))
+    if record is None:
+        raise AssertionError(f"{worker.name} writes to the cluster without an intent")
+    return Intent.from_json(record.body)
+
+
+def _dismiss(world: World, worker: Worker) -> World:
+    rest = list(world.workers)
+    rest.remove(worker)
+    return replace(world, workers=tuple(rest))
+
+
+def _words(call: Call) -> str:
+    if call.name == "transact":
+        keys = [f"{w.key.partition('#')[0].lower()}" for w in call.args if isinstance(w, Put)]
+        return f"writes {', '.join(dict.fromkeys(keys)) or 'due items'}"
+    if call.name == "json_patch":
+        return "SENDS THE PATCH"
+    return f"reads the {call.args[0]}"
+
+
+__all__ = ["ACTIVE", "POLICY", "Bounds", "Moves", "functions", "intent_of", "key_of", "perform"]

@@ -1,0 +1,263 @@
+"""The product with one mechanism taken out, each by a switch in test code: every one must be found.
+
+A mutant is a context manager that patches a shipped module for a while; it names where the search
+begins, and what may go wrong, so that its counter-example is short and found soon.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+from unittest.mock import patch
+
+from functions.govern.decide import writes
+from quietpager.model.incident import Incident, Intent, IntentState, State
+from quietpager.runtime import remediating
+from quietpager.safety import effect, machine, records
+from quietpager.safety.machine import Input, News
+from quietpager.store.port import Check, Put, Record, Write
+from tests.model.moves import ACTIVE, Bounds
+from tests.model.scenarios import HELPS, HOPELESS, Scenario
+from tests.model.world import Blind, Workload
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mechanism, how it is taken out, and where to look."""
+
+    mechanism: str
+    without: Callable[[], Any]
+    scenario: Scenario
+
+
+class _Store:
+    """A store that lies to one function."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+class _Unswitched(_Store):
+    """Says that writing is allowed, and forgets to make that a condition."""
+
+    def get(self, key: str) -> Record | None:
+        found: Record | None = self._real.get(key)
+        if key == records.SWITCH and found is not None:
+            return Record(key, found.version, {"stopped": False})
+        return found
+
+    def transact(self, some: Iterable[Write]) -> None:
+        self._real.transact([w for w in some if not (isinstance(w, Check) and w.key == records.SWITCH)])
+
+
+class _Unconditional(_Store):
+    """Reads the switch, and forgets to make it a condition of the claim."""
+
+    def transact(self, some: Iterable[Write]) -> None:
+        self._real.transact([w for w in some if not isinstance(w, Check)])
+
+
+class _Unexpiring(_Store):
+    """Shows every intent as if it did not expire."""
+
+    def get(self, key: str) -> Record | None:
+        found: Record | None = self._real.get(key)
+        if found is None or not key.startswith("INTENT#"):
+            return found
+        intent = Intent.from_json(found.body)
+        later = intent.but(expires_at=intent.expires_at + timedelta(days=1))
+        return Record(key, found.version, later.to_json())
+
+
+def _lying(store: type[_Store]) -> Callable[[], Any]:
+    real = effect.carry_out
+
+    def carry_out(name: str, **known: Any) -> Any:
+        return real(name, **known | {"store": store(known["store"])})
+
+    return lambda: patch.object(remediating, "carry_out", carry_out)
+
+
+@contextmanager
+def no_pins() -> Iterator[None]:
+    """Send the change without any `test`."""
+    real = effect.patch_of
+
+    def patch_of(intent: Intent, notes: Json | None) -> list[Json]:
+        return [one for one in real(intent, notes) if one["op"] != "test"]
+
+    with patch.object(effect, "patch_of", patch_of):
+        yield
+
+
+@contextmanager
+def no_undo_pins() -> Iterator[None]:
+    """Undo wherever the object stands by now."""
+    real, judge = effect.patch_of, effect._judge
+
+    def patch_of(intent: Intent, notes: Json | None) -> list[Json]:
+        return [one for one in real(intent, notes) if one["op"] != "test" or intent.undoes is None]
+
+    def judged(intent: Intent, live: Json) -> Any:
+        return judge(intent, live) if intent.undoes is None else None
+
+    with patch.object(effect, "patch_of", patch_of), patch.object(effect, "_judge", judged):
+        yield
+
+
+@contextmanager
+def pins_read_again() -> Iterator[None]:
+    """Take the generation from the last look instead of from the intent."""
+    real = effect._look
+    acting = effect._act
+
+    def act(intent: Intent, **known: Any) -> Any:
+        live = real(intent, known["cluster"])
+        here = intent.but(generation=live["metadata"]["generation"]) if live else intent
+        return acting(here.but(edits=tuple(e.but(had=None) for e in here.edits)), **known)
+
+    with patch.object(effect, "_act", act):
+        yield
+
+
+@contextmanager
+def outcome_without_compare() -> Iterator[None]:
+    """Record the outcome over whatever is there."""
+    real = effect._record
+
+    def record(*known: Any) -> Any:
+        with patch.object(effect, "Put", Blind):
+            return real(*known)
+
+    with patch.object(effect, "_record", record):
+        yield
+
+
+@contextmanager
+def write_before_claim() -> Iterator[None]:
+    """Send first, claim afterwards."""
+    real = effect.carry_out
+
+    def carry_out(name: str, **known: Any) -> Any:
+        record = known["store"].get(records.intent(name))
+        intent = Intent.from_json(record.body)
+        if intent.state is IntentState.INTENT:
+            live = known["cluster"].get("Deployment", intent.target.namespace, intent.target.name)
+            change = effect.patch_of(intent, live["metadata"].get("annotations"))
+            known["cluster"].json_patch("Deployment", intent.target.namespace, intent.target.name, change)
+        return real(name, **known)
+
+    with patch.object(remediating, "carry_out", carry_out):
+        yield
+
+
+@contextmanager
+def no_act_deadline() -> Iterator[None]:
+    """Never look at the clock between claim and write."""
+    real = effect._act
+
+    def act(intent: Intent, **known: Any) -> Any:
+        then = known["clock"]() if intent.act_by is None else intent.act_by - timedelta(seconds=1)
+        return real(intent, **known | {"clock": lambda: then})
+
+    with patch.object(effect, "_act", act):
+        yield
+
+
+@contextmanager
+def interrupted_is_forgotten() -> Iterator[None]:
+    """Judge a second try as if nobody had tried before."""
+    real = effect._act
+
+    def act(intent: Intent, **known: Any) -> Any:
+        return real(intent, **known | {"resumed": False})
+
+    with patch.object(effect, "_act", act):
+        yield
+
+
+@contextmanager
+def silence_is_no() -> Iterator[None]:
+    """Take a call that was not answered for one that was refused."""
+    real = effect._act
+
+    def act(intent: Intent, **known: Any) -> Any:
+        outcome, result, changes = real(intent, **known)
+        return (IntentState.REFUSED, "no answer", {}) if outcome is None else (outcome, result, changes)
+
+    with patch.object(effect, "_act", act):
+        yield
+
+
+@contextmanager
+def incident_without_compare() -> Iterator[None]:
+    """Write the incident over whatever is there."""
+
+    def put(key: str, body: Json, expect: int) -> Put:
+        return (Blind if key.startswith("INCIDENT#") else Put)(key, body, expect)
+
+    with patch.object(writes, "Put", put):
+        yield
+
+
+@contextmanager
+def no_due_items() -> Iterator[None]:
+    """Leave time without an owner: no recheck, no deadline."""
+
+    def dues(*_known: Any) -> Sequence[Write]:
+        return []
+
+    with patch.object(writes, "_dues", dues):
+        yield
+
+
+@contextmanager
+def undo_without_proof() -> Iterator[None]:
+    """Take a fix back because nobody could look at it."""
+
+    def deadline(incident: Incident, _news: Input, policy: Any, now: Any) -> Any:
+        return machine._not_helped(incident, policy, now, "unchanged")
+
+    table = dict(machine.TABLE) | {(State.VERIFYING, News.DEADLINE): deadline}
+    with patch.object(machine, "TABLE", table):
+        yield
+
+
+WRITER, DECIDER = ("remediate-raise-memory",), ("govern-decide",)
+
+
+def _from(
+    begins: State | None, *faults: str, who: tuple[str, ...] = ACTIVE, sleeps: int = 3, load: Workload = HELPS
+) -> Scenario:
+    return Scenario("", load, begins, Bounds(sleeps=sleeps, faults=len(faults), allowed=faults, who=who))
+
+
+ACTING, VERIFYING = State.ACTING, State.VERIFYING
+MUTANTS: Final = (
+    Mutant("the pinned precondition", no_pins, _from(ACTING, "edit", who=WRITER)),
+    Mutant("a precondition never read again", pins_read_again, _from(ACTING, "edit", who=WRITER)),
+    Mutant("claim before the write", write_before_claim, _from(ACTING, who=WRITER)),
+    Mutant("compare-and-set on the outcome", outcome_without_compare, _from(ACTING, "stop", who=WRITER)),
+    Mutant(
+        "compare-and-set on the incident", incident_without_compare, _from(State.VERIFYING, load=HOPELESS)
+    ),
+    Mutant("the act deadline", no_act_deadline, _from(ACTING, who=WRITER)),
+    Mutant("the kill switch at the claim", _lying(_Unswitched), _from(ACTING, "stop", who=WRITER)),
+    Mutant(
+        "the kill switch in the claim's transaction",
+        _lying(_Unconditional),
+        _from(ACTING, "stop", who=WRITER),
+    ),
+    Mutant("an interrupted attempt is UNKNOWN", interrupted_is_forgotten, _from(ACTING, "heal", who=WRITER)),
+    Mutant("no answer is no refusal", silence_is_no, _from(ACTING, "cluster", who=WRITER)),
+    Mutant("the intent's expiry", _lying(_Unexpiring), _from(ACTING, who=WRITER)),
+    Mutant("undo only under our mark", no_undo_pins, _from(State.UNDOING, "edit", who=WRITER, load=HOPELESS)),
+    Mutant("no undo on missing evidence", undo_without_proof, _from(VERIFYING)),
+    Mutant("two due items for every open state", no_due_items, _from(None)),
+)
