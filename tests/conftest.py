@@ -20,6 +20,15 @@ os.environ.setdefault(
 
 
 @pytest.fixture(scope="session")
+def dynamodb() -> Iterator[str]:
+    """Serve a DynamoDB; gives its endpoint."""
+    from tests.dynamodb import server  # noqa: PLC0415 (moto takes a second to import)
+
+    with server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
 def pg_server() -> Iterator[Embedded]:
     """One server for the whole run, also under xdist: the workers share it, the last one stops it.
 

@@ -1,7 +1,7 @@
 """How a function finds its store, its cluster and its broker: from the environment.
 
-`QUIETPAGER_STORE` a PostgreSQL URL · `QUIETPAGER_API_SERVER` a plain URL (sandbox), else the pod's
-service account or a kubeconfig · `K_SINK` the broker's ingress, as Knative sets it.
+`QUIETPAGER_STORE` a PostgreSQL URL, or `dynamodb://REGION/PREFIX` · `QUIETPAGER_API_SERVER` a plain URL
+(sandbox), else the pod's service account or a kubeconfig · `K_SINK` the broker's ingress, as Knative sets it.
 """
 
 import os
@@ -17,19 +17,26 @@ from quietpager.runtime.wire import event_from_message, http_from_event
 from quietpager.store.port import Store
 
 STORE = "QUIETPAGER_STORE"
-"""Environment variable: URL of the PostgreSQL database."""
+"""Environment variable: URL of the PostgreSQL database, or `dynamodb://REGION/PREFIX`."""
 
 SINK = "K_SINK"
 """Environment variable: where `post` sends; Knative sets it (SinkBinding, PingSource, our Deployments)."""
 
 
 def open_store() -> Store:
-    """Open the store; raises Retry with a sentence where none is named."""
-    from quietpager.store.postgres import PostgresStore  # noqa: PLC0415 (costs import time only if used)
-
+    """Open the store; raises Retry with a sentence where none is named, or none that can be."""
     url = os.environ.get(STORE)
     if not url:
-        raise Retry(f"No store: set {STORE} to a PostgreSQL URL.")
+        raise Retry(f"No store: set {STORE} to a PostgreSQL URL, or to dynamodb://REGION/PREFIX.")
+    if url.startswith("dynamodb:"):
+        from quietpager.store.dynamodb import DynamoStore  # noqa: PLC0415 (costs import time only if used)
+
+        try:
+            return DynamoStore(url)
+        except ValueError as wrong:
+            raise Retry(f"{STORE} is wrong: {wrong}") from wrong
+    from quietpager.store.postgres import PostgresStore  # noqa: PLC0415 (the same)
+
     return PostgresStore(url)
 
 
