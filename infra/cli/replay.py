@@ -168,7 +168,8 @@ def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded) -
         known=True,
         owner=str(verdict.owner),
         remedies=[
-            {"action": r.action, "params": r.params, "autonomy": _dial(r, dial).value} for r in finding.remedies
+            {"action": r.action, "params": r.params, "autonomy": _dial(r, dial).value}
+            for r in finding.remedies
         ],
         would_act=_would_act(finding, reader),
         assumed=list(ASSUMED),
