@@ -46,7 +46,7 @@ def plan(live: Live, params: dict[str, str | float]) -> Change:
         if wanted[name] > room[name]:
             edit, text = _lower(live, spec, name, _whole(name, room[name] * share), params.get(name))
             edits.append(edit)
-            said.append(f"{text}, for the largest node that takes pods has {_text(name, room[name])}")
+            said.append(f"{text} (node {node.metadata.name} has {_text(name, _whole(name, room[name]))})")
         elif name in params:
             raise Refused(
                 f"Its {name} is not what keeps the pod off {node.metadata.name}; it stays as it is."
