@@ -326,6 +326,25 @@ class Namespace(Object):
     """A namespace."""
 
 
+class ClaimSpec(View):
+    """A claim's spec."""
+
+    storage_class_name: str = ""
+
+
+class ClaimStatus(View):
+    """A claim's status."""
+
+    phase: str = ""
+
+
+class Claim(Object):
+    """A PersistentVolumeClaim."""
+
+    spec: ClaimSpec = ClaimSpec()
+    status: ClaimStatus = ClaimStatus()
+
+
 class QuotaStatus(View):
     """A quota's status."""
 

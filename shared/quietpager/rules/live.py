@@ -27,6 +27,7 @@ READABLE: Mapping[str, Kind] = {
     "Pod": "Pod",
     "Node": "Node",
     "Namespace": "Namespace",
+    "PersistentVolumeClaim": "PersistentVolumeClaim",
 }
 """Kinds of targets that can be looked at; for any other kind only the Event itself is known."""
 
