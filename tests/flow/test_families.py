@@ -22,6 +22,7 @@ from tests.flow.test_stories import World
 Json = dict[str, Any]
 TOO_LARGE = "detect/scheduling/cases/23-unschedulable"
 SECRET_VOLUME = "detect/config/cases/21-secret-volume-missing"  # noqa: S105 (a case's name)
+UNBOUND = "detect/storage/cases/17-pvc-unbound"
 SPACE = "shop"
 
 
@@ -240,3 +241,31 @@ def test_a_workload_that_fails_for_another_reason_does_not_keep_the_incident_ope
         return pull is not None and pull.state is not State.CLOSED and config.state is State.CLOSED
 
     assert world.product.run_until(about_the_config_map_is_closed)
+
+
+def test_a_pod_that_only_lacks_room_for_now_is_handed_over_and_left_alone(world: World) -> None:
+    """The only node is cordoned: nothing is proposed, nothing scaled, nothing restarted."""
+    world.put([SETTINGS])
+    world.cluster.merge_patch("Node", None, "tb-node", {"spec": {"unschedulable": True}})
+    world.cluster.create("Deployment", workload("web", 2))
+    assert world.product.run_until(state_of(world, State.HANDOVER))
+    incident = world.the("web")
+    assert (incident.failure_class, incident.remedies) == ("unschedulable_cordoned", ())
+    assert world.writes() == []
+    world.cluster.merge_patch("Node", None, "tb-node", {"spec": {"unschedulable": None}})
+    assert world.product.run_until(state_of(world, State.CLOSED))
+    assert world.the("web").reason == "fixed_by_person"
+
+
+@pytest.mark.parametrize("events", [True, False])
+def test_pod_and_claim_that_wait_for_each_other_are_one_incident(world: World, events: bool) -> None:
+    world.load(UNBOUND, events=events)
+    assert world.product.run_until(state_of(world, State.HANDOVER))
+    incident = the_one(world)
+    assert (incident.family, incident.cause) == ("storage", "pvc:team-27/data")
+    assert told(world) == {"opened": 1, "needsperson": 1}
+    claim = world.cluster.get("PersistentVolumeClaim", "team-27", "data")
+    assert claim is not None
+    world.put([claim | {"status": {"phase": "Bound"}}])
+    assert world.product.run_until(state_of(world, State.CLOSED))
+    assert world.writes() == []
