@@ -23,7 +23,7 @@ from infra.cli.main import main as command_line
 from infra.render import FunctionFolder, function_folders
 from infra.render.folders import READS
 from quietpager.actions.schema import Access, Action, load_actions
-from quietpager.model.incident import IntentState, State, UndoWhen
+from quietpager.model.incident import Autonomy, IntentState, State, UndoWhen
 from quietpager.safety.machine import TABLE, Handler, News, keep
 from quietpager.safety.policy import Policy
 
@@ -290,6 +290,11 @@ def functions() -> str:
             "",
             f"- for {', '.join(action.applies_to)}",
             f"- inverse: {action.inverse}; undone: {UNDONE[action.undo_when]}",
+            *(
+                [f"- autonomy at most `{limit}`"]
+                if (limit := action.autonomy_at_most) != Autonomy.AUTO
+                else []
+            ),
             f"- reads {_verbs(action.read)}",
             f"- writes {_verbs(action.write)}",
             *(f"- may change `{field}`" for field in action.may_change),

@@ -25,7 +25,7 @@ def table(store: Store) -> str:
     """List all incidents, newest first."""
     found = sorted((Incident.from_json(r.body) for r in store.scan("INCIDENT")), key=lambda i: i.opened_at)
     lines = [
-        f"{i.id}  {i.state:24} {i.reason or '-':16} {i.failure_class:24} {i.owner}" for i in reversed(found)
+        f"{i.id}  {i.state:24} {i.reason or '-':16} {i.failure_class:24} {i.about}" for i in reversed(found)
     ]
     return "".join(f"{line}\n" for line in lines) or "No incidents.\n"
 
@@ -37,7 +37,7 @@ def story(store: Store, name: str) -> str:
         return f"There is no incident {name}.\n"
     incident = Incident.from_json(record.body)
     lines = [
-        f"{incident.failure_class} on {incident.owner}: {incident.state} {incident.reason or ''}".rstrip()
+        f"{incident.failure_class} on {incident.about}: {incident.state} {incident.reason or ''}".rstrip()
     ]
     lines += [f"  evidence: {e.text} [{e.source}]" for e in incident.evidence]
     lines += [f"  refused: {sentence}" for sentence in incident.refusals]

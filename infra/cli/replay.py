@@ -20,7 +20,7 @@ from quietpager.cluster.port import Json
 from quietpager.errors import BadMessage
 from quietpager.model.event import signal_from_event
 from quietpager.model.finding import Diagnosis, Finding, NotMine, NotYet, Remedy, Verdict
-from quietpager.model.incident import Autonomy, Incident, Rehearsal
+from quietpager.model.incident import Autonomy, Incident, Rehearsal, lowest
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.model.text import clean
 from quietpager.rules.live import Live
@@ -167,11 +167,19 @@ def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded) -
         family=signal.family,
         known=True,
         owner=str(verdict.owner),
-        remedies=[{"action": r.action, "params": r.params, "autonomy": dial.value} for r in finding.remedies],
+        remedies=[
+            {"action": r.action, "params": r.params, "autonomy": _dial(r, dial).value}
+            for r in finding.remedies
+        ],
         would_act=_would_act(finding, reader),
         assumed=list(ASSUMED),
         evidence=[e.to_json() for e in verdict.evidence],
     )
+
+
+def _dial(remedy: Remedy, rule: Autonomy) -> Autonomy:
+    action = _actions().get(remedy.action)
+    return rule if action is None else lowest(rule, action.autonomy_at_most)
 
 
 def _would_act(finding: Finding, reader: Recorded) -> list[str]:
@@ -186,6 +194,8 @@ def _would_act(finding: Finding, reader: Recorded) -> list[str]:
         news = _rehearsed(incident, incident.remedy, reader, policy, now)
         if news.kind is News.ALLOWED:
             return [news.rehearsal.remedy.action] if news.rehearsal else []
+        if news.kind is News.ASK:
+            return []
         taken = step(incident, news, policy, now)
     return []
 
@@ -211,8 +221,12 @@ def _rehearsed(
     if plan.facts is None:
         return Input(News.REFUSED, rehearsal=plan, sentence=plan.refusal or "refused")
     plan = plan.but(facts=plan.facts.but(opted_in=True))
-    ground = guards.Ground(incident=incident, rehearsal=plan, policy=policy, now=now, stopped=False)
+    ground = guards.Ground(
+        incident=incident, rehearsal=plan, policy=policy, now=now, stopped=False,
+        at_most=action.autonomy_at_most,
+    )  # fmt: skip
     refusal = guards.check(ground)
     if refusal is not None:
         return Input(News.REFUSED, rehearsal=plan, sentence=refusal.sentence)
-    return Input(News.ALLOWED, rehearsal=plan)
+    allowed = guards.autonomy(ground) is Autonomy.AUTO
+    return Input(News.ALLOWED if allowed else News.ASK, rehearsal=plan)

@@ -65,6 +65,10 @@ EVENT: Final = _names(
     source=_names("component host"),
     involvedObject=_names("apiVersion fieldPath kind name namespace resourceVersion uid"),
 )
+TOP: Final[Mapping[str, Table]] = {
+    "ConfigMap": _names("apiVersion binaryData data immutable kind", metadata=METADATA),
+    "Secret": _names("apiVersion data immutable kind stringData type", metadata=METADATA),
+}
 _QUANTITIES: Final = {"limits", "requests", "hard"}
 _BINARY: Final = ("Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 _DECIMAL: Final = ("n", "u", "m", "", "k", "M", "G", "T", "P", "E")
@@ -76,7 +80,8 @@ def prune(obj: Json) -> None:
     if kind == "Event":
         _prune(obj, EVENT)
         return
-    _prune(obj, _names("apiVersion kind status", metadata=METADATA, spec=SPECS.get(kind) or {}))
+    usual = _names("apiVersion kind status", metadata=METADATA, spec=SPECS.get(kind) or {})
+    _prune(obj, TOP.get(kind) or usual)
     for key in ("annotations", "labels"):
         if obj["metadata"].get(key) == {}:
             del obj["metadata"][key]  # Go's omitempty

@@ -37,6 +37,9 @@ KINDS: Final = {
         Resource("Node", "nodes", namespaced=False),
         Resource("Namespace", "namespaces", namespaced=False),
         Resource("ResourceQuota", "resourcequotas"),
+        Resource("ConfigMap", "configmaps", has_status=False),
+        Resource("Secret", "secrets", has_status=False),
+        Resource("PersistentVolumeClaim", "persistentvolumeclaims"),
         Resource("Event", "events", has_status=False),
     )
 }

@@ -21,7 +21,9 @@ import yaml
 from infra.sandbox.kinds import KINDS
 from infra.sandbox.patching import clone
 from infra.sandbox.recorder import Recorder
+from infra.sandbox.references import missing_for, unmountable
 from infra.sandbox.registry import Registry
+from infra.sandbox.scheduler import Placed, place
 from infra.sandbox.store import Change
 from infra.sandbox.validation import containers
 from quietpager.model.quantity import quantity
@@ -35,6 +37,10 @@ _FIRST_BACKOFF: Final = 10.0
 _LAST_BACKOFF: Final = 300.0
 _STATUS_LAG: Final = 11.0  # so long after a death the status says that it backs off
 _RETRY_UNSCHEDULABLE: Final = 5.0
+_SYNC: Final = 12.5  # so often the kubelet looks at a pod again (recorded case 02: 11 to 15 s)
+_FIRST_MOUNT: Final = 0.5  # doubled at each failure (recorded case 21)
+_LAST_MOUNT: Final = 122.0
+_CONFIG_ERROR: Final = "CreateContainerConfigError"
 _ANIMATED: Final = {"", "ContainerCreating", "PodInitializing", "CrashLoopBackOff", "ErrImagePull",
                     "ImagePullBackOff"}  # fmt: skip
 
@@ -217,11 +223,13 @@ class _Pod:
         if fresh:
             await self._kubelet.sleep(0.02)
             self._set([_created(c) for c in self.pod["spec"]["containers"]], started=False)
+        mounted = await self._mount()
+        if fresh:
             await self._kubelet.sleep(0.4)
         stories = [
             self._container(container)
             for container in self.pod["spec"]["containers"]
-            if fresh or _is_animated(self._status(container["name"]), container)
+            if fresh or mounted or self._goes_on(container)
         ]
         await asyncio.gather(*stories)
 
@@ -239,15 +247,10 @@ class _Pod:
 
     async def _schedule(self) -> None:
         await self._kubelet.sleep(0.01)
-        while (node := self._room()) is None:
-            nodes = self._registry.store.select("Node")
-            text = (
-                f"0/{len(nodes)} nodes are available: {len(nodes)} Insufficient memory. no new "
-                f"claims to deallocate, preemption: 0/{len(nodes)} nodes are available: "
-                f"{len(nodes)} Preemption is not helpful for scheduling."
-            )
+        while (placed := self._place()).node is None:
+            text = placed.message
             status = clone(self.pod.get("status") or {})
-            if not status.get("conditions"):
+            if [c.get("message") for c in status.get("conditions") or ()] != [text]:
                 unscheduled = self._condition("PodScheduled", "False", "Unschedulable", text)
                 status["conditions"] = [unscheduled]
                 recorder = self._kubelet.recorder
@@ -255,27 +258,57 @@ class _Pod:
                 self._registry.set_status(self.pod, status)
             await self._kubelet.sleep(_RETRY_UNSCHEDULABLE)
         pod = self.pod
-        metadata, spec = dict(pod["metadata"]), pod["spec"] | {"nodeName": node}
+        metadata, spec = dict(pod["metadata"]), pod["spec"] | {"nodeName": placed.node}
         status = clone(pod.get("status") or {})
         status["conditions"] = [self._condition("PodScheduled", "True")]
         bound = self._registry.store.put(pod | {"metadata": metadata, "spec": spec, "status": status})
-        text = f"Successfully assigned {self._namespace}/{self._name} to {node}"
+        text = f"Successfully assigned {self._namespace}/{self._name} to {placed.node}"
         self._kubelet.recorder.send_new_style(bound, "Normal", "Scheduled", text, "Binding")
 
-    def _room(self) -> str | None:
-        """Find a node with room for the pod's memory request."""
-        store, asked = self._registry.store, _requested(self.pod)
-        for node in store.select("Node"):
-            conditions = node.get("status", {}).get("conditions") or ()
-            ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-            if not ready or node.get("spec", {}).get("unschedulable"):
-                continue
-            name = node["metadata"]["name"]
-            here = [p for p in store.select("Pod") if p["spec"].get("nodeName") == name]
-            taken = sum((_requested(pod) for pod in here), Decimal(0))
-            if taken + asked <= quantity(node["status"]["allocatable"]["memory"]):
-                return str(name)
-        return None
+    def _place(self) -> Placed:
+        store = self._registry.store
+
+        def claim(name: str) -> Json | None:
+            return store.get("PersistentVolumeClaim", self._namespace, name)
+
+        return place(self.pod, store.select("Node"), store.select("Pod"), claim)
+
+    # What it refers to
+
+    def _find(self, kind: str, name: str) -> Json | None:
+        return self._registry.store.get(kind, self._namespace, name)
+
+    async def _mount(self) -> bool:
+        """Set the volumes up, if need be for ever; tells whether that had to be waited for."""
+        wait = _FIRST_MOUNT
+        if any("waiting" not in (s.get("state") or {}) for s in self.pod["status"]["containerStatuses"]):
+            return False  # a container that has started has its volumes
+        while (text := unmountable(self.pod, self._find)) is not None:
+            self._kubelet.recorder.send(
+                self.pod, "Warning", "FailedMount", text, "kubelet",
+                host=self.pod["spec"].get("nodeName", NODE),
+            )  # fmt: skip
+            await self._kubelet.sleep(wait)
+            wait = min(_LAST_MOUNT, wait * 2)
+        return wait > _FIRST_MOUNT
+
+    async def _configure(self, container: Json) -> None:
+        """Wait until the container's environment is there; each look says so in Event and status."""
+        image = container["image"]
+        while (text := missing_for(container, self._namespace, self._find)) is not None:
+            already = f'Container image "{image}" already present on machine and can be accessed by the pod'
+            self._send(container, "Normal", "Pulled", already)
+            self._send(container, "Warning", "Failed", f"Error: {text}")
+            self._waiting(container, _CONFIG_ERROR, text)
+            await self._kubelet.sleep(_SYNC)
+
+    def _goes_on(self, container: Json) -> bool:
+        """Say whether a loaded container's story goes on: where the sandbox knows what it waits for."""
+        status = self._status(container["name"])
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") == _CONFIG_ERROR:
+            return missing_for(container, self._namespace, self._find) is not None
+        return _is_animated(status, container)
 
     # Containers
 
@@ -291,6 +324,7 @@ class _Pod:
             await self._back_off(container, restarts)
             restarts += 1
         if "running" not in state:
+            await self._configure(container)
             await self._start(container, restarts)
         while does.dies(container):
             await self._kubelet.sleep(0.5)
@@ -495,15 +529,10 @@ def _is_animated(status: Json, container: Json) -> bool:
 
 
 def _is_held(pod: Json) -> bool:
-    """Say whether a loaded pod waits for something that the sandbox does not have (a volume)."""
+    """Say whether a loaded pod waits for something that the sandbox's scheduler does not know."""
+    unknown = pod["spec"].get("affinity") or pod["spec"].get("topologySpreadConstraints")
     conditions = pod.get("status", {}).get("conditions") or ()
-    waits = [c.get("message", "") for c in conditions if c.get("reason") == "Unschedulable"]
-    return any("Insufficient memory" not in message for message in waits)
-
-
-def _requested(pod: Json) -> Decimal:
-    requests = ((c.get("resources") or {}).get("requests") or {} for _, c in containers(pod))
-    return sum((quantity(r["memory"]) for r in requests if "memory" in r), Decimal(0))
+    return bool(unknown) and any(c.get("reason") == "Unschedulable" for c in conditions)
 
 
 def _backoff(failures: int) -> float:

@@ -531,6 +531,8 @@ def test_the_fields_are_those_of_the_official_client() -> None:
         "V1PodSpec": fields.POD_SPEC,
         "V1Container": fields.CONTAINER,
         "V1ObjectMeta": fields.METADATA,
+        "V1ConfigMap": fields.TOP["ConfigMap"],
+        "V1Secret": fields.TOP["Secret"],
         "CoreV1Event": fields.EVENT,
     }.items():
         assert set(getattr(client, model).attribute_map.values()) - {"selfLink"} == {*names} - {"selfLink"}

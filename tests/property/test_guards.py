@@ -14,7 +14,7 @@ from functions.govern.decide import writes
 from functions.govern.decide.handler import handle
 from quietpager.errors import Retry
 from quietpager.model.finding import Remedy
-from quietpager.model.incident import Autonomy, Edit, Incident, Intent, PlanFacts, Rehearsal, State
+from quietpager.model.incident import Autonomy, Edit, Incident, Intent, PlanFacts, Rehearsal, State, lowest
 from quietpager.model.message import REHEARSED, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.runtime.context import Context, Lazy, make_context
@@ -126,6 +126,13 @@ def test_only_an_approval_raises_the_autonomy(dial: Autonomy) -> None:
     one = incident().but(autonomy=dial)
     assert autonomy(replace(GOOD, incident=one)) is dial
     assert autonomy(replace(GOOD, incident=one.but(approved="a"))) is Autonomy.AUTO
+
+
+@given(st.sampled_from(list(Autonomy)), st.sampled_from(list(Autonomy)))
+def test_an_actions_own_limit_lowers_the_dial_and_never_raises_it(dial: Autonomy, limit: Autonomy) -> None:
+    one = incident().but(autonomy=dial)
+    assert autonomy(replace(GOOD, incident=one, at_most=limit)) is lowest(dial, limit)
+    assert autonomy(replace(GOOD, incident=one.but(approved="a"), at_most=limit)) is Autonomy.AUTO
 
 
 @given(st.floats(1, 10**6), st.floats(0, 1000), st.floats(0, 100), st.integers(1, 10**9))

@@ -304,6 +304,28 @@ def test_foreign_ids_and_old_serials_change_nothing() -> None:
                 assert step(before, said, POLICY, run.now) == Step(before)
 
 
+def test_a_shared_cause_remembers_every_workload_even_where_symptoms_are_only_counted() -> None:
+    now = START
+    first = symptom(now, old=False)
+    assert first.diagnosis is not None
+    shared = first.but(diagnosis=first.diagnosis.but(cause="configmap:shop/settings"))
+    taken = step(None, Input(News.SYMPTOM, finding=shared), POLICY, now)
+    assert taken.incident is not None
+    one = taken.incident.but(
+        symptoms=tuple(POD.but(name=f"p{n}", uid=f"p{n}") for n in range(machine.MOST_SYMPTOMS))
+    )
+    for number in range(2):
+        other = OWNER.but(name="api", uid="u2")
+        more = shared.but(
+            target=POD.but(name=f"api-{number}", uid=f"a{number}"),
+            diagnosis=first.diagnosis.but(cause=one.cause, owner=other),
+        )
+        one = step(one, Input(News.SYMPTOM, finding=more), POLICY, now).incident or one
+    assert [owner.name for owner in one.owners] == ["web", "api"]
+    assert len(one.symptoms) == machine.MOST_SYMPTOMS
+    assert one.about == "configmap:shop/settings (Deployment shop/web and 1 more)"
+
+
 def mutant_without_attempts(one: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
     return machine._rehearse(one, policy, now)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from quietpager.model.data import digest
-from quietpager.model.incident import Incident, Intent, IntentState, Rehearsal, State
+from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
 from quietpager.model.message import APPLY, DUE, INCIDENT, REHEARSE, UNDO, Message
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Context
@@ -69,8 +69,15 @@ def ground_of(
         breaker_until=_moment(found.get(breaker), "until"),
         last_act=_moment(found.get(target), "at"),
         spent=tuple(spent),
+        at_most=_at_most(rehearsal, ctx),
     )
     return ground, Conditions(tuple(conditions))
+
+
+def _at_most(rehearsal: Rehearsal, ctx: Context) -> Autonomy:
+    """Read the action's limit from the catalogue; what the catalogue does not know is asked about."""
+    action = ctx.actions.get(rehearsal.remedy.action)
+    return Autonomy.APPROVE if action is None else action.autonomy_at_most
 
 
 def _scopes(incident: Incident, ctx: Context) -> dict[str, int]:

@@ -38,16 +38,42 @@ def handle(_message: Message, ctx: Context) -> list[Message]:
             pod = Pod.read(one | {"kind": "Pod", "apiVersion": "v1"})
         except ValidationError:
             continue
+        if waits_for_a_node(pod):
+            found += _routed(unscheduled(pod, now, ctx.cluster_name), ctx)
         for container in pod.containers:
             reason = reason_of(pod, container)
             if reason is None:
                 continue
-            signal = signal_of(pod, container, reason, now, ctx.cluster_name)
-            family = ctx.routes.family_of(signal)
-            if family is not None:
-                found.append(signal.but(family=family).to_message())
+            found += _routed(signal_of(pod, container, reason, now, ctx.cluster_name), ctx)
     beat(ctx, "sweep")
     return found
+
+
+def _routed(signal: Signal, ctx: Context) -> list[Message]:
+    family = ctx.routes.family_of(signal)
+    return [] if family is None else [signal.but(family=family).to_message()]
+
+
+def waits_for_a_node(pod: Pod) -> bool:
+    """Tell whether the scheduler has found no node for a pod; such a pod has no container status at all."""
+    scheduled = pod.condition("PodScheduled")
+    return scheduled is not None and scheduled.reason == "Unschedulable" and not pod.leaving
+
+
+def unscheduled(pod: Pod, now: datetime, cluster: str) -> Signal:
+    """Make the signal of a pod without a node."""
+    scheduled = pod.condition("PodScheduled")
+    return Signal(
+        id=f"sweep.{pod.metadata.uid}.Unschedulable.{int(now.timestamp()) // BUCKET}",
+        cluster=cluster,
+        target=pod.ref,
+        reason="Unschedulable",
+        component="sweep",
+        message=scheduled.message if scheduled else "",
+        first_seen=pod.metadata.creation_timestamp or now,
+        last_seen=now,
+        origin="sweep",
+    )
 
 
 def reason_of(pod: Pod, container: ContainerStatus) -> str | None:

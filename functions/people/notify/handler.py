@@ -47,7 +47,7 @@ def handle(message: Message, ctx: Context) -> list[Message]:
 def lines(what: str, text: str, incident: Incident) -> str:
     """Write the three lines."""
     return (
-        f"[{what}] {incident.failure_class} on {incident.owner} ({incident.symptom_count} affected)\n"
+        f"[{what}] {incident.failure_class} on {incident.about} ({incident.symptom_count} affected)\n"
         f"  {clean(text, 600)}\n"
         f"  quietpager show {incident.id}\n"
     )

@@ -9,7 +9,7 @@ from yaml import YAMLError
 
 from quietpager.errors import Refused
 from quietpager.model.data import Data
-from quietpager.model.incident import UndoWhen
+from quietpager.model.incident import Autonomy, UndoWhen
 from quietpager.model.quantity import quantity
 from quietpager.model.yaml import read_yaml
 
@@ -32,7 +32,10 @@ class Access(Data):
 
 
 class Action(Data):
-    """One entry of the catalogue."""
+    """One entry of the catalogue.
+
+    `autonomy_at_most` caps the dial for this action, whatever the rule and the policy say.
+    """
 
     name: str
     summary: str
@@ -40,6 +43,7 @@ class Action(Data):
     params: dict[str, Param] = {}
     inverse: Literal["restore", "none"]
     undo_when: UndoWhen
+    autonomy_at_most: Autonomy = Autonomy.AUTO
     read: tuple[Access, ...]
     write: tuple[Access, ...]
     may_change: tuple[str, ...]

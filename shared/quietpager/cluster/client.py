@@ -53,6 +53,7 @@ RESOURCES: Final[Mapping[Kind, Resource]] = {
     "Node": Resource("/api/v1", "v1", "nodes", namespaced=False),
     "Namespace": Resource("/api/v1", "v1", "namespaces", namespaced=False),
     "ResourceQuota": Resource("/api/v1", "v1", "resourcequotas"),
+    "PersistentVolumeClaim": Resource("/api/v1", "v1", "persistentvolumeclaims"),
     "Event": Resource("/api/v1", "v1", "events"),
     "ClusterRoleBinding": Resource(
         "/apis/rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io/v1", "clusterrolebindings",

@@ -12,7 +12,8 @@ from typing import Any, Literal, Protocol
 Json = dict[str, Any]
 
 Kind = Literal[
-    "Deployment", "ReplicaSet", "Pod", "Node", "Namespace", "ResourceQuota", "Event", "ClusterRoleBinding",
+    "Deployment", "ReplicaSet", "Pod", "Node", "Namespace", "ResourceQuota", "PersistentVolumeClaim", "Event",
+    "ClusterRoleBinding",
 ]  # fmt: skip
 """The kinds that the product uses by now; each is one line in the client's table of resources."""
 

@@ -62,7 +62,11 @@ class Tried(Data):
 
 
 class Incident(Data):
-    """One open problem of one cause key. Its record's version in the store is its version."""
+    """One open problem of one cause key. Its record's version in the store is its version.
+
+    `owner` is the workload of the first symptom, `owners` are those of all of them: a cause that is no
+    workload (a ConfigMap, a registry) may break several.
+    """
 
     id: str
     cause: str
@@ -81,6 +85,7 @@ class Incident(Data):
     evidence: tuple[Evidence, ...] = ()
     symptoms: tuple[ObjectRef, ...] = ()
     symptom_count: int = 0
+    owners: tuple[ObjectRef, ...] = ()
     restarts: int = 0
     since: datetime
     time_to_failure: float = 0.0
@@ -118,6 +123,19 @@ class Incident(Data):
     def remedy(self) -> Remedy | None:
         """The candidate under consideration."""
         return self.remedies[self.candidate] if self.candidate < len(self.remedies) else None
+
+    @property
+    def shared(self) -> bool:
+        """Whether the cause is something that several workloads may depend on."""
+        return not self.cause.startswith("workload:")
+
+    @property
+    def about(self) -> str:
+        """Say in words what it is about: the workload, or the shared cause and how many it breaks."""
+        if not self.shared:
+            return str(self.owner)
+        more = len(self.owners) - 1
+        return f"{self.cause} ({self.owner}{f' and {more} more' if more > 0 else ''})"
 
 
 class Edit(Data):

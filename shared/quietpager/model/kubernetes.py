@@ -130,13 +130,54 @@ class Container(View):
     name: str
     image: str = ""
     resources: Resources = Resources()
+    restart_policy: str = ""
     liveness_probe: Json | None = None
 
 
+class VolumeSource(View):
+    """A ConfigMap or a Secret as a volume, or in a projected one. A Secret's volume says `secretName`."""
+
+    name: str = ""
+    secret_name: str = ""
+    optional: bool = False
+
+
+class Projection(View):
+    """One source of a projected volume."""
+
+    config_map: VolumeSource | None = None
+    secret: VolumeSource | None = None
+
+
+class Projected(View):
+    """A projected volume."""
+
+    sources: tuple[Projection, ...] = ()
+
+
+class ClaimSource(View):
+    """Which claim a volume is."""
+
+    claim_name: str = ""
+
+
+class Volume(View):
+    """One volume of a pod's spec, as far as it is used."""
+
+    name: str
+    config_map: VolumeSource | None = None
+    secret: VolumeSource | None = None
+    projected: Projected | None = None
+    persistent_volume_claim: ClaimSource | None = None
+
+
 class PodSpec(View):
-    """A pod's spec."""
+    """A pod's spec. `resources` are those of the whole pod, where it sets them itself."""
 
     node_name: str | None = None
+    resources: Resources = Resources()
+    overhead: dict[str, str | int | float] = {}
+    volumes: tuple[Volume, ...] = ()
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
 
@@ -197,6 +238,10 @@ class Pod(Object):
         """Being deleted, or finished for good."""
         return self.metadata.deletion_timestamp is not None or self.status.phase == "Succeeded"
 
+    def condition(self, kind: str) -> Condition | None:
+        """Find one condition by its type."""
+        return next((c for c in self.status.conditions if c.type == kind), None)
+
 
 class PodTemplate(View):
     """A pod template; the raw JSON stays with whoever patches."""
@@ -251,10 +296,18 @@ class NodeStatus(View):
     conditions: tuple[Condition, ...] = ()
 
 
+class Taint(View):
+    """What keeps pods off a node, unless they tolerate it."""
+
+    key: str
+    effect: str = ""
+
+
 class NodeSpec(View):
     """A node's spec."""
 
     unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
 
 
 class Node(Object):
@@ -271,6 +324,25 @@ class Node(Object):
 
 class Namespace(Object):
     """A namespace."""
+
+
+class ClaimSpec(View):
+    """A claim's spec."""
+
+    storage_class_name: str = ""
+
+
+class ClaimStatus(View):
+    """A claim's status."""
+
+    phase: str = ""
+
+
+class Claim(Object):
+    """A PersistentVolumeClaim."""
+
+    spec: ClaimSpec = ClaimSpec()
+    status: ClaimStatus = ClaimStatus()
 
 
 class QuotaStatus(View):

@@ -17,7 +17,10 @@ MOST_HOPS = 2
 
 
 class Signal(Data):
-    """What ingest makes of an Event, a sweep's find or a recheck. `count` is at least 1."""
+    """What ingest makes of an Event, a sweep's find or a recheck. `count` is at least 1.
+
+    `cause` is set on a recheck: the cause key of the incident that asks.
+    """
 
     id: str
     cluster: str
@@ -33,6 +36,7 @@ class Signal(Data):
     family: str = UNKNOWN_FAMILY
     origin: Origin = "event"
     incident: str | None = None
+    cause: str | None = None
     hops: int = 0
     looks: int = 0
 

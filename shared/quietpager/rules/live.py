@@ -27,8 +27,33 @@ READABLE: Mapping[str, Kind] = {
     "Pod": "Pod",
     "Node": "Node",
     "Namespace": "Namespace",
+    "PersistentVolumeClaim": "PersistentVolumeClaim",
 }
 """Kinds of targets that can be looked at; for any other kind only the Event itself is known."""
+
+
+class Once:
+    """A reader that asks the API server each question once; for one look at many objects."""
+
+    def __init__(self, reader: Reader) -> None:
+        """Nothing is read yet."""
+        self._reader = reader
+        self._got: dict[tuple[Kind, str | None, str], Json | None] = {}
+        self._listed: dict[tuple[Kind, str | None, str], list[Json]] = {}
+
+    def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Read one object; None where it does not exist."""
+        key = (kind, namespace, name)
+        if key not in self._got:
+            self._got[key] = self._reader.get(kind, namespace, name)
+        return self._got[key]
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
+        """Read all objects of a kind."""
+        key = (kind, namespace, labels)
+        if key not in self._listed:
+            self._listed[key] = self._reader.list(kind, namespace, labels)
+        return self._listed[key]
 
 
 class Live:

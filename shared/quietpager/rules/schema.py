@@ -49,9 +49,9 @@ class Candidate(Data):
 
 
 class FailureClass(Data):
-    """What is done about one failure class."""
+    """What is done about one failure class. `cause` is the kind of its cause key, the part before `:`."""
 
-    cause: Literal["workload", "registry"] = "workload"
+    cause: Literal["workload", "registry", "configmap", "secret", "pvc"] = "workload"
     dwell: Dwell = Dwell()
     remedies: tuple[Candidate, ...] = ()
     autonomy: Autonomy = Autonomy.ALERT

@@ -6,7 +6,7 @@ Who calls it: the `handler.py` of every `functions/detect/*`, with its own `diag
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from quietpager.cluster.port import ClusterUnavailable, Rejected
+from quietpager.cluster.port import ClusterUnavailable, Reader, Rejected
 from quietpager.errors import Retry
 from quietpager.model.data import digest
 from quietpager.model.finding import (
@@ -24,7 +24,7 @@ from quietpager.model.message import FINDING, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import MOST_HOPS, UNKNOWN_FAMILY, Signal
 from quietpager.rules.health import Health, health_of, pod_fault
-from quietpager.rules.live import READABLE, Live
+from quietpager.rules.live import READABLE, Live, Once
 from quietpager.rules.routing import RouteTable
 from quietpager.rules.schema import Rule
 from quietpager.runtime.context import Context
@@ -137,7 +137,9 @@ def recheck_after(incident: Incident) -> datetime | None:
 def look(
     incident: Incident, live: Live, after: datetime | None, diagnose: Diagnose, signal: Signal
 ) -> tuple[Outcome, Health, Diagnosis | None]:
-    """Judge an incident's owner with its pods found anew."""
+    """Judge an incident's owner with its pods found anew; for a shared cause, the owners of all symptoms."""
+    if incident.shared:
+        return _look_at_all(incident, live.reader, after, diagnose, signal)
     if incident.owner.kind in READABLE:
         if live.deployment is None and (incident.owner.kind == "Deployment" or live.raw_target is None):
             return "gone", Health(healthy=False, why=f"{incident.owner} is gone"), None
@@ -158,6 +160,39 @@ def look(
         if isinstance(verdict, Diagnosis):
             return "failing", health, verdict
     return "failing", health, None
+
+
+def _look_at_all(
+    incident: Incident, reader: Reader, after: datetime | None, diagnose: Diagnose, signal: Signal
+) -> tuple[Outcome, Health, Diagnosis | None]:
+    """Judge a cause that is no workload: it fails while any pod of any owner still fails for it.
+
+    What else is wrong with those owners has causes, and incidents, of its own.
+    """
+    lives = [Live(reader, owner) for owner in incident.owners or (incident.owner,)]
+    readable = [live for live in lives if live.target.kind in READABLE]
+    found = [pod for live in readable for pod in live.pods]
+    found += _symptom_pods(incident, Live(reader, incident.owner))
+    pods = {pod.metadata.uid: pod for pod in found}
+    if not pods and not any(live.deployment or live.raw_target for live in readable):
+        outcome: Outcome = "gone" if len(readable) == len(lives) else "unreadable"
+        return outcome, Health(healthy=False, why=f"nothing that {incident.cause} broke is there"), None
+    unclear: str | None = None
+    for pod in pods.values():
+        fault = pod_fault(pod, after)
+        if fault is None:
+            continue
+        target = pod.ref.but(kind="Pod", api_version="v1")
+        verdict = judge(signal.but(target=target), Live(reader, target), diagnose)
+        why = f"{pod.metadata.name}: {fault}"
+        if isinstance(verdict, Diagnosis) and verdict.cause == incident.cause:
+            return "failing", Health(healthy=False, why=why), verdict
+        if isinstance(verdict, NotYet):
+            unclear = why
+    if unclear is not None:
+        return "unreadable", Health(healthy=False, why=unclear), None
+    why = f"none of {len(pods)} pods of {len(lives)} workloads fails for {incident.cause}"
+    return "healthy", Health(healthy=True, why=why), None
 
 
 def _symptom_pods(incident: Incident, live: Live) -> tuple[Pod, ...]:
@@ -182,7 +217,7 @@ def _recheck(signal: Signal, ctx: Context, family: str, diagnose: Diagnose) -> l
     before = ctx.store.get(records.finding(name))
     diagnosis: Diagnosis | None = None
     try:
-        live = Live(ctx.cluster, incident.owner)
+        live = Live(Once(ctx.cluster), incident.owner)
         after = recheck_after(incident)
         outcome, health, diagnosis = look(incident, live, after, diagnose, signal)
     except (ClusterUnavailable, Rejected) as away:
@@ -209,6 +244,6 @@ def recheck_message(incident: Incident) -> Message:
     signal = Signal(
         id=f"{incident.id}.recheck", cluster=incident.cluster, target=owner, reason="Recheck",
         first_seen=incident.since, last_seen=incident.state_since, family=incident.family,
-        origin="recheck", incident=incident.id,
+        origin="recheck", incident=incident.id, cause=incident.cause,
     )  # fmt: skip
     return signal.to_message()

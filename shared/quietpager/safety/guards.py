@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from quietpager.errors import Refused
-from quietpager.model.incident import Autonomy, Incident, PlanFacts, Rehearsal
+from quietpager.model.incident import Autonomy, Incident, PlanFacts, Rehearsal, lowest
 from quietpager.safety.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Everything the guards look at. `spent` lists budget scopes that have no free slot."""
+    """Everything the guards look at. `spent` lists budget scopes that have no free slot.
+
+    `at_most` is the action's own `autonomy_at_most`.
+    """
 
     incident: Incident
     rehearsal: Rehearsal
@@ -28,6 +31,7 @@ class Ground:
     last_act: datetime | None = None
     spent: tuple[str, ...] = ()
     dwell_met: bool = True
+    at_most: Autonomy = Autonomy.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +135,13 @@ def check(ground: Ground, guards: tuple[tuple[int, str, Guard], ...] = GUARDS) -
 
 
 def autonomy(ground: Ground) -> Autonomy:
-    """11: what may be done without asking; an approval raises it for this one rehearsal."""
+    """11: what may be done without asking; an approval raises it for this one rehearsal.
+
+    The incident's dial is the rule's and the policy's; the action's own limit lowers it once more.
+    """
     if ground.incident.approved is not None:
         return Autonomy.AUTO
-    return ground.incident.autonomy
+    return lowest(ground.incident.autonomy, ground.at_most)
 
 
 def slot_is_free(last_used: datetime, policy: Policy, now: datetime) -> bool:

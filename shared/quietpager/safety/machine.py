@@ -31,6 +31,10 @@ from quietpager.safety.policy import Policy
 MOST_SYMPTOMS = 50
 """Targets an incident names one by one; beyond that it only counts them."""
 
+MOST_OWNERS = 500
+"""Workloads that a shared cause's incident looks at; so many keep its record below 400 KB, the most that
+DynamoDB takes (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)."""
+
 
 class News(StrEnum):
     """Every kind of news an incident can get."""
@@ -273,6 +277,7 @@ def _open(news: Input, policy: Policy, now: datetime) -> Step:
         evidence=diagnosis.evidence,
         symptoms=(finding.target,),
         symptom_count=1,
+        owners=(diagnosis.owner,),
         restarts=diagnosis.restarts,
         since=diagnosis.since,
         time_to_failure=diagnosis.time_to_failure,
@@ -318,11 +323,20 @@ def add_symptom(incident: Incident, news: Input, _policy: Policy, _now: datetime
     finding = news.finding
     if finding is None or finding.target in incident.symptoms:
         return Step(incident)
+    incident = _with_owner(incident, finding)
     kept = incident.symptoms
     if len(kept) < MOST_SYMPTOMS:
         kept = (*kept, finding.target)
     after = incident.but(symptoms=kept, symptom_count=incident.symptom_count + 1)
     return Step(after, (), f"also {finding.target}")
+
+
+def _with_owner(incident: Incident, finding: Finding) -> Incident:
+    owner = None if finding.diagnosis is None else finding.diagnosis.owner
+    known = incident.owners or (incident.owner,)
+    if owner is None or owner in known or len(known) >= MOST_OWNERS:
+        return incident
+    return incident.but(owners=(*known, owner))
 
 
 def wait_symptom(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
@@ -345,7 +359,8 @@ def wait_symptom(incident: Incident, news: Input, policy: Policy, now: datetime)
 
 def _start_planning(incident: Incident, policy: Policy, now: datetime) -> Step:
     window = policy.verification(incident.time_to_failure)
-    text = f"{incident.failure_class} on {incident.owner}, {incident.restarts} restarts"
+    restarts = f", {incident.restarts} restarts" if incident.restarts or not incident.shared else ""
+    text = f"{incident.failure_class} on {incident.about}{restarts}"
     return _rehearse(incident.but(announced=True, window=window), policy, now, before=(Tell("opened", text),))
 
 
@@ -372,7 +387,7 @@ def healthy(incident: Incident, _news: Input, policy: Policy, now: datetime) -> 
         why = f"Fixed: {incident.owner} has been healthy for {incident.window:.0f} s since the change."
         return _close(tried, "fixed", policy, now, why)
     reason: ClosedReason = "fixed_by_person" if incident.state in WITH_PERSON else "healed_by_itself"
-    return _close(after, reason, policy, now, f"{incident.owner} is healthy again.")
+    return _close(after, reason, policy, now, f"{incident.about} is healthy again.")
 
 
 def failing(incident: Incident, news: Input, _policy: Policy, now: datetime) -> Step:
@@ -614,7 +629,7 @@ def did_not_hold(incident: Incident, news: Input, policy: Policy, now: datetime)
     last = finding.diagnosis.last_failure or finding.at
     if min(last, finding.at) <= incident.state_since:
         return Step(incident)
-    again = incident.but(reason=None, symptoms=(finding.target,), symptom_count=1)
+    again = _with_owner(incident.but(reason=None, symptoms=(finding.target,), symptom_count=1), finding)
     if incident.reason == "fixed" or incident.acted:
         return _hand_over(again, policy, now, "The fix did not hold.")
     if incident.taken_over:
