@@ -58,7 +58,10 @@ class News(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """News with what it carries. `sentence` is the guard's or the plan's reason, for people."""
+    """News with what it carries. `sentence` is the guard's or the plan's reason, for people.
+
+    `propose`: the owner's mode says that the plan which was refused goes to the owner instead.
+    """
 
     kind: News
     finding: Finding | None = None
@@ -68,6 +71,7 @@ class Input:
     approval: str | None = None
     by: str = ""
     sentence: str = ""
+    propose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,9 +373,13 @@ def healthy(incident: Incident, _news: Input, policy: Policy, now: datetime) -> 
         return Step(after)
     if incident.state is State.VERIFYING:
         tried = _note_result(after, "verified: it helped")
+        if incident.to_propose is not None:
+            return _propose_written(tried, policy, now)
         why = f"Fixed: {incident.owner} has been healthy for {incident.window:.0f} s since the change."
         return _close(tried, "fixed", policy, now, why)
     reason: ClosedReason = "fixed_by_person" if incident.state in WITH_PERSON else "healed_by_itself"
+    if incident.verified:
+        reason = "fixed"
     return _close(after, reason, policy, now, f"{incident.owner} is healthy again.")
 
 
@@ -414,7 +422,7 @@ def planning_deadline(incident: Incident, _news: Input, policy: Policy, now: dat
 def commit(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
     """ACTING: the intent is written ahead."""
     rehearsal = news.rehearsal
-    if rehearsal is None:
+    if rehearsal is None or incident.verified:
         return Step(incident)
     if incident.approved is not None and incident.approved_diff != rehearsal.diff_key:
         return ask(incident.but(approved=None), news, policy, now)
@@ -424,6 +432,7 @@ def commit(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
         tried=(*incident.tried, Tried(action=remedy.action, params=remedy.params, result="sent")),
         available_before=rehearsal.available,
         undo_when=rehearsal.undo_when,
+        to_propose=rehearsal.id if _also_proposed(rehearsal) else None,
         decided_by=incident.decided_by or f"rule {incident.family}/{incident.failure_class}",
     )  # fmt: skip
     return Step(after, (Commit(rehearsal),), rehearsal.summary)
@@ -458,9 +467,35 @@ def proposed(incident: Incident, news: Input, policy: Policy, now: datetime) -> 
 def next_candidate(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
     """PLANNING with the next candidate; none left, or it was approved: WITH_PERSON(blocked)."""
     after = incident.but(refusals=(*incident.refusals, news.sentence))
-    if incident.approved is not None or incident.by_person:
+    if news.propose and news.rehearsal is not None:
+        following = (*after.remedies[: after.candidate + 1], proposal_of(news.rehearsal.id))
+        after = after.but(remedies=(*following, *after.remedies[after.candidate + 1 :]), approved=None)
+    elif incident.approved is not None or incident.by_person:
         return _hand_over(after, policy, now, news.sentence, State.BLOCKED)
     return _rehearse(after.but(candidate=incident.candidate + 1, attempt=1, nudges=0), policy, now)
+
+
+PROPOSE = "propose-change"
+"""The action that writes nothing to the cluster."""
+
+
+def proposal_of(rehearsal: str) -> Remedy:
+    """Make the remedy that hands a plan to whoever owns the object."""
+    return Remedy(action=PROPOSE, params={"of": rehearsal})
+
+
+def _also_proposed(rehearsal: Rehearsal) -> bool:
+    facts = rehearsal.facts
+    return facts is not None and facts.owned_by is not None and facts.owner_mode == "patch+propose"
+
+
+def _propose_written(incident: Incident, policy: Policy, now: datetime) -> Step:
+    """PLANNING of the proposal: it helped, and its owner would put it back sooner or later."""
+    after = incident.but(
+        remedies=(proposal_of(incident.to_propose or ""),), candidate=0, attempt=1, refusals=(),
+        verified=True, to_propose=None, approved=None,
+    )  # fmt: skip
+    return _rehearse(after, policy, now)
 
 
 def applied(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
