@@ -339,9 +339,12 @@ def _reads(folder: FunctionFolder, actions: Mapping[str, Action]) -> str:
 
 
 def _verbs(rights: Sequence[Access]) -> str:
-    return "; ".join(
-        f"{', '.join(one.verbs)}: {', '.join(one.resources)}" + (f" ({one.group})" if one.group else "")
-        for one in rights
+    return (
+        "; ".join(
+            f"{', '.join(one.verbs)}: {', '.join(one.resources)}" + (f" ({one.group})" if one.group else "")
+            for one in rights
+        )
+        or "nothing"
     )
 
 

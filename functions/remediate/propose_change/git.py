@@ -26,7 +26,8 @@ SECONDS: Final = 8.0
 _PASSED_ON: Final = ("PATH", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "https_proxy", "HTTPS_PROXY", "no_proxy")
 _AUTHOR: Final = "quietpager"
 _EMAIL: Final = "quietpager@localhost"
-_RACES: Final = ("rejected", "non-fast-forward", "fetch first", "already exists", "cannot lock ref")
+_RACES: Final = ("! [rejected]", "cannot lock ref", "reference already exists")
+"""How a push ends that was not the first; `! [remote rejected]` alone is a server's rule, and no race."""
 
 
 class PushRace(Exception):  # noqa: N818 (a word, not a fault)

@@ -243,16 +243,16 @@ def _is_so(node: Any, field: Field) -> bool:
 
 
 def _same(node: Any, value: Any) -> bool:
+    return bool(_value(node) == value)
+
+
+def _value(node: Any) -> Any:
+    """Read a node as a value; None where there is none."""
     if node is None:
-        return value is None
-    return bool(yaml.safe_load(_source(node)) == value)
-
-
-def _source(node: Any) -> str:
-    """Write a node as text of its own, to be read as a value."""
+        return None
     out = StringIO()
     YAML().serialize(node, out)
-    return out.getvalue()
+    return yaml.safe_load(out.getvalue())
 
 
 def _splices(text: str, node: Any, fields: Sequence[Field]) -> tuple[list[tuple[int, int, str]], list[Field]]:
@@ -262,7 +262,7 @@ def _splices(text: str, node: Any, fields: Sequence[Field]) -> tuple[list[tuple[
     for field in fields:
         at = _node_at(node, field.steps)
         if not _same(at, field.had):
-            there = "nothing" if at is None else clean(_source(at).strip(), 80)
+            there = "nothing" if at is None else clean(str(_value(at)), 80)
             raise Refused(f"{field} is {there} in Git and {clean(str(field.had), 80)} in the cluster.")
         simple = isinstance(field.gets, str | int | float | bool) and _plain(at) is not None
         if simple and at.style not in ("|", ">"):
