@@ -66,7 +66,10 @@ class Notice:
 class Channel(Protocol):
     """One way to reach people."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in log and audit."""
+        ...
 
     def tell(self, notice: Notice) -> None:
         """Tell once; raises NotTold."""

@@ -89,7 +89,8 @@ def config(*settings: dict[str, str]) -> dict[str, str]:
 
 
 def test_without_a_list_there_is_the_terminal() -> None:
-    assert load_channels({}) == (Terminal("terminal"),)
+    [only] = load_channels({})
+    assert isinstance(only, Terminal)
 
 
 def test_a_list_comes_from_the_environment_or_a_file(tmp_path: Any) -> None:
@@ -97,8 +98,9 @@ def test_a_list_comes_from_the_environment_or_a_file(tmp_path: Any) -> None:
     (tmp_path / "channels.yaml").write_text(text)
     for given_ in (text, str(tmp_path / "channels.yaml")):
         slack, pager = load_channels({CHANNELS: given_})
-        assert (type(slack), slack.name) == (Slack, "slack")
-        assert (type(pager), pager.name) == (Webhook, "pager")
+        assert isinstance(slack, Slack)
+        assert isinstance(pager, Webhook)
+        assert (slack.name, pager.name) == ("slack", "pager")
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,8 @@ def test_the_branch_has_the_one_line_and_is_pushed_once(bare: Path) -> None:
 
 
 def test_a_push_that_lost_the_race_takes_what_is_there(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, pushed = Git.push, []
+    real = Git.push
+    pushed: list[str] = []
 
     def late(self: Git, branch: str) -> None:
         if not pushed:

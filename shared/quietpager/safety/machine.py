@@ -365,7 +365,7 @@ def wait_failing(incident: Incident, news: Input, policy: Policy, now: datetime)
 
 
 def healthy(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
-    """Same state; after N healthy rechecks over a whole window CLOSED."""
+    """Same state; after N healthy rechecks over a whole window CLOSED, or the proposal's PLANNING."""
     since = incident.healthy_since or now
     after = incident.but(healthy_since=since, healthy_streak=incident.healthy_streak + 1, worse_streak=0)
     long_enough = (now - since).total_seconds() >= incident.window
@@ -465,9 +465,9 @@ def proposed(incident: Incident, news: Input, policy: Policy, now: datetime) -> 
 
 
 def next_candidate(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
-    """PLANNING with the next candidate; none left, or it was approved: WITH_PERSON(blocked)."""
+    """PLANNING with the next candidate (guard 5: the proposal); none left, approved: WITH_PERSON(blocked)."""
     after = incident.but(refusals=(*incident.refusals, news.sentence))
-    if news.propose and news.rehearsal is not None:
+    if news.propose and news.rehearsal is not None and news.rehearsal.remedy.action != PROPOSE:
         following = (*after.remedies[: after.candidate + 1], proposal_of(news.rehearsal.id))
         after = after.but(remedies=(*following, *after.remedies[after.candidate + 1 :]), approved=None)
     elif incident.approved is not None or incident.by_person:
@@ -609,7 +609,7 @@ def modify(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
     if news.remedy is None or news.approval != incident.approval:
         return Step(incident)
     after = incident.but(
-        remedies=(news.remedy,), candidate=0, attempt=1, by_person=True, approval=None,
+        remedies=(news.remedy,), candidate=0, attempt=1, by_person=True, approval=None, verified=False,
         approved=None, autonomy=Autonomy.APPROVE, decided_by=news.by,
     )  # fmt: skip
     return _rehearse(after, policy, now)
@@ -649,7 +649,7 @@ def did_not_hold(incident: Incident, news: Input, policy: Policy, now: datetime)
     last = finding.diagnosis.last_failure or finding.at
     if min(last, finding.at) <= incident.state_since:
         return Step(incident)
-    again = incident.but(reason=None, symptoms=(finding.target,), symptom_count=1)
+    again = incident.but(reason=None, symptoms=(finding.target,), symptom_count=1, verified=False)
     if incident.reason == "fixed" or incident.acted:
         return _hand_over(again, policy, now, "The fix did not hold.")
     if incident.taken_over:
