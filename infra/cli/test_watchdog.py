@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.people.notify.channels import CHANNELS
-from infra.cli.watchdog import Watch, after, look, run, seconds, tell_people
+from infra.cli.watchdog import UNWELL, WELL, Watch, after, look, run, seconds, tell_people
 
 
 class Probe:
@@ -47,8 +47,8 @@ def probe() -> Iterator[Probe]:
 def play(probe: Probe, *codes: int, limit: int = 2) -> list[str]:
     told: list[str] = []
 
-    def tell(text: str) -> bool:
-        told.append(text)
+    def tell(headline: str, text: str) -> bool:
+        told.append(f"{headline}: {text}")
         return True
 
     probe.codes = list(codes)
@@ -58,8 +58,8 @@ def play(probe: Probe, *codes: int, limit: int = 2) -> list[str]:
 
 def test_one_alarm_and_one_all_clear(probe: Probe) -> None:
     unwell, well = play(probe, 200, 503, 503, 503, 503, 200, 200)
-    assert unwell.startswith("The probe answers 503. clock: 40 s old")
-    assert well.startswith("It is well again")
+    assert unwell.startswith(f"{UNWELL}: The probe answers 503. clock: 40 s old")
+    assert well.startswith(f"{WELL}: ")
 
 
 def test_a_single_miss_is_none(probe: Probe) -> None:
@@ -78,8 +78,8 @@ def test_people_know_what_is_so_unless_they_could_not_be_told(
     for well, reached in rounds:
         said: list[str] = []
 
-        def tell(text: str, said: list[str] = said, reached: bool = reached) -> bool:
-            said.append("well" if "well again" in text else "unwell")
+        def tell(headline: str, _text: str, said: list[str] = said, reached: bool = reached) -> bool:
+            said.append("well" if headline == WELL else "unwell")
             return reached
 
         watch = after(watch, None if well else "away", limit, tell)
@@ -97,10 +97,10 @@ def test_it_tells_through_the_channels(
     monkeypatch.setenv(
         CHANNELS, json.dumps([{"kind": "terminal"}, {"kind": "slack", "url": "http://127.0.0.1:1"}])
     )
-    assert tell_people("silent")
+    assert tell_people(UNWELL, "silent")
     assert "  silent\n" in capsys.readouterr().out
     monkeypatch.setenv(CHANNELS, json.dumps([{"kind": "slack", "url": "http://127.0.0.1:1"}]))
-    assert not tell_people("silent")
+    assert not tell_people(UNWELL, "silent")
 
 
 def test_durations() -> None:

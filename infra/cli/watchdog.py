@@ -28,8 +28,11 @@ WHERE: Final = "quietpager incidents; the runbook of govern/clock"
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
-Tell = Callable[[str], bool]
-"""Tells people; False where nobody could be told."""
+WELL: Final = "quietpager is well again"
+UNWELL: Final = "quietpager itself is not well"
+
+Tell = Callable[[str, str], bool]
+"""Tells people, with a headline and a sentence; False where nobody could be told."""
 
 log = structlog.get_logger()
 
@@ -70,19 +73,21 @@ def look(url: str) -> str | None:
 def after(before: Watch, wrong: str | None, limit: int, tell: Tell) -> Watch:
     """Take one look into account, and tell people if that changes anything."""
     if wrong is None:
-        if before.alarmed and not tell("It is well again: the probe answers."):
+        if before.alarmed and not tell(WELL, "The probe answers."):
             return replace(before, misses=0)
         return Watch()
     misses = before.misses + 1
     if before.alarmed or misses < limit:
         return replace(before, misses=misses)
-    return Watch(misses, alarmed=tell(f"{wrong} Nothing may be healed, and nobody told, until it is mended."))
+    return Watch(
+        misses, alarmed=tell(UNWELL, f"{wrong} Nothing may be healed, and nobody told, until it is mended.")
+    )
 
 
-def tell_people(text: str) -> bool:
+def tell_people(headline: str, text: str) -> bool:
     """Tell every channel; True if one of them took it."""
     try:
-        failed = alarm(text, WHERE)
+        failed = alarm(text, link=WHERE, headline=headline)
         for channel, why in failed.items():
             log.warning("a channel was not told", channel=channel, why=why)
         return len(failed) < len(load_channels())

@@ -268,10 +268,20 @@ def _channel(setting: TerminalSetting | WebhookSetting | SlackSetting) -> Channe
             return Terminal(name)
 
 
-def alarm(text: str, link: str, env: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Tell every channel at once, with neither store nor broker; gives those that failed, and why."""
+def alarm(
+    text: str,
+    *,
+    link: str = "quietpager incidents",
+    headline: str = "quietpager itself is not well",
+    env: Mapping[str, str] = os.environ,
+) -> dict[str, str]:
+    """Tell every channel at once, with neither store nor broker; gives those that failed, and why.
+
+    Raises:
+        ValueError: the list of channels cannot be read.
+    """
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    notice = Notice(f"alarm-{digest}", "alarm", "quietpager itself is not well", text, link, {})
+    notice = Notice(f"alarm-{digest}", "alarm", headline, text, link, {})
     failed: dict[str, str] = {}
     for channel in load_channels(env):
         try:

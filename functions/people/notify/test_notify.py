@@ -365,7 +365,7 @@ def test_an_alarm_needs_neither_store_nor_broker_and_tries_every_channel(
     env = config(
         {"kind": "slack", "url": "http://127.0.0.1:1/x"}, {"kind": "webhook", "url": receiver.url}, TERMINAL
     )
-    failed = alarm("the clock stands still", "quietpager incidents", env)
+    failed = alarm("the clock stands still", env=env)
     assert list(failed) == ["slack"]
     assert receiver.texts()[0]["doing"] == "the clock stands still"
     assert "the clock stands still" in capsys.readouterr().out

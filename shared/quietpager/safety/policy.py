@@ -6,7 +6,7 @@ Seconds are seconds. The defaults are on and careful: autonomy `analyze` writes 
 import os
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from quietpager.model.data import Data
 from quietpager.model.incident import Autonomy, OwnerMode, lowest
@@ -61,6 +61,9 @@ class Repository(Data):
 
 class Policy(Data):
     """All limits. Who reads it: the transition functions, the guards, the clock."""
+
+    # Who writes a credential into a repository's url all the same must not find it in a log.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     autonomy: Autonomy = Autonomy.ANALYZE
     dials: tuple[Dial, ...] = ()
