@@ -208,6 +208,7 @@ def edit_text(text: str, ref: ObjectRef, fields: Sequence[Field]) -> str:
     Raises:
         Refused: a field is not there, has another value, or cannot be changed without a person.
     """
+    before = text
     try:
         found = [n for space, n in _documents(text, ref) if space in (ref.namespace, None)]
         if len(found) != 1:
@@ -223,7 +224,7 @@ def edit_text(text: str, ref: ObjectRef, fields: Sequence[Field]) -> str:
             end += len(value) - (until - at)
         if rest:
             text = text[:start] + _restructured(text[start:end], rest) + text[end:]
-        _hold(text, ref, fields)
+        _hold(before, text, ref, todo)
     except (RuamelError, yaml.YAMLError, ValueError, RecursionError) as wrong:
         raise Refused(f"it cannot be read as YAML ({type(wrong).__name__}).") from None
     return text
@@ -330,8 +331,13 @@ def _item(at: Any, step: Step) -> Any:
     return found[0]
 
 
-def _hold(text: str, ref: ObjectRef, fields: Sequence[Field]) -> None:
-    """Read the result once more: what was to change has changed."""
-    [node] = [n for space, n in _documents(text, ref) if space in (ref.namespace, None)]
-    if wrong := [str(one) for one in fields if not _is_so(node, one)]:
-        raise Refused(f"{', '.join(wrong)} could not be changed.")
+def _hold(before: str, after: str, ref: ObjectRef, fields: Sequence[Field]) -> None:
+    """Read the result once more: what was to change has changed, and nothing else in the file."""
+    wanted = list(yaml.safe_load_all(before))
+    for one in wanted:
+        meta = one.get("metadata") if isinstance(one, dict) else None
+        if isinstance(meta, dict) and one.get("kind") == ref.kind and meta.get("name") == ref.name:
+            for field in fields if meta.get("namespace") in (ref.namespace, None) else ():
+                _set(one, field)
+    if list(yaml.safe_load_all(after)) != wanted:
+        raise Refused(f"{fields[0]} cannot be changed there without changing more.")

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from functions.remediate.propose_change import proposing
+from functions.remediate.propose_change import manifests, proposing
 from functions.remediate.propose_change.git import TOKEN, Git
 from functions.remediate.propose_change.handler import handle
 from functions.remediate.propose_change.manifests import Field, edit_text, edit_tree, fields_of
@@ -138,6 +140,34 @@ def test_odd_text_stays_text(value: str) -> None:
     after = edit_text(MANIFEST, WEB, one("image", "shop:2", value))
     [_, document, _] = yaml.safe_load_all(after)
     assert document["spec"]["template"]["spec"]["containers"][1]["image"] == value
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(max_size=12), st.text(max_size=12))
+def test_any_text_for_any_text_and_nothing_else(had: str, gets: str) -> None:
+    assume(had != gets)
+    try:
+        written = yaml.safe_dump(had, default_style='"', width=1 << 16).strip()
+        before = MANIFEST.replace("'shop:2'", written)
+        documents = list(yaml.safe_load_all(before))
+    except yaml.YAMLError:
+        assume(False)
+        raise
+    containers = documents[1]["spec"]["template"]["spec"]["containers"]
+    assume(containers[1]["image"] == had)
+    containers[1]["image"] = gets
+    try:
+        after = edit_text(before, WEB, one("image", had, gets))
+    except Refused:
+        return
+    assert list(yaml.safe_load_all(after)) == documents
+
+
+def test_a_change_that_takes_more_with_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the last look, a value written badly would go unseen."""
+    monkeypatch.setattr(manifests, "_scalar", lambda _value, _before: "shop:1\n        tty: true")
+    with pytest.raises(Refused, match="without changing more"):
+        edit_text(MANIFEST, WEB, fields_of([IMAGE], LIVE))
 
 
 @pytest.mark.parametrize(
