@@ -25,8 +25,8 @@ from quietpager.model.incident import Edit
 from quietpager.model.objects import ObjectRef
 from quietpager.model.text import clean
 
-LARGEST_FILE: Final = 1 << 20
-"""Bytes of a file that is looked into (1 MiB)."""
+LARGEST_FILE: Final = 1 << 18
+"""Bytes of a file that is looked into (256 KiB): ruamel.yaml is written in Python, and slow."""
 
 MOST_FILES: Final = 5000
 """Files that are looked into; a repository with more needs a `path` in the policy."""
@@ -122,7 +122,7 @@ def edit_tree(root: Path, below: str, ref: ObjectRef, fields: Sequence[Field]) -
         if ref.name not in text or ref.kind not in text:
             continue
         try:
-            spaces = [space for space, _ in _documents(text, ref)]
+            spaces = [one.namespace for one in _documents(text, ref)]
         except (RuamelError, ValueError, RecursionError):
             broken.append(path.relative_to(root).as_posix())
             continue
@@ -173,12 +173,39 @@ def _files(root: Path, top: Path) -> Iterator[Path]:
                 yield path
 
 
-def _documents(text: str, ref: ObjectRef) -> Iterator[tuple[str | None, Any]]:
-    """Give namespace and node of each document with that kind and name; namespace None: it names none."""
-    for node in YAML().compose_all(text):
-        meta = _child(node, "metadata")
-        if _plain(_child(node, "kind")) == ref.kind and _plain(_child(meta, "name")) == ref.name:
-            yield _plain(_child(meta, "namespace")), node
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """A document of the wanted kind and name. `namespace` None: it names none. `offset`: where it begins."""
+
+    namespace: str | None
+    node: Any
+    offset: int
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where its content begins and ends in the file."""
+        return self.offset + self.node.start_mark.index, self.offset + self.node.end_mark.index
+
+
+def _documents(text: str, ref: ObjectRef) -> Iterator[_Document]:
+    """Find the documents with that kind and name; what names neither is not read."""
+    for offset, part in _parts(text):
+        if ref.name not in part or ref.kind not in part:
+            continue
+        for node in YAML().compose_all(part):
+            meta = _child(node, "metadata")
+            if _plain(_child(node, "kind")) == ref.kind and _plain(_child(meta, "name")) == ref.name:
+                yield _Document(_plain(_child(meta, "namespace")), node, offset)
+
+
+def _parts(text: str) -> Iterator[tuple[int, str]]:
+    """Cut a file at its document markers: three dashes that begin a line are nothing else (YAML 1.2, 9.1)."""
+    cuts = [
+        0,
+        *(found.start() for found in re.finditer(r"^---(?=\s|$)", text, re.MULTILINE) if found.start()),
+    ]
+    for start, end in zip(cuts, [*cuts[1:], len(text)], strict=True):
+        yield start, text[start:end]
 
 
 def _child(node: Any, step: Step) -> Any:
@@ -210,15 +237,15 @@ def edit_text(text: str, ref: ObjectRef, fields: Sequence[Field]) -> str:
     """
     before = text
     try:
-        found = [n for space, n in _documents(text, ref) if space in (ref.namespace, None)]
+        found = [one for one in _documents(text, ref) if one.namespace in (ref.namespace, None)]
         if len(found) != 1:
             raise Refused(f"it describes {ref} {len(found)} times.")
-        [node] = found
-        todo = [one for one in fields if not _is_so(node, one)]
+        [document] = found
+        todo = [one for one in fields if not _is_so(document.node, one)]
         if not todo:
             raise Refused("Git has the wanted values already; the live object differs from it.")
-        splices, rest = _splices(text, node, todo)
-        start, end = node.start_mark.index, node.end_mark.index
+        splices, rest = _splices(text, document, todo)
+        start, end = document.place
         for at, until, value in sorted(splices, reverse=True):
             text = text[:at] + value + text[until:]
             end += len(value) - (until - at)
@@ -256,18 +283,20 @@ def _value(node: Any) -> Any:
     return yaml.safe_load(out.getvalue())
 
 
-def _splices(text: str, node: Any, fields: Sequence[Field]) -> tuple[list[tuple[int, int, str]], list[Field]]:
+def _splices(
+    text: str, document: _Document, fields: Sequence[Field]
+) -> tuple[list[tuple[int, int, str]], list[Field]]:
     """Give the places of single values with their new text, and the fields that need more than that."""
     places: list[tuple[int, int, str]] = []
     rest: list[Field] = []
     for field in fields:
-        at = _node_at(node, field.steps)
+        at = _node_at(document.node, field.steps)
         if not _same(at, field.had):
             there = "nothing" if at is None else clean(str(_value(at)), 80)
             raise Refused(f"{field} is {there} in Git and {clean(str(field.had), 80)} in the cluster.")
         simple = isinstance(field.gets, str | int | float | bool) and _plain(at) is not None
         if simple and at.style not in ("|", ">"):
-            start, end = at.start_mark.index, at.end_mark.index
+            start, end = document.offset + at.start_mark.index, document.offset + at.end_mark.index
             places.append((start, end, _scalar(field.gets, text[start:end])))
         else:
             rest.append(field)
