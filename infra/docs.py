@@ -103,6 +103,13 @@ MEANINGS: Mapping[str, str] = {
     "rollout": "s; allowed for the rollout that a change sets off, before the window counts",
     "cool_down": "s; no second act on a target inside it; a relapse inside it is the same incident",
     "breaker": "s; no automatic act on this class and target after one that did not help",
+    "ownership.default": (
+        "what is done about a field that GitOps, Helm, an operator or an autoscaler owns: `propose`, `patch` "
+        "or `patch+propose`"
+    ),
+    "ownership.namespaces": "the same for single namespaces",
+    "repositories": "Git repositories of manifests, where a change is proposed: see below; none: a patch",
+    "notify_tries": "times a channel may fail with one message before that is given up and audited",
     "claim": "s; an intent nobody claims in this time expires",
     "act": "s; from claim to write",
     "skew": "s; how much two clocks may differ; pads the budget's window",
@@ -231,6 +238,20 @@ def policy() -> str:
         "  - {namespace: team-a, autonomy: approve}",
         "  - {namespace: team-a, failure_class: oom_killed, autonomy: auto}",
         "```",
+        "",
+        "A repository is for the namespaces it names (none named: all). `path` is the folder to look in,",
+        "`branch` where to start from (the remote's default), `github` the address of GitHub's REST API,",
+        "where a pull request is wanted and not only a branch. No credential belongs here: those are in",
+        "`QUIETPAGER_GIT_TOKEN`, or in ssh's own environment.",
+        "",
+        "```yaml",
+        "ownership: {default: propose, namespaces: {team-b: patch+propose}}",
+        "repositories:",
+        "  - url: https://git.example.com/shop/manifests.git",
+        "    namespaces: [team-a]",
+        "    path: clusters/blue",
+        "    github: https://api.github.com",
+        "```",
     ]
     return "\n".join(lines) + "\n"
 
@@ -247,7 +268,7 @@ def _fields(model: BaseModel, before: str = "") -> Iterator[tuple[str, str]]:
 def _text(value: Any) -> str:
     if value is None:
         return "none"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | dict):
         return ", ".join(str(one) for one in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -323,9 +344,12 @@ def _reads(folder: FunctionFolder, actions: Mapping[str, Action]) -> str:
 
 
 def _verbs(rights: Sequence[Access]) -> str:
-    return "; ".join(
-        f"{', '.join(one.verbs)}: {', '.join(one.resources)}" + (f" ({one.group})" if one.group else "")
-        for one in rights
+    return (
+        "; ".join(
+            f"{', '.join(one.verbs)}: {', '.join(one.resources)}" + (f" ({one.group})" if one.group else "")
+            for one in rights
+        )
+        or "nothing"
     )
 
 

@@ -100,6 +100,22 @@ def reject(incident: str) -> None:
     click.echo(answer(open_store_or_exit(), incident, "reject"))
 
 
+@main.command()
+@click.option(
+    "--probe", envvar="QUIETPAGER_PROBE", required=True, metavar="URL", help="Answers 2xx while all is well."
+)
+@click.option("--every", default="10s", show_default=True, help="How often it is asked: 500ms, 10s, 2m.")
+@click.option("--misses", default=2, show_default=True, help="So many in a row make it unwell.")
+def watchdog(probe: str, every: str, misses: int) -> None:
+    """Ask whether quietpager lives, and tell people directly when it does not, and when it does again.
+
+    It needs neither store nor broker: it uses the channels of QUIETPAGER_CHANNELS itself.
+    """
+    from infra.cli.watchdog import run
+
+    run(probe, every, misses)
+
+
 KUBECONFIG = click.option(
     "--kubeconfig", envvar="KUBECONFIG", metavar="PATH",
     help="Whose rights are used, and on which cluster. Without one only the store's switch is set.",

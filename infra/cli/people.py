@@ -5,8 +5,9 @@ import os
 from datetime import timedelta
 
 from quietpager.errors import Retry
-from quietpager.model.incident import Incident
+from quietpager.model.incident import Incident, Rehearsal
 from quietpager.model.message import DECISION, Message
+from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.connect import open_store
 from quietpager.safety import records
@@ -42,8 +43,19 @@ def story(store: Store, name: str) -> str:
     lines += [f"  evidence: {e.text} [{e.source}]" for e in incident.evidence]
     lines += [f"  refused: {sentence}" for sentence in incident.refusals]
     lines += [f"  tried: {t.action} {t.params}: {t.result}" for t in incident.tried]
+    lines += proposal_lines(store, incident)
     lines += [f"  {to_text(e.at)} {e.actor} {e.kind} {said(e.body)}" for e in store.audit(name)]
     return "\n".join(lines) + "\n"
+
+
+def proposal_lines(store: Store, incident: Incident) -> list[str]:
+    """Tell what is proposed: where it is, and its text to copy."""
+    record = store.get(records.rehearsal(incident.rehearsal or ""))
+    proposal = None if record is None else Rehearsal.from_json(record.body).proposal
+    if proposal is None:
+        return []
+    text = (f"    {clean(line, 500)}" for line in proposal.text.splitlines())
+    return [f"  proposed ({proposal.kind.replace('_', ' ')}): {proposal.where or 'attached'}", *text]
 
 
 def answer(store: Store, name: str, decision: str) -> str:

@@ -31,6 +31,7 @@ from quietpager.runtime.context import functions_folder
 from quietpager.runtime.detecting import Diagnose, finding_of, forwarded, judge
 from quietpager.safety import guards
 from quietpager.safety.machine import Input, News, dwell_met, step
+from quietpager.safety.ownership import with_owner
 from quietpager.safety.policy import Policy
 
 BENIGN, INVALID = "benign_no_action", "invalid_input"
@@ -214,13 +215,14 @@ def _rehearsed(
         owner=incident.owner,
         asked_at=now,
     )
+    live = Live(reader, incident.owner)
     plan = rehearse(
-        asked, action, planner, Live(reader, incident.owner),
+        asked, action, planner, live,
         opt_in_label=policy.opt_in_label, ignore_annotation=policy.ignore_annotation, dry_run=None,
     )  # fmt: skip
     if plan.facts is None:
         return Input(News.REFUSED, rehearsal=plan, sentence=plan.refusal or "refused")
-    plan = plan.but(facts=plan.facts.but(opted_in=True))
+    plan = with_owner(plan.but(facts=plan.facts.but(opted_in=True)), live, policy)
     ground = guards.Ground(
         incident=incident, rehearsal=plan, policy=policy, now=now, stopped=False,
         at_most=action.autonomy_at_most,

@@ -16,15 +16,29 @@ READS: Final = "quietpager.dev/reads"
 `group/resource` (`pods`, `apps/deployments`), separated by spaces. Without it: nothing, and no token."""
 
 
+SECRETS: Final = "quietpager.dev/secrets"
+"""Annotation of a func.yaml's `deploy`: environment variables from Secrets that whoever installs may make, as
+`VARIABLE=secret/key`, separated by spaces. A Secret that is not there is no error."""
+
+SCRATCH: Final = "quietpager.dev/scratch"
+"""Annotation of a func.yaml's `deploy`: the size of a folder /tmp that it may write to. Without it: none."""
+
+
 @dataclass(frozen=True, slots=True)
 class FunctionFolder:
-    """One function: its Knative name, its module, the filters of its Triggers, and what it needs."""
+    """One function: its Knative name, its module, the filters of its Triggers, and what it needs.
+
+    `writes` is False for a remediator whose action changes nothing in the cluster: it gets no right to.
+    """
 
     name: str
     module: str
     filters: tuple[dict[str, str], ...]
     reads: tuple[str, ...] = ()
     resources: Json = field(default_factory=dict)
+    secrets: tuple[tuple[str, str, str], ...] = ()
+    scratch: str = ""
+    writes: bool = True
 
     @property
     def action(self) -> str | None:
@@ -50,4 +64,20 @@ def _folder(path: Path) -> FunctionFolder:
         ),
         reads=tuple(notes.get(READS, "").split()),
         resources=(deploy.get("options") or {}).get("resources") or {},
+        secrets=tuple(_secret(one) for one in notes.get(SECRETS, "").split()),
+        scratch=notes.get(SCRATCH, ""),
+        writes=_writes(path.with_name("action.yaml")),
     )
+
+
+def _secret(text: str) -> tuple[str, str, str]:
+    """Take `VARIABLE=secret/key` apart."""
+    variable, _, place = text.partition("=")
+    secret, _, key = place.partition("/")
+    if not (variable and secret and key):
+        raise ValueError(f"{SECRETS} says {text!r}, not VARIABLE=secret/key.")
+    return variable, secret, key
+
+
+def _writes(action: Path) -> bool:
+    return not action.exists() or bool(read_yaml(action).get("write"))

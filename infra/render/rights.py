@@ -2,7 +2,8 @@
 
 An action gets two ClusterRoles: `<action>-read`, always bound, so that planning works while writing is
 stopped, and `<action>-write`, bound by `quietpager resume` only and unbound by `quietpager stop`. A new
-install has no write binding: it is stopped, and the API server itself holds that. Write bindings are
+install has no write binding: it is stopped, and the API server itself holds that. An action that changes
+nothing in the cluster has no write role at all. Write bindings are
 never among the manifests, so that nothing that applies those again brings them back.
 """
 
@@ -54,7 +55,8 @@ def roles(folders: Iterable[FunctionFolder], actions: Mapping[str, Action], name
             action = actions[name]
             read, write = _role(f"{name}-read", action.read), _role(f"{name}-write", action.write)
             _only_looks(read)
-            rendered += [read, write, _binding(read["metadata"]["name"], folder.name, namespace)]
+            rendered += [read, *([write] if action.write else [])]
+            rendered.append(_binding(read["metadata"]["name"], folder.name, namespace))
         elif folder.reads:
             role = _reader(folder)
             rendered += [role, _binding(role["metadata"]["name"], folder.name, namespace)]
@@ -71,7 +73,7 @@ def write_bindings(folders: Iterable[FunctionFolder], namespace: str) -> list[Js
     rendered = [
         _binding(write_binding_name(folder.action), folder.name, namespace)
         for folder in folders
-        if folder.action is not None
+        if folder.action is not None and folder.writes
     ]
     for one in rendered:
         one["metadata"]["labels"] = {PART_OF: "quietpager"}

@@ -72,7 +72,10 @@ def workload(folder: FunctionFolder, image: str, config: Json, cluster: str, nam
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [_container(folder, image, cluster, namespace)],
-            "volumes": [{"name": "rules", "configMap": {"name": RULES, "items": _items(config)}}],
+            "volumes": [
+                {"name": "rules", "configMap": {"name": RULES, "items": _items(config)}},
+                *([{"name": "scratch", "emptyDir": {"sizeLimit": folder.scratch}}] if folder.scratch else []),
+            ],
         },
     }
     deployment = {
@@ -139,7 +142,7 @@ def _container(folder: FunctionFolder, image: str, cluster: str, namespace: str)
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "ports": [{"name": "http", "containerPort": 8080}],
-        "env": [{"name": "QUIETPAGER_STORE", "valueFrom": store}, *_pairs(env.items())],
+        "env": [{"name": "QUIETPAGER_STORE", "valueFrom": store}, *_pairs(env.items()), *_given(folder)],
         "resources": folder.resources,
         "readinessProbe": _probe("readiness", period=1, failures=3),
         "livenessProbe": _probe("liveness", period=10, failures=3),
@@ -148,12 +151,23 @@ def _container(folder: FunctionFolder, image: str, cluster: str, namespace: str)
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "rules", "mountPath": MOUNT, "readOnly": True}],
+        "volumeMounts": [
+            {"name": "rules", "mountPath": MOUNT, "readOnly": True},
+            *([{"name": "scratch", "mountPath": "/tmp"}] if folder.scratch else []),  # noqa: S108 (its own)
+        ],
     }
 
 
 def _pairs(env: Iterable[tuple[str, str]]) -> list[Json]:
     return [{"name": name, "value": value} for name, value in env]
+
+
+def _given(folder: FunctionFolder) -> list[Json]:
+    """Render what comes from Secrets; a pod starts without them, and the function says what it lacks."""
+    return [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": True}}}
+        for name, secret, key in folder.secrets
+    ]
 
 
 def _probe(which: str, *, period: int, failures: int) -> Json:

@@ -16,6 +16,7 @@ from quietpager.errors import GiveUp, Retry
 from quietpager.model.incident import Autonomy, Incident
 from quietpager.model.message import EVENT_ADD, PING, Message
 from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
+from quietpager.runtime.trace import handled
 from quietpager.safety import records
 from quietpager.safety.policy import Budget, Policy
 from quietpager.store.port import Put, Store
@@ -73,7 +74,7 @@ class Product:
 
     def _call(self, name: str, message: Message) -> None:
         try:
-            self.queue.extend(self.handlers[name](message, self.contexts[name]))
+            self.queue.extend(handled(self.handlers[name], message, self.contexts[name]))
         except (GiveUp, Retry) as no:
             self.refused.append((message, no))
 

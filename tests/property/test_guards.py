@@ -66,6 +66,7 @@ CASES: dict[str, tuple[int, Ground]] = {
     "no namespace": (2, facts(namespace="")),
     "not opted in": (2, facts(opted_in=False)),
     "ignored": (2, facts(ignored=True)),
+    "owned": (5, facts(owned_by="Argo CD (shop)")),
     "breaker open": (7, replace(GOOD, breaker_until=NOW + timedelta(seconds=1))),
     "acted just now": (7, replace(GOOD, last_act=NOW - timedelta(seconds=POLICY.cool_down - 1))),
     "budget spent": (8, replace(GOOD, spent=("cluster",))),
@@ -75,6 +76,17 @@ CASES: dict[str, tuple[int, Ground]] = {
     "dry run refused": (10, facts(dry_run_refused="denied by a webhook")),
     "dwell": (12, replace(GOOD, dwell_met=False)),
 }
+
+
+@pytest.mark.parametrize("mode", ["patch", "patch+propose"])
+def test_what_is_owned_is_written_where_the_policy_says_so(mode: str) -> None:
+    assert check(facts(owned_by="Argo CD (shop)", owner_mode=mode)) is None
+
+
+def test_the_owner_is_named() -> None:
+    refusal = check(facts(owned_by="Argo CD (shop)"))
+    assert refusal is not None
+    assert "Argo CD (shop)" in refusal.sentence
 
 
 def test_with_nothing_against_it_all_guards_pass() -> None:

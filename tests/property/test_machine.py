@@ -17,6 +17,7 @@ from quietpager.model.incident import (
     Incident,
     Intent,
     IntentState,
+    PlanFacts,
     Rehearsal,
     State,
 )
@@ -41,6 +42,7 @@ OUTCOMES = {
     News.APPLIED: IntentState.APPLIED, News.UNKNOWN: IntentState.UNKNOWN,
     News.NOT_DONE: IntentState.REFUSED, News.HEALED: IntentState.REFUSED,
 }  # fmt: skip
+OWNED = PlanFacts(namespace="shop", opted_in=True, ignored=False, owned_by="Helm", owner_mode="patch+propose")
 PLANS = {News.ALLOWED, News.ASK, News.SHOW, News.PROPOSED, News.REFUSED}
 ANSWERS = {News.APPROVE, News.MODIFY, News.REJECT}
 
@@ -110,7 +112,9 @@ class Run:
                 edits=(Edit(path="/spec/x", had=1, gets=2 + move.number % 2),), available=2,
                 undo_when=("unchanged", "worse", "never")[move.number % 3],
             )  # fmt: skip
-            return Input(kind, rehearsal=plan, sentence="no")
+            if move.number % 7 == 5:
+                plan = plan.but(facts=OWNED)
+            return Input(kind, rehearsal=plan, sentence="no", propose=move.number % 5 == 4)
         if kind in OUTCOMES:
             undoing = one.state is State.UNDOING or move.number % 5 == 0
             name = (one.undo if undoing else one.intent) or "none"
@@ -172,6 +176,7 @@ class Run:
         assert not (writes and self.handed_over)
         for effect in writes:
             assert before is not None
+            assert not before.verified
             if isinstance(effect, Commit):
                 assert (before.state, kind) == (State.PLANNING, News.ALLOWED)
                 assert effect.rehearsal.id == before.rehearsal
@@ -291,6 +296,41 @@ def test_two_attempts_of_a_candidate_then_the_next_then_a_person() -> None:
         last = say(run, News.NOT_DONE)
     assert last is State.BLOCKED
     assert list(run.commits.values()) == [POLICY.attempts] * len(REMEDIES)
+
+
+def test_what_its_owner_must_change_is_proposed_next_and_only_then_the_rest() -> None:
+    run = Run()
+    say(run, News.SYMPTOM)
+    assert say(run, News.REFUSED, number=4) is State.PLANNING
+    assert run.incident is not None
+    assert run.incident.remedy == Remedy(action="propose-change", params={"of": f"{run.incident.id}-r1"})
+    assert run.incident.remedies[2:] == REMEDIES[1:]
+    assert say(run, News.REFUSED, number=4) is State.PLANNING
+    assert run.incident.remedy == REMEDIES[1]
+    assert say(run, News.PROPOSED) is State.PROPOSED
+
+
+def test_what_was_written_to_an_owned_object_is_proposed_once_it_has_helped() -> None:
+    run = Run()
+    say(run, News.SYMPTOM)
+    say(run, News.ALLOWED, number=5)
+    say(run, News.APPLIED)
+    assert [say(run, News.HEALTHY, wait=40) for _ in range(3)][-1] is State.PLANNING
+    assert run.incident is not None
+    assert run.incident.remedies == (machine.proposal_of(f"{run.incident.id}-r1"),)
+    assert say(run, News.ALLOWED) is State.PLANNING
+    assert say(run, News.PROPOSED) is State.PROPOSED
+    assert [say(run, News.HEALTHY, wait=40) for _ in range(3)][-1] is State.CLOSED
+    assert run.incident.reason == "fixed"
+
+
+def test_what_does_not_help_is_not_proposed() -> None:
+    run = Run()
+    say(run, News.SYMPTOM)
+    say(run, News.ALLOWED, number=12)
+    say(run, News.APPLIED)
+    say(run, News.FAILING)
+    assert say(run, News.DEADLINE, wait=200) is State.UNDOING
 
 
 def test_foreign_ids_and_old_serials_change_nothing() -> None:

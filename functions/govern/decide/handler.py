@@ -123,13 +123,17 @@ def _verdict(
     if rehearsal.state == "refused":
         return Input(News.REFUSED, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused"), None
     ground, on = ground_of(rehearsal, incident, ctx, now)
-    refusal = guards.check(ground)
+    # A proposal writes nothing to the cluster; what may be pushed was asked before it was made.
+    refusal = None if rehearsal.proposal is not None else guards.check(ground)
     dial = guards.autonomy(ground)
     said = refusal.sentence if refusal else ""
     if dial.rank < Autonomy.APPROVE.rank:
         return Input(News.SHOW, rehearsal=rehearsal, sentence=said), None
+    if rehearsal.proposal is not None:
+        return Input(News.PROPOSED, rehearsal=rehearsal), None
     if refusal is not None:
-        return Input(News.REFUSED, rehearsal=rehearsal, sentence=said), None
+        propose = refusal.guard == "ownership"
+        return Input(News.REFUSED, rehearsal=rehearsal, sentence=said, propose=propose), None
     kind = News.ALLOWED if dial is Autonomy.AUTO else News.ASK
     return Input(kind, rehearsal=rehearsal), on
 

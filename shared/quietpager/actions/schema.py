@@ -15,11 +15,12 @@ from quietpager.model.yaml import read_yaml
 
 
 class Param(Data):
-    """Bounds of one parameter: a number within [min, max], or a Kubernetes quantity."""
+    """Bounds of one parameter: a number within [min, max], a Kubernetes quantity, or text (an id)."""
 
     min: float | None = None
     max: float | None = None
     quantity: bool = False
+    text: bool = False
     required: bool = False
 
 
@@ -61,6 +62,10 @@ class Action(Data):
             self._check_one(name, bound, params[name])
 
     def _check_one(self, name: str, bound: Param, value: str | float) -> None:
+        if bound.text:
+            if not isinstance(value, str) or not value:
+                raise Refused(f"{self.name}: {name} is {value!r}, not text.")
+            return
         try:
             number = quantity(value) if bound.quantity else Decimal(str(value))
         except (ValueError, ArithmeticError) as wrong:

@@ -52,6 +52,9 @@ ClosedReason = Literal["fixed", "healed_by_itself", "fixed_by_person", "gone", "
 
 UndoWhen = Literal["worse", "unchanged", "never"]
 
+OwnerMode = Literal["propose", "patch", "patch+propose"]
+"""What is done about a field that somebody else owns: see guard 5."""
+
 
 class Tried(Data):
     """One thing that was tried, for the person who takes over."""
@@ -66,6 +69,9 @@ class Incident(Data):
 
     `owner` is the workload of the first symptom, `owners` are those of all of them: a cause that is no
     workload (a ConfigMap, a registry) may break several.
+
+    `to_propose` is the rehearsal that was written although somebody else owns the object, and is proposed to
+    the owner once it is `verified` that it helped.
     """
 
     id: str
@@ -100,6 +106,8 @@ class Incident(Data):
     acted_at: datetime | None = None
     by_person: bool = False
     taken_over: bool = False
+    verified: bool = False
+    to_propose: str | None = None
     approved: str | None = None
     approved_diff: str | None = None
     approval: str | None = None
@@ -156,6 +164,16 @@ class PlanFacts(Data):
     does_not_fit: str | None = None
     dry_run: str = "skipped"
     dry_run_refused: str | None = None
+    owned_by: str | None = None
+    owner_mode: OwnerMode = "propose"
+
+
+class Proposal(Data):
+    """A change that a person may take over: `where` is an address or a branch, `text` the patch or advice."""
+
+    kind: Literal["pull_request", "branch", "patch"]
+    where: str = ""
+    text: str = ""
 
 
 class Rehearsal(Data):
@@ -174,6 +192,7 @@ class Rehearsal(Data):
     facts: PlanFacts | None = None
     available: int = 0
     undo_when: UndoWhen = "never"
+    proposal: Proposal | None = None
 
     @property
     def diff_key(self) -> str:

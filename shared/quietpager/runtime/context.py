@@ -12,6 +12,7 @@ from quietpager.model.message import Message
 from quietpager.model.time import Clock, system_clock
 from quietpager.rules.routing import RouteTable, render_routes
 from quietpager.rules.schema import Rule, load_rules
+from quietpager.runtime.trace import TracedStore
 from quietpager.safety.policy import Policy, load_policy
 from quietpager.store.port import Store
 
@@ -52,11 +53,13 @@ class Context:
     actions: dict[str, Action]
     cluster_name: str = "default"
     clock: Clock = field(default=system_clock)
+    trace: str | None = None
+    """The `traceparent` of the message at hand; what the store's due items say later stays in it."""
 
     @property
     def store(self) -> Store:
         """Where records are kept."""
-        return self.lazy.store
+        return self.lazy.store if self.trace is None else TracedStore(self.lazy.store, self.trace)
 
     @property
     def cluster(self) -> Cluster:

@@ -25,9 +25,10 @@ import structlog
 from pydantic import ValidationError
 
 from quietpager.errors import BadMessage, GiveUp, Retry
-from quietpager.model.message import Message
+from quietpager.model.message import PING, Message
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context, Handler
+from quietpager.runtime.trace import TRACE, handled, trace_id
 from quietpager.runtime.wire import (
     LARGEST_BODY,
     event_from_http,
@@ -119,14 +120,24 @@ class Function:
         except Exception as broken:  # noqa: BLE001 (the table's last row)
             level = log.info if isinstance(broken, Retry | StoreUnavailable) else log.exception
             level("not handled, will be delivered again", error=clean(str(broken), 500),
-                  function=os.environ.get("QUIETPAGER_NAME", ""), message=message and message.id)  # fmt: skip
+                  function=os.environ.get("QUIETPAGER_NAME", ""), message=message and message.id,
+                  trace=message and trace_id(message.attributes.get(TRACE, "")))  # fmt: skip
             return _refused(503, clean(f"{type(broken).__name__}: {broken}", 500))
 
     def call(self, message: Message) -> list[Message]:
         """Run the handler on one message, in the caller's thread."""
         ctx = self._ctx()
-        with structlog.contextvars.bound_contextvars(function=ctx.name, incident=message.subject):
-            return self._handler(message, ctx)
+        carried = trace_id(message.attributes.get(TRACE, ""))
+        with structlog.contextvars.bound_contextvars(
+            function=ctx.name, incident=message.subject, trace=carried
+        ):
+            answers = handled(self._handler, message, ctx)
+            traces = sorted({one.attributes[TRACE] for one in answers})
+            if answers or message.type != PING:
+                log.info(
+                    "handled", type=message.type, message=message.id, answers=len(answers), traces=traces
+                )
+            return answers
 
     def _reply(self, answers: list[Message]) -> tuple[int, dict[str, str], bytes]:
         ctx = self._ctx()

@@ -16,7 +16,8 @@ from quietpager.rules.live import Live
 from quietpager.runtime.context import Context
 from quietpager.safety import records
 from quietpager.safety.effect import carry_out, patch_of
-from quietpager.store.port import Audit, Conflict, Due, Put
+from quietpager.safety.ownership import with_owner
+from quietpager.store.port import Audit, Conflict, Due, Put, Record
 
 
 def remediate(message: Message, ctx: Context, action: str, plan: Planner) -> list[Message]:
@@ -56,16 +57,22 @@ def _rehearse(message: Message, ctx: Context, action: str, plan: Planner) -> lis
     switch = ctx.store.get(records.SWITCH)
     writing = switch is not None and not switch.body.get("stopped", True)
     now = ctx.clock()
+    live = Live(ctx.cluster, asked.owner)
     done = rehearse(
         asked,
         ctx.actions[action],
         plan,
-        Live(ctx.cluster, asked.owner),
+        live,
         opt_in_label=ctx.policy.opt_in_label,
         ignore_annotation=ctx.policy.ignore_annotation,
         dry_run=server_dry_run(ctx.cluster, patch_of, now) if writing else None,
     )
-    tick = timedelta(seconds=ctx.policy.tick)
+    return keep_rehearsed(record, with_owner(done, live, ctx.policy), ctx)
+
+
+def keep_rehearsed(record: Record, done: Rehearsal, ctx: Context) -> list[Message]:
+    """Write a plan down, and say so; a worker that lost the race says nothing."""
+    now, tick = ctx.clock(), timedelta(seconds=ctx.policy.tick)
     answer = rehearsed_message(done)
     try:
         ctx.store.transact(

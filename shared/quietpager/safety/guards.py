@@ -2,7 +2,7 @@
 
 Who calls it: `govern/decide`, once on `rehearsed`; the records they looked at are then checked again,
 by version, inside the transaction that writes the intent. Replay calls it with assumed facts.
-Numbers are those of the safety design: 1 kill switch, 2 protected, 7 cool-down and breaker,
+Numbers are those of the safety design: 1 kill switch, 2 protected, 5 ownership, 7 cool-down and breaker,
 8 budget, 10 rehearsal, 11 autonomy, 12 dwell.
 """
 
@@ -69,6 +69,15 @@ def protected(ground: Ground) -> str | None:
     return None
 
 
+def ownership(ground: Ground) -> str | None:
+    """5: what GitOps, Helm, an operator or an autoscaler owns is proposed, unless the policy says patch."""
+    facts = _facts(ground)
+    if facts.owned_by is None or facts.owner_mode != "propose":
+        return None
+    where = f"ownership is `propose` in namespace {facts.namespace}"
+    return f"{ground.rehearsal.owner} is owned by {facts.owned_by}; {where}, so the change is only proposed."
+
+
 def cool_down(ground: Ground) -> str | None:
     """7: no second act on the same target inside the window, none after one that did not help."""
     if ground.breaker_until is not None and ground.now < ground.breaker_until:
@@ -115,6 +124,7 @@ def dwell(ground: Ground) -> str | None:
 GUARDS: tuple[tuple[int, str, Guard], ...] = (
     (1, "kill switch", kill_switch),
     (2, "protected", protected),
+    (5, "ownership", ownership),
     (7, "cool-down", cool_down),
     (8, "budget", budget),
     (10, "rehearsal", rehearsed),

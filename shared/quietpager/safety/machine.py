@@ -62,7 +62,10 @@ class News(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """News with what it carries. `sentence` is the guard's or the plan's reason, for people."""
+    """News with what it carries. `sentence` is the guard's or the plan's reason, for people.
+
+    `propose`: the owner's mode says that the plan which was refused goes to the owner instead.
+    """
 
     kind: News
     finding: Finding | None = None
@@ -72,6 +75,7 @@ class Input:
     approval: str | None = None
     by: str = ""
     sentence: str = ""
+    propose: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +380,7 @@ def wait_failing(incident: Incident, news: Input, policy: Policy, now: datetime)
 
 
 def healthy(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
-    """Same state; after N healthy rechecks over a whole window CLOSED."""
+    """Same state; after N healthy rechecks over a whole window CLOSED, or the proposal's PLANNING."""
     since = incident.healthy_since or now
     after = incident.but(healthy_since=since, healthy_streak=incident.healthy_streak + 1, worse_streak=0)
     long_enough = (now - since).total_seconds() >= incident.window
@@ -384,9 +388,13 @@ def healthy(incident: Incident, _news: Input, policy: Policy, now: datetime) -> 
         return Step(after)
     if incident.state is State.VERIFYING:
         tried = _note_result(after, "verified: it helped")
+        if incident.to_propose is not None:
+            return _propose_written(tried, policy, now)
         why = f"Fixed: {incident.owner} has been healthy for {incident.window:.0f} s since the change."
         return _close(tried, "fixed", policy, now, why)
     reason: ClosedReason = "fixed_by_person" if incident.state in WITH_PERSON else "healed_by_itself"
+    if incident.verified:
+        reason = "fixed"
     return _close(after, reason, policy, now, f"{incident.about} is healthy again.")
 
 
@@ -429,7 +437,7 @@ def planning_deadline(incident: Incident, _news: Input, policy: Policy, now: dat
 def commit(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
     """ACTING: the intent is written ahead."""
     rehearsal = news.rehearsal
-    if rehearsal is None:
+    if rehearsal is None or incident.verified:
         return Step(incident)
     if incident.approved is not None and incident.approved_diff != rehearsal.diff_key:
         return ask(incident.but(approved=None), news, policy, now)
@@ -439,6 +447,7 @@ def commit(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
         tried=(*incident.tried, Tried(action=remedy.action, params=remedy.params, result="sent")),
         available_before=rehearsal.available,
         undo_when=rehearsal.undo_when,
+        to_propose=rehearsal.id if _also_proposed(rehearsal) else None,
         decided_by=incident.decided_by or f"rule {incident.family}/{incident.failure_class}",
     )  # fmt: skip
     return Step(after, (Commit(rehearsal),), rehearsal.summary)
@@ -471,11 +480,37 @@ def proposed(incident: Incident, news: Input, policy: Policy, now: datetime) -> 
 
 
 def next_candidate(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
-    """PLANNING with the next candidate; none left, or it was approved: WITH_PERSON(blocked)."""
+    """PLANNING with the next candidate (guard 5: the proposal); none left, approved: WITH_PERSON(blocked)."""
     after = incident.but(refusals=(*incident.refusals, news.sentence))
-    if incident.approved is not None or incident.by_person:
+    if news.propose and news.rehearsal is not None and news.rehearsal.remedy.action != PROPOSE:
+        following = (*after.remedies[: after.candidate + 1], proposal_of(news.rehearsal.id))
+        after = after.but(remedies=(*following, *after.remedies[after.candidate + 1 :]), approved=None)
+    elif incident.approved is not None or incident.by_person:
         return _hand_over(after, policy, now, news.sentence, State.BLOCKED)
     return _rehearse(after.but(candidate=incident.candidate + 1, attempt=1, nudges=0), policy, now)
+
+
+PROPOSE = "propose-change"
+"""The action that writes nothing to the cluster."""
+
+
+def proposal_of(rehearsal: str) -> Remedy:
+    """Make the remedy that hands a plan to whoever owns the object."""
+    return Remedy(action=PROPOSE, params={"of": rehearsal})
+
+
+def _also_proposed(rehearsal: Rehearsal) -> bool:
+    facts = rehearsal.facts
+    return facts is not None and facts.owned_by is not None and facts.owner_mode == "patch+propose"
+
+
+def _propose_written(incident: Incident, policy: Policy, now: datetime) -> Step:
+    """PLANNING of the proposal: it helped, and its owner would put it back sooner or later."""
+    after = incident.but(
+        remedies=(proposal_of(incident.to_propose or ""),), candidate=0, attempt=1, refusals=(),
+        verified=True, to_propose=None, approved=None,
+    )  # fmt: skip
+    return _rehearse(after, policy, now)
 
 
 def applied(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
@@ -589,7 +624,7 @@ def modify(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
     if news.remedy is None or news.approval != incident.approval:
         return Step(incident)
     after = incident.but(
-        remedies=(news.remedy,), candidate=0, attempt=1, by_person=True, approval=None,
+        remedies=(news.remedy,), candidate=0, attempt=1, by_person=True, approval=None, verified=False,
         approved=None, autonomy=Autonomy.APPROVE, decided_by=news.by,
     )  # fmt: skip
     return _rehearse(after, policy, now)
@@ -629,7 +664,8 @@ def did_not_hold(incident: Incident, news: Input, policy: Policy, now: datetime)
     last = finding.diagnosis.last_failure or finding.at
     if min(last, finding.at) <= incident.state_since:
         return Step(incident)
-    again = _with_owner(incident.but(reason=None, symptoms=(finding.target,), symptom_count=1), finding)
+    fresh = incident.but(reason=None, symptoms=(finding.target,), symptom_count=1, verified=False)
+    again = _with_owner(fresh, finding)
     if incident.reason == "fixed" or incident.acted:
         return _hand_over(again, policy, now, "The fix did not hold.")
     if incident.taken_over:

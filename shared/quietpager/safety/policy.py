@@ -6,10 +6,10 @@ Seconds are seconds. The defaults are on and careful: autonomy `analyze` writes 
 import os
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from quietpager.model.data import Data
-from quietpager.model.incident import Autonomy, lowest
+from quietpager.model.incident import Autonomy, OwnerMode, lowest
 from quietpager.model.yaml import read_yaml
 
 POLICY_FILE = "QUIETPAGER_POLICY"
@@ -33,8 +33,37 @@ class Budget(Data):
     cluster: int = Field(default=10, ge=0)
 
 
+class Ownership(Data):
+    """What is done about a field that GitOps, Helm, an operator or an autoscaler owns (guard 5)."""
+
+    default: OwnerMode = "propose"
+    namespaces: dict[str, OwnerMode] = {}
+
+    def mode(self, namespace: str | None) -> OwnerMode:
+        """Give what holds in a namespace."""
+        return self.namespaces.get(namespace or "", self.default)
+
+
+class Repository(Data):
+    """A Git repository that holds manifests, for the namespaces named (none named: for all).
+
+    `url` never holds a credential: those come from the environment. `branch` is the one to start from (empty:
+    the remote's default), `path` the folder to look in. `github` is the address of GitHub's REST API
+    (https://api.github.com, or an Enterprise server's) where a pull request is wanted.
+    """
+
+    url: str = Field(pattern=r"^(https://[^@\s]+|ssh://\S+|[A-Za-z0-9._]+@[^\s:]+:\S+|file:///\S+)$")
+    namespaces: tuple[str, ...] = ()
+    branch: str = Field(default="", pattern=r"^([A-Za-z0-9_][A-Za-z0-9._/-]*)?$")
+    path: str = Field(default="", pattern=r"^([A-Za-z0-9_][A-Za-z0-9._/ -]*)?$")
+    github: str = Field(default="", pattern=r"^(https?://\S+)?$")
+
+
 class Policy(Data):
     """All limits. Who reads it: the transition functions, the guards, the clock."""
+
+    # Who writes a credential into a repository's url all the same must not find it in a log.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     autonomy: Autonomy = Autonomy.ANALYZE
     dials: tuple[Dial, ...] = ()
@@ -61,6 +90,9 @@ class Policy(Data):
     reminder: float = 1800.0
     attempts: int = 2
     budget: Budget = Budget()
+    ownership: Ownership = Ownership()
+    repositories: tuple[Repository, ...] = ()
+    notify_tries: int = Field(default=6, ge=1)
 
     def dial(self, rule: Autonomy, namespace: str | None, failure_class: str) -> Autonomy:
         """Combine the rule's autonomy with the policy's for this place; the lower one counts."""
@@ -69,6 +101,10 @@ class Policy(Data):
             if dial.namespace in ("", namespace) and dial.failure_class in ("", failure_class):
                 setting = dial.autonomy
         return lowest(rule, setting)
+
+    def repository(self, namespace: str) -> Repository | None:
+        """Find the repository of a namespace; the first that fits counts."""
+        return next((r for r in self.repositories if not r.namespaces or namespace in r.namespaces), None)
 
     def is_protected(self, namespace: str) -> bool:
         """Tell whether it is a platform namespace, where nothing is ever written."""

@@ -1,0 +1,111 @@
+"""One trace from the Event to the last message told: `traceparent`, from hop to hop.
+
+    Event ─ intake ─▶ signal ─▶ finding ─▶ … ─▶ told      one trace id, a new span id at each hop
+               └ a new root, where nobody began one   └▶ due items, which carry it on
+
+The attribute is that of CloudEvents' distributed tracing extension, its form W3C Trace Context's
+(`00-<32 hex>-<16 hex>-<2 hex>`). Who calls it: the edge of every function, around its handler.
+"""
+
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from quietpager.model.message import PING, Message
+from quietpager.store.port import AuditEntry, Due, Record, Store, Write
+
+if TYPE_CHECKING:
+    from quietpager.runtime.context import Context, Handler
+
+TRACE: Final = "traceparent"
+"""The extension attribute."""
+
+_FORM: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def new_trace() -> str:
+    """Begin a trace."""
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def trace_id(traceparent: str) -> str | None:
+    """Give the id that all messages of a trace share; None where the text is no `traceparent`."""
+    found = _FORM.fullmatch(traceparent)
+    return found[1] if found else None
+
+
+def next_hop(traceparent: str) -> str:
+    """Give the same trace with a span of its own; what is no `traceparent` begins a new one."""
+    found = trace_id(traceparent)
+    return f"00-{found}-{secrets.token_hex(8)}-{traceparent[-2:]}" if found else new_trace()
+
+
+def traced(message: Message, traceparent: str) -> Message:
+    """Put a message into a trace, unless it is in one already, as a due item's is."""
+    if trace_id(message.attributes.get(TRACE, "")):
+        return message
+    return message.but(attributes={**message.attributes, TRACE: traceparent})
+
+
+def handled(handler: "Handler", message: Message, ctx: "Context") -> list[Message]:
+    """Run a handler so that its answers, and the due items it writes, stay in the message's trace.
+
+    A tick is about nothing: what a sweep finds, and what the clock says, is in traces of its own.
+    """
+    here = next_hop(message.attributes.get(TRACE, ""))
+    answers = handler(message.but(attributes={**message.attributes, TRACE: here}), replace(ctx, trace=here))
+    if message.type == PING:
+        return [traced(answer, new_trace()) for answer in answers]
+    return [traced(answer, here) for answer in answers]
+
+
+class TracedStore:
+    """A store whose due items are put into a trace. Everything else goes straight through."""
+
+    def __init__(self, store: Store, traceparent: str) -> None:
+        """Wrap a store for the time of one message."""
+        self._store, self._trace = store, traceparent
+
+    def transact(self, writes: Iterable[Write]) -> None:
+        """Stamp the due items' messages; see `Store.transact`."""
+        self._store.transact([self._stamped(one) for one in writes])
+
+    def _stamped(self, write: Write) -> Write:
+        if not isinstance(write, Due):
+            return write
+        return replace(write, message=traced(Message.from_json(write.message), self._trace).to_json())
+
+    def get(self, key: str) -> Record | None:
+        """See `Store.get`."""
+        return self._store.get(key)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Record]:
+        """See `Store.get_many`."""
+        return self._store.get_many(keys)
+
+    def scan(self, kind: str) -> list[Record]:
+        """See `Store.scan`."""
+        return self._store.scan(kind)
+
+    def claim_due(self, now: datetime, limit: int) -> list[Due]:
+        """See `Store.claim_due`."""
+        return self._store.claim_due(now, limit)
+
+    def due_items(self) -> list[Due]:
+        """See `Store.due_items`."""
+        return self._store.due_items()
+
+    def audit(self, chain: str) -> list[AuditEntry]:
+        """See `Store.audit`."""
+        return self._store.audit(chain)
+
+    def audit_chains(self) -> list[str]:
+        """See `Store.audit_chains`."""
+        return self._store.audit_chains()
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._store.close()
