@@ -9,9 +9,9 @@ were, a counter would need a window of its own and be one record that everybody 
     5 records (limit 4), window 300 s, at 10:07
     [10:06] [10:03] [10:05] [09:12] [10:04]      4 in the window: no storm; the next opening takes [09:12]
 
-The count is exact up to `limit + 1`. While a storm lasts, an opening renews the record it begins its search
-at if that one is older than a quarter of the window, so that the brake holds until the storm is over, and
-yet hundreds of openings at once do not all race for the same few records.
+The count is exact up to `limit + 1`. While a storm lasts, an opening renews one of the oldest quarter of the
+records, unless that one is younger than a quarter of the window: so the brake holds until the storm is over,
+and yet hundreds of openings at once do not all race for one record, nor write one each.
 
 A verdict does not make these records conditions of the intent's transaction, as it does with the slots: an
 incident that opens in the same instant is one more, and the next verdict sees it.
@@ -39,13 +39,14 @@ def recent(found: Mapping[str, Record], policy: Policy, now: datetime) -> int:
 
 def mark(found: Mapping[str, Record], incident: str, policy: Policy, now: datetime) -> Put | None:
     """Give the write that counts an incident just opened; None where the count is full and fresh."""
-    every, window = keys(policy), timedelta(seconds=policy.storm.window)
-    first = int(digest(incident, length=8), 16) % len(every)
-    around = every[first:] + every[:first]
-    free = next((key for key in around if _age(found.get(key), now) >= window), None)
-    if free is None and _age(found.get(around[0]), now) < window / 4:
+    window = timedelta(seconds=policy.storm.window)
+    every = sorted(keys(policy), key=lambda key: _age(found.get(key), now), reverse=True)
+    free = [key for key in every if _age(found.get(key), now) >= window]
+    among = free or every[: max(1, len(every) // 4)]
+    # Each incident picks by its own name, so that many at once pick differently.
+    key = among[int(digest(incident, length=8), 16) % len(among)]
+    if _age(found.get(key), now) < window / 4:
         return None
-    key = free or around[0]
     version = found[key].version if key in found else ABSENT
     return Put(key, {"at": to_text(now), "incident": incident}, version)
 
