@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.govern.decide.handler import handle
+from infra.cli.policy import explain, explain_now
 from quietpager.errors import Retry
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import (
@@ -21,15 +22,17 @@ from quietpager.model.incident import (
     Fleet,
     Incident,
     Intent,
+    IntentState,
     PlanFacts,
     Rehearsal,
     State,
 )
-from quietpager.model.message import REHEARSED, Message
+from quietpager.model.message import DUE, REHEARSED, UNDO, Message
 from quietpager.model.objects import ObjectRef
+from quietpager.model.time import to_text
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.safety import records
-from quietpager.safety.ground import Conditions, ground_of, slot_is_free
+from quietpager.safety.ground import Conditions, ground_of, scopes, slot_is_free
 from quietpager.safety.guards import (
     GUARDS,
     UNDO_GUARDS,
@@ -357,7 +360,7 @@ class Clock:
         return self.now
 
 
-def world(count: int = 15) -> tuple[MemoryStore, Context, Clock]:
+def world(count: int = 15, policy: Policy = POLICY) -> tuple[MemoryStore, Context, Clock]:
     store, clock = MemoryStore(), Clock()
     store.transact([Put(records.SWITCH, {"stopped": False}, 0)])
     add(store, range(count))
@@ -365,7 +368,7 @@ def world(count: int = 15) -> tuple[MemoryStore, Context, Clock]:
     def nowhere() -> Any:
         raise AssertionError("decide reads no cluster")
 
-    ctx = make_context("govern-decide", Lazy(lambda: store, nowhere), policy=POLICY, clock=clock)
+    ctx = make_context("govern-decide", Lazy(lambda: store, nowhere), policy=policy, clock=clock)
     return store, ctx, clock
 
 
@@ -421,6 +424,39 @@ def test_many_at_the_same_time_share_the_budget() -> None:
     assert len(intents(store)) == POLICY.budget.cluster
 
 
+def test_each_scope_has_its_own_budget_and_its_own_window() -> None:
+    node = ObjectRef(api_version="v1", kind="Node", namespace=None, name="n1", uid="n1")
+    budget = Budget(window=60.0, actions={"raise-memory": Limit(acts=7, window=70.0)})
+    found = scopes(incident(), rehearsal(), Policy(budget=budget))
+    assert {name: (limit.acts, limit.window) for name, limit in found.items()} == {
+        "target/u0": (1, 60.0), "namespace/shop": (3, 60.0), "cluster": (10, 60.0),
+        "action/raise-memory": (7, 70.0),
+    }  # fmt: skip
+    on_a_node = scopes(incident().but(owner=node), rehearsal().but(owner=node), Policy())
+    assert {name: (limit.acts, limit.window) for name, limit in on_a_node.items()} == {
+        "target/n1": (1, 3600.0), "cluster": (10, 3600.0), "node/n1": (1, 3600.0), "nodes": (2, 86400.0),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("budget", "acts"),
+    [
+        (Budget(target=9, namespace=2, cluster=9), 2),
+        (Budget(target=9, namespace=9, cluster=3), 3),
+        (Budget(target=9, namespace=9, cluster=9, actions={"raise-memory": Limit(acts=1, window=1.0)}), 1),
+        (Budget(target=9, namespace=9, cluster=9, actions={"rollout-undo": Limit(acts=0, window=1.0)}), 9),
+    ],
+)
+def test_the_smallest_budget_counts_and_the_sentence_names_its_scope(budget: Budget, acts: int) -> None:
+    store, ctx, _ = world(12, POLICY.but(budget=budget))
+    for number in range(12):
+        tell(ctx, number)
+    assert len(intents(store)) == acts
+    last = Incident.from_json(store.scan("INCIDENT")[-1].body)
+    assert "Guard 8 (budget)" in last.refusals[0]
+    assert f"({acts} of {acts} in" in last.refusals[0]
+
+
 def _always(*_args: Any) -> bool:
     return True
 
@@ -463,3 +499,228 @@ def test_an_intent_is_not_written_when_the_switch_moves_between_look_and_write(
     monkeypatch.setattr("functions.govern.decide.handler.ground_of", moved)
     tell(ctx, 0)
     assert intents(store) == []
+
+
+# --- the dwell, through decide ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "restarts", "limits", "acts"),
+    [
+        (59.0, 1, {}, 0),
+        (60.0, 0, {}, 1),
+        (0.0, 2, {}, 1),
+        (60.0, 0, {"dwell_seconds": 61.0}, 0),
+        (1.0, 0, {"dwell_seconds": 1.0}, 1),
+        (1.0, 2, {"dwell_restarts": 3}, 0),
+        (1.0, 99, {"dwell_restarts": 0}, 0),
+    ],
+)
+def test_decide_computes_the_dwell_from_the_incident_and_the_policy(
+    seconds: float, restarts: int, limits: dict[str, Any], acts: int
+) -> None:
+    """Fails if the answer is wired to yes or to no anywhere between the store and the guard."""
+    store, ctx, _ = world(0, POLICY.but(**limits))
+    young = incident().but(since=NOW - timedelta(seconds=seconds), restarts=restarts)
+    put(store, young)
+    tell(ctx, 0)
+    assert len(intents(store)) == acts
+    if not acts:
+        refused = Incident.from_json(store.scan("INCIDENT")[0].body).refusals
+        assert refused[0].startswith(
+            f"Guard 12 (dwell): The symptom has lasted {seconds:.0f} s and {restarts}"
+        )
+
+
+# --- what the audit keeps, and `policy explain` ----------------------------------------------------------
+
+
+def put(store: MemoryStore, *ones: Incident, plan: Rehearsal | None = None) -> None:
+    for one in ones:
+        body = (plan or rehearsal()).to_json()
+        store.transact(
+            [Put(records.incident(one.id), one.to_json(), 0), Put(records.rehearsal(f"{one.id}-r1"), body, 0)]
+        )
+
+
+def test_every_verdict_is_audited_once_with_every_guards_figures() -> None:
+    store, ctx, _ = world(1)
+    tell(ctx, 0)
+    tell(ctx, 0)
+    kept = [entry for entry in store.audit("inc-0") if entry.kind == "guards"]
+    assert len(kept) == 1
+    said = [Verdict.from_json(one) for one in kept[0].body["guards"]]
+    assert [one.number for one in said] == [number for number, _, _ in GUARDS]
+    figures = {one.number: one.figures for one in said}
+    assert figures[8] == {"target/u0": "0 of 1", "cluster": "0 of 4", "namespace/shop": "0 of 100"}
+    assert figures[6] == {
+        "recent": 0, "incidents": 20, "window": 300.0, "unhealthy": 0, "nodes": 10, "part": 0.2,
+    }  # fmt: skip
+    assert figures[12] == {"lasted": 3600.0, "seconds": 60.0, "restarted": 0, "restarts": 2}
+
+
+def test_explain_tells_from_the_audit_which_guard_decided_with_its_figures() -> None:
+    store, ctx, _ = world(0)
+    put(store, incident().but(since=NOW - timedelta(seconds=5)))
+    tell(ctx, 0)
+    text = explain(store, "inc-0")
+    lines = text.splitlines()
+    assert lines[0] == "2026-01-01T00:00:00Z  raise-memory (inc-0-r1): refused by plan, dry run or guard"
+    assert [line.split()[0] for line in lines[1:-1]] == [
+        "1",
+        "2",
+        "3",
+        "4",
+        "6",
+        "7",
+        "8",
+        "9",
+        "10",
+        "11",
+        "12",
+    ]
+    assert [line for line in lines if "<- decides" in line] == [
+        "  12 dwell               refused         lasted 5, seconds 60, restarted 0, restarts 2  <- decides"
+    ]
+    assert lines[-1].strip().startswith("Guard 12 (dwell): The symptom has lasted 5 s")
+    assert "not applicable" in next(line for line in lines if line.startswith("   9 "))
+
+
+def test_explain_now_judges_the_stored_plan_by_todays_records_and_writes_nothing() -> None:
+    store, ctx, clock = world(0)
+    put(store, incident().but(since=NOW - timedelta(seconds=5)))
+    before = store.get_many([records.SWITCH, records.incident("inc-0")])
+    clock.now += timedelta(seconds=300)
+    first = explain_now(store, "inc-0", ctx.policy, clock)
+    assert "<- decides" not in first
+    assert "2026-01-01T00:05:00Z  raise-memory (inc-0-r1), were it judged now" in first
+    assert store.get_many([records.SWITCH, records.incident("inc-0")]) == before
+    switch = store.get(records.SWITCH)
+    assert switch is not None
+    store.transact([Put(records.SWITCH, {"stopped": True}, switch.version)])
+    second = explain_now(store, "inc-0", ctx.policy, clock)
+    assert next(line for line in second.splitlines() if "<- decides" in line).split()[:3] == [
+        "1",
+        "kill",
+        "switch",
+    ]
+    assert store.scan("SLOT") == []
+    assert store.audit("inc-0") == []
+
+
+def test_explain_has_a_sentence_where_there_is_nothing_to_explain() -> None:
+    store, ctx, clock = world(0)
+    assert explain(store, "inc-0") == "There is no incident inc-0.\n"
+    assert explain_now(store, "inc-0", ctx.policy, clock) == "There is no incident inc-0.\n"
+    put(store, incident(), plan=rehearsal().but(state="refused", facts=None, refusal="It is gone."))
+    tell(ctx, 0)
+    assert "No guard has judged inc-0 yet" in explain(store, "inc-0")
+    put(store, incident(1), plan=rehearsal(1).but(state="refused", facts=None, refusal="It is gone."))
+    assert "It was refused: It is gone." in explain_now(store, "inc-1", ctx.policy, clock)
+
+
+# --- the undo, through decide ----------------------------------------------------------------------------
+
+
+def acted(policy: Policy = POLICY) -> tuple[MemoryStore, Context, Clock]:
+    """Let incident 0 act; its window has just ended with nothing better."""
+    store, ctx, clock = world(0, policy)
+    put(store, incident(), plan=rehearsal().but(undo_when="unchanged"))
+    tell(ctx, 0)
+    (forward,) = intents(store)
+    done = forward.but(state=IntentState.APPLIED, applied_at=NOW, generation_after=2)
+    one = Incident.from_json(store.scan("INCIDENT")[0].body).but(
+        state=State.VERIFYING,
+        acted=True,
+        acted_at=NOW,
+        failing_at=NOW,
+        undo_when="unchanged",
+        deadline_at=NOW,
+    )
+    for key, body in ((records.intent(forward.id), done), (records.incident(one.id), one)):
+        record = store.get(key)
+        assert record is not None
+        store.transact([Put(key, body.to_json(), record.version)])
+    clock.now += timedelta(seconds=100)
+    return store, ctx, clock
+
+
+def end(store: MemoryStore, ctx: Context) -> tuple[Incident, list[Message]]:
+    said = handle(Message(id="m", type=DUE, data={"incident": "inc-0"}), ctx)
+    record = store.get(records.incident("inc-0"))
+    assert record is not None
+    return Incident.from_json(record.body), said
+
+
+def change(store: MemoryStore, key: str, **body: Any) -> None:
+    record = store.get(key)
+    store.transact(
+        [Put(key, ({} if record is None else record.body) | body, record.version if record else 0)]
+    )
+
+
+def test_an_undo_is_written_in_its_own_slots_which_then_count_from_the_undo_on() -> None:
+    store, ctx, clock = acted()
+    slots = {record.key: record.body for record in store.scan("SLOT")}
+    assert len(slots) == 3
+    one, said = end(store, ctx)
+    assert one.state is State.UNDOING
+    assert UNDO in [message.type for message in said]
+    assert {record.key for record in store.scan("SLOT")} == slots.keys()
+    assert {record.body["at"] for record in store.scan("SLOT")} == {"2026-01-01T00:01:40Z"}
+    kept = [entry.body for entry in store.audit("inc-0") if entry.kind == "guards"]
+    assert [one["decided"] for one in kept] == ["rehearsed, guards pass, may act", "undo"]
+    assert [one["number"] for one in kept[1]["guards"]] == [number for number, _, _ in UNDO_GUARDS]
+    assert clock.now > NOW
+
+
+def test_neither_freeze_nor_storm_nor_cool_down_nor_dwell_keeps_a_failed_act_in_place() -> None:
+    store, ctx, clock = acted()
+    always = Policy.model_validate({"freeze": [{"cron": "* * * * *", "duration": 3600}]}).freeze
+    policy = POLICY.but(freeze=always, dwell_seconds=1e9, storm=POLICY.storm.but(incidents=1), cool_down=1e9)
+    for number in range(2):
+        change(store, records.opening(number), at=to_text(clock.now), incident="x")
+    change(store, records.target(incident()), at=to_text(NOW))
+    ctx = make_context("govern-decide", ctx.lazy, policy=policy, clock=clock)
+    assert end(store, ctx)[0].state is State.UNDOING
+
+
+@pytest.mark.parametrize(
+    ("guard", "spoil"),
+    [
+        ("1 (kill switch)", lambda store: change(store, records.SWITCH, stopped=True)),
+        ("2 (protected)", lambda store: spoil_facts(store, opted_in=False)),
+        ("2 (protected)", lambda store: spoil_facts(store, ignored=True)),
+        ("8 (budget)", lambda store: change(store, records.slot("target/u0", 0), holder="inc-9")),
+        ("10 (rehearsal)", lambda store: spoil_facts(store, outside_may_change=("/spec/replicas",))),
+    ],
+)
+def test_an_undo_that_its_guards_refuse_goes_to_a_person_with_the_sentence(
+    guard: str, spoil: Callable[[MemoryStore], None]
+) -> None:
+    store, ctx, _ = acted()
+    spoil(store)
+    one, said = end(store, ctx)
+    assert one.state is State.HANDOVER
+    assert UNDO not in [message.type for message in said]
+    assert len(intents(store)) == 1
+    assert f"It did not help and was not undone: Guard {guard}: " in one.tried[-1].result
+    assert len(store.scan("BREAKER")) == 1
+    kept = [entry.body for entry in store.audit("inc-0") if entry.kind == "guards"]
+    assert kept[-1]["decided"] == "undo refused"
+
+
+def spoil_facts(store: MemoryStore, **changes: Any) -> None:
+    record = store.get(records.rehearsal("inc-0-r1"))
+    assert record is not None
+    plan = Rehearsal.from_json(record.body)
+    assert plan.facts is not None
+    changed = plan.but(facts=plan.facts.but(**changes))
+    store.transact([Put(record.key, changed.to_json(), record.version)])
+
+
+def test_without_the_undos_guards_it_would_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, ctx, _ = acted()
+    monkeypatch.setattr("quietpager.safety.guards.UNDO_GUARDS", ())
+    spoil_facts(store, opted_in=False)
+    assert end(store, ctx)[0].state is State.UNDOING
