@@ -23,11 +23,15 @@ def parse_yaml(text: str) -> tuple[Any, dict[tuple[str, ...], int]]:
     lines: dict[tuple[str, ...], int] = {}
     root = yaml.compose(text, Loader=_LOADER)
     if root is not None:
-        _place(root, (), lines)
+        _place(root, (), lines, set())
     return yaml.load(text, Loader=_LOADER), lines  # noqa: S506 (a safe loader, either way)
 
 
-def _place(node: Any, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> None:
+def _place(node: Any, path: tuple[str, ...], lines: dict[tuple[str, ...], int], seen: set[int]) -> None:
+    """Walk each node once: an alias may lead back to where it stands, or to the same place many times."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -36,7 +40,7 @@ def _place(node: Any, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) 
                 line, field = key.start_mark.line + 1, ".".join(below)
                 raise ValueError(f"line {line}: {field} is there twice, first on line {lines[below]}")
             lines[below] = key.start_mark.line + 1
-            _place(value, below, lines)
+            _place(value, below, lines, seen)
     elif isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            _place(item, (*path, str(number)), lines)
+            _place(item, (*path, str(number)), lines, seen)

@@ -251,26 +251,30 @@ def read_policy(text: str, name: str) -> Policy:
     """Read a policy; `name` is what its faults call it. Raises ValueError as `load_policy` does."""
     try:
         found, lines = parse_yaml(text)
-    except (YAMLError, ValueError) as wrong:
+    except YAMLError as wrong:
         raise ValueError(f"{name} is no YAML: {clean(str(wrong), 300)}") from None
+    except ValueError as wrong:
+        raise ValueError(f"{name}, {clean(str(wrong), 300)}") from None
     try:
         return Policy.model_validate({} if found is None else found)
     except ValidationError as wrong:
-        faults = [_fault(name, lines, dict(one)) for one in wrong.errors()]
-        raise ValueError("\n".join(faults)) from None
+        faults = sorted(_fault(name, lines, dict(one)) for one in wrong.errors())
+        raise ValueError("\n".join(text for _, text in faults)) from None
 
 
-def _fault(name: str, lines: dict[tuple[str, ...], int], error: dict[str, Any]) -> str:
+def _fault(name: str, lines: dict[tuple[str, ...], int], error: dict[str, Any]) -> tuple[int, str]:
+    """Give the line of a fault, and its sentence."""
     place = tuple(str(part) for part in error["loc"])
     line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
-    field, said = ".".join(place), str(error["msg"]).removeprefix("Value error, ")
+    said = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "allowed is")
+    field = ".".join(place)
     if error["type"] == "extra_forbidden":
         known = _siblings(place[:-1])
         near = difflib.get_close_matches(place[-1], known, 1)
         hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(known)}."
-        return f"{name}, line {line}: there is no field {clean(field, 200)}; {hint}"
+        return line, f"{name}, line {line}: there is no field {clean(field, 200)}; {hint}"
     given = "" if isinstance(error.get("input"), dict | list) else f" is {clean(repr(error['input']), 80)}"
-    return f"{name}, line {line}: {clean(field, 200) or 'the policy'}{given}: {said}."
+    return line, f"{name}, line {line}: {clean(field, 200) or 'the policy'}{given}: {said}."
 
 
 def _siblings(place: tuple[str, ...]) -> list[str]:
