@@ -56,6 +56,7 @@ def test_a_daily_window_is_open_where_a_walk_over_the_days_says_so(
         ("2026-10-25T01:20:00+00:00", True),
         ("2026-10-25T01:29:59+00:00", True),
         ("2026-10-25T01:30:00+00:00", False),
+        ("2026-10-25T02:20:00+00:00", False),
     ],
 )
 def test_when_the_clocks_change_a_window_opens_once_and_lasts_as_long_as_ever(

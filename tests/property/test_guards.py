@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from functions.govern.decide.handler import handle
 from infra.cli.policy import explain, explain_now
 from quietpager.errors import Retry
-from quietpager.model.finding import Remedy
+from quietpager.model.finding import Diagnosis, Dwell, Finding, Remedy
 from quietpager.model.incident import (
     Applies,
     Autonomy,
@@ -45,7 +45,8 @@ from quietpager.safety.guards import (
     refusal,
     verdicts,
 )
-from quietpager.safety.policy import Budget, Change, Limit, Policy
+from quietpager.safety.machine import Input, News, step
+from quietpager.safety.policy import Budget, Change, Limit, Policy, Storm
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
 
@@ -530,6 +531,44 @@ def test_decide_computes_the_dwell_from_the_incident_and_the_policy(
         assert refused[0].startswith(
             f"Guard 12 (dwell): The symptom has lasted {seconds:.0f} s and {restarts}"
         )
+
+
+def test_the_age_of_a_symptom_is_the_earliest_told_but_begins_anew_after_a_healthy_look() -> None:
+    """Else guard 12 would refuse what the state machine has just waited for, or pass a relapse at once."""
+    waiting = incident().but(state=State.WAITING, since=NOW, restarts=0)
+    hour_ago, minute_ago = NOW - timedelta(hours=1), NOW - timedelta(minutes=1)
+
+    def look(one: Incident, since: datetime) -> Incident:
+        told = Diagnosis(
+            failure_class="oom_killed", cause=one.cause, owner=one.owner, evidence=(), since=since
+        )
+        seen = Finding(
+            id="look", incident=one.id, serial=one.serial + 1, outcome="failing", at=NOW, family="crash",
+            target=one.owner, why="", diagnosis=told, dwell=Dwell(seconds=1e9),
+        )  # fmt: skip
+        after = step(one, Input(News.FAILING, finding=seen), POLICY, NOW).incident
+        assert after is not None
+        return after
+
+    first = look(waiting, hour_ago)
+    assert first.since == hour_ago
+    assert look(first, minute_ago).since == hour_ago
+    assert look(first.but(healthy_since=minute_ago), NOW).since == NOW
+
+
+def test_decide_stops_acting_in_a_storm_and_goes_on_after_it() -> None:
+    store, ctx, clock = world(2, POLICY.but(storm=Storm(incidents=3)))
+    for number in range(4):
+        change(store, records.opening(number), at=to_text(NOW), incident=f"inc-{number}")
+    tell(ctx, 0)
+    assert intents(store) == []
+    refused = Incident.from_json(store.scan("INCIDENT")[0].body).refusals
+    assert refused[0].startswith(
+        "Guard 6 (storm brake): More than 3 incidents opened in 300 s: suspect the obs"
+    )
+    clock.now += timedelta(seconds=300)
+    tell(ctx, 1)
+    assert len(intents(store)) == 1
 
 
 # --- what the audit keeps, and `policy explain` ----------------------------------------------------------
