@@ -67,20 +67,22 @@ def _told(entry: AuditEntry) -> Iterator[str]:
     body: Json = entry.body
     yield f"{to_text(entry.at)}  {body['action']} ({body['rehearsal']}): {body['decided']}"
     said = tuple(Verdict.from_json(one) for one in body["guards"])
-    yield from _table(said, Autonomy(body["autonomy"]))
+    dial = body.get("autonomy")
+    yield from _table(said, None if dial is None else Autonomy(dial))
 
 
-def _table(said: tuple[Verdict, ...], dial: Autonomy) -> Iterator[str]:
-    """One line a guard; guard 11 is the dial, in its place by number."""
+def _table(said: tuple[Verdict, ...], dial: Autonomy | None) -> Iterator[str]:
+    """One line a guard; guard 11 is the dial, in its place by number. An undo has none."""
     first = guards.refusal(said)
     rows = [(one.number, _line(one, decides=one is first)) for one in said]
-    rows.append((11, f"  11 {'autonomy':{_WIDE}}  {dial}"))
+    if dial is not None:
+        rows.append((11, f"  11 {'autonomy':{_WIDE}}  {dial}"))
     for _, line in sorted(rows):
         yield line
 
 
 def _line(one: Verdict, *, decides: bool) -> str:
-    figures = ", ".join(f"{name} {_figure(value)}" for name, value in one.figures.items())
+    figures = ", ".join(f"{name} {_figure(value)}" for name, value in one.figures)
     mark = "  <- decides" if decides else ""
     line = f"  {one.number:2} {one.guard:{_WIDE}}  {one.said:14}  {figures}".rstrip() + mark
     return f"{line}\n       {clean(one.sentence, 1000)}" if one.sentence else line

@@ -126,8 +126,9 @@ def _rehearsed(message: Message, ctx: Context) -> list[Message]:
         return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done)
     ground, on = ground_of(rehearsal, incident, ctx.store, ctx.policy, now)
     said = guards.verdicts(ground)
-    news = _verdict(rehearsal, guards.refusal(said), guards.autonomy(ground))
-    done.append(verdict_audit(incident, rehearsal, said, news.kind.value, ctx, now))
+    dial = guards.autonomy(ground)
+    news = _verdict(rehearsal, guards.refusal(said), dial)
+    done.append(verdict_audit(rehearsal, said, dial, news.kind.value, ctx, now))
     taken = step(incident, news, ctx.policy, now)
     return _commit(ctx, before, taken, news, now, done, on if news.kind is News.ALLOWED else None)
 
@@ -227,7 +228,7 @@ def _undo_verdict(taken: Step, ctx: Context, now: datetime) -> tuple[Step, Condi
     ground, on = ground_of(plan, incident, ctx.store, ctx.policy, now, undo=True)
     said = guards.verdicts(ground, guards.UNDO_GUARDS)
     no = guards.refusal(said)
-    audit = verdict_audit(incident, plan, said, "undo" if no is None else "undo refused", ctx, now)
+    audit = verdict_audit(plan, said, None, "undo" if no is None else "undo refused", ctx, now)
     if no is None:
         return taken, on, audit
     undo = undo_of(forward, ctx, now).but(state=IntentState.REFUSED, result=no.sentence)

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from quietpager.model.data import digest
-from quietpager.model.incident import Incident, Intent, IntentState, Rehearsal, State
+from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
 from quietpager.model.message import APPLY, DUE, INCIDENT, REHEARSE, UNDO, Message
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Context
@@ -105,18 +105,22 @@ def undo_of(forward: Intent, ctx: Context, now: datetime) -> Intent:
 
 
 def verdict_audit(
-    incident: Incident,
     rehearsal: Rehearsal,
     said: tuple[Verdict, ...],
+    dial: Autonomy | None,
     decided: str,
     ctx: Context,
     now: datetime,
 ) -> Audit:
-    """Keep what every guard said, with its figures; `quietpager policy explain` prints it."""
+    """Keep what every guard said, with its figures; `quietpager policy explain` prints it.
+
+    `dial` is guard 11's answer; an undo is not asked for one.
+    """
     return Audit(
-        incident.id, now, AUDITED, ctx.name,
+        rehearsal.incident, now, AUDITED, ctx.name,
         {
-            "rehearsal": rehearsal.id, "action": rehearsal.remedy.action, "autonomy": incident.autonomy.value,
+            "rehearsal": rehearsal.id, "action": rehearsal.remedy.action,
+            "autonomy": None if dial is None else dial.value,
             "decided": decided, "guards": [one.to_json() for one in said],
         },
     )  # fmt: skip

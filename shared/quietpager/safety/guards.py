@@ -21,8 +21,9 @@ from quietpager.safety.policy import Limit, Policy
 AUDITED = "guards"
 """Kind of the audit entry that keeps what the guards said, as `{"guards": [Verdict, …], …}`."""
 
-Figures = dict[str, str | int | float | bool | None]
-"""What a guard looked at, by name; kept in the audit."""
+Figure = str | int | float | bool | None
+Figures = dict[str, Figure]
+"""What a guard looked at, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,16 @@ class Said:
 
 
 class Verdict(Data):
-    """One guard's answer, as the audit keeps it; `sentence` is there where it refused."""
+    """One guard's answer, as the audit keeps it; `sentence` is there where it refused.
+
+    The figures are pairs, for a store may keep a map's names in an order of its own.
+    """
 
     number: int
     guard: str
     said: Literal["pass", "refused", "not applicable"]
     sentence: str = ""
-    figures: Figures = {}
+    figures: tuple[tuple[str, Figure], ...] = ()
 
 
 Guard = Callable[[Ground], Said]
@@ -320,12 +324,12 @@ def _ask(ground: Ground, number: int, name: str, guard: Guard) -> Verdict:
     except Exception as broken:  # noqa: BLE001 (fail closed, whatever it is)
         failed = type(broken).__name__
         said = Said(f"The guard itself failed ({failed}: {broken}), so it refuses.", {"failed": failed})
+    figures = tuple(said.figures.items())
     if said.no is not None:
         sentence = f"Guard {number} ({name}): {said.no}"
-        return Verdict(number=number, guard=name, said="refused", sentence=sentence, figures=said.figures)
-    return Verdict(
-        number=number, guard=name, said="pass" if said.applies else "not applicable", figures=said.figures
-    )
+        return Verdict(number=number, guard=name, said="refused", sentence=sentence, figures=figures)
+    answer: Literal["pass", "not applicable"] = "pass" if said.applies else "not applicable"
+    return Verdict(number=number, guard=name, said=answer, figures=figures)
 
 
 def refusal(said: tuple[Verdict, ...]) -> Verdict | None:
