@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quietpager.actions.schema import Action, Guards, Param, load_action, load_actions
+from quietpager.actions.schema import Action, Param, load_action, load_actions
 from quietpager.errors import Refused
+from quietpager.model.incident import Applies
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.rules.routing import render_routes
@@ -170,7 +171,7 @@ def test_a_bad_action_is_refused_with_the_files_name(tmp_path: Path, what: str) 
 
 ACTION = Action(
     name="act", summary="s", applies_to=("Deployment",), inverse="none", undo_when="never", read=(), write=(),
-    guards=Guards(fraction=False, rollout_of_others="refuse", pdb=False),
+    guards=Applies(fraction=False, rollout_of_others="refuse", pdb=False),
     may_change=("spec.template.spec.containers[*].resources.limits.memory", "spec.replicas"),
     params={
         "factor": Param(min=1.1, max=2, required=True),

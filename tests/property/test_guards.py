@@ -15,6 +15,7 @@ from infra.cli.policy import explain, explain_now
 from quietpager.errors import Retry
 from quietpager.model.finding import Diagnosis, Dwell, Finding, Remedy
 from quietpager.model.incident import (
+    ALL_APPLY,
     Applies,
     Autonomy,
     Disruption,
@@ -265,7 +266,9 @@ TARGETS = st.builds(pod, st.integers(0, 9), st.sampled_from([None, "u1", "u2"]))
 ANY_FACTS = st.builds(
     PlanFacts,
     namespace=NAMES, opted_in=st.booleans(), ignored=st.booleans(),
-    guards=st.sampled_from([EVICTS, Applies(fraction=False, pdb=False), Applies(rollout_of_others="ignore")]),
+    guards=st.sampled_from(
+        [EVICTS, ALL_APPLY.but(fraction=False, pdb=False), ALL_APPLY.but(rollout_of_others="ignore")]
+    ),
     targets=st.lists(TARGETS, max_size=4).map(tuple), siblings=st.none() | st.integers(-1, 9),
     healthy=st.none() | st.integers(-1, 9), domains=st.lists(st.sampled_from("ab"), max_size=2).map(tuple),
     fleet=st.none() | st.builds(Fleet, nodes=st.integers(0, 9), unhealthy=st.integers(0, 3)),

@@ -80,7 +80,7 @@ def rehearse(
             namespace=asked.owner.namespace or "",
             opted_in=labels.get(opt_in_label) == "true",
             ignored=ignore_annotation in deployment.metadata.annotations,
-            guards=action.guards.applies,
+            guards=action.guards,
             **scope_of(live, asked.owner, change.removes),
             fleet=fleet_of(live),
             other_rollout=other_rollout(live),

@@ -32,19 +32,6 @@ class Access(Data):
     verbs: tuple[str, ...]
 
 
-class Guards(Data):
-    """Which of guards 3, 4 and 9 apply; all three must be said, so that none is forgotten."""
-
-    fraction: bool
-    rollout_of_others: Literal["refuse", "ignore"]
-    pdb: bool
-
-    @property
-    def applies(self) -> Applies:
-        """As the facts of a plan carry it."""
-        return Applies(fraction=self.fraction, rollout_of_others=self.rollout_of_others, pdb=self.pdb)
-
-
 _REMOVES = frozenset({("pods", "delete"), ("pods", "deletecollection"), ("pods/eviction", "create")})
 """Rights that remove pods."""
 _WORKLOADS = frozenset({"deployments", "statefulsets", "daemonsets", "replicasets"})
@@ -59,7 +46,7 @@ class Action(Data):
     params: dict[str, Param] = {}
     inverse: Literal["restore", "none"]
     undo_when: UndoWhen
-    guards: Guards
+    guards: Applies
     read: tuple[Access, ...]
     write: tuple[Access, ...]
     may_change: tuple[str, ...]

@@ -129,15 +129,19 @@ class Edit(Data):
 
 
 class Applies(Data):
-    """Which of guards 3, 4 and 9 look at an action: an `action.yaml`'s block `guards:`.
+    """Which of guards 3, 4 and 9 look at an action: an `action.yaml`'s block `guards:`, all three said.
 
     `fraction` and `pdb` are for what removes pods. `rollout_of_others: refuse` is for whatever changes a
     workload; a rollback too, for it ends only the rollout that carries the symptom.
     """
 
-    fraction: bool = True
-    rollout_of_others: Literal["refuse", "ignore"] = "refuse"
-    pdb: bool = True
+    fraction: bool
+    rollout_of_others: Literal["refuse", "ignore"]
+    pdb: bool
+
+
+ALL_APPLY = Applies(fraction=True, rollout_of_others="refuse", pdb=True)
+"""What holds where a plan does not say."""
 
 
 class Disruption(Data):
@@ -172,7 +176,7 @@ class PlanFacts(Data):
     namespace: str
     opted_in: bool
     ignored: bool
-    guards: Applies = Applies()
+    guards: Applies = ALL_APPLY
     targets: tuple[ObjectRef, ...] = ()
     siblings: int | None = None
     healthy: int | None = None
