@@ -593,6 +593,7 @@ def test_every_verdict_is_audited_once_with_every_guards_figures() -> None:
     assert len(kept) == 1
     said = [Verdict.from_json(one) for one in kept[0].body["guards"]]
     assert [one.number for one in said] == [number for number, _, _ in GUARDS]
+    assert kept[0].body["note"] == "all pass"
     figures = {one.number: dict(one.figures) for one in said}
     assert figures[8] == {"target/u0": "0 of 1", "cluster": "0 of 4", "namespace/shop": "0 of 100"}
     assert figures[6] == {

@@ -11,7 +11,7 @@ from quietpager.runtime.detecting import recheck_message
 from quietpager.safety import records
 from quietpager.safety.effect import reversed_edits, talk_about
 from quietpager.safety.ground import Conditions
-from quietpager.safety.guards import AUDITED, Verdict
+from quietpager.safety.guards import AUDITED, Verdict, refusal
 from quietpager.safety.machine import (
     AskPerson,
     Commit,
@@ -116,9 +116,11 @@ def verdict_audit(
 
     `dial` is guard 11's answer; an undo is not asked for one.
     """
+    no = refusal(said)
     return Audit(
         rehearsal.incident, now, AUDITED, ctx.name,
         {
+            "note": "all pass" if no is None else no.sentence,
             "rehearsal": rehearsal.id, "action": rehearsal.remedy.action,
             "autonomy": None if dial is None else dial.value,
             "decided": decided, "guards": [one.to_json() for one in said],
