@@ -165,15 +165,60 @@ def verify() -> None:
     sys.exit(1 if faults else 0)
 
 
+@main.group()
+def policy() -> None:
+    """The limits: check a file, and see what they decided."""
+
+
+@policy.command("schema")
+def policy_schema() -> None:
+    """Print the JSON Schema of the policy file."""
+    from infra.cli.policy import schema
+
+    click.echo(schema(), nl=False)
+
+
+@policy.command("check")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def policy_check(file: Path) -> None:
+    """Check a policy file; exit 1 names file, line, field and what is allowed."""
+    from infra.cli.policy import check
+
+    good, text = check(file)
+    click.echo(text, nl=False)
+    sys.exit(0 if good else 1)
+
+
+@policy.command("explain")
+@click.argument("incident")
+@click.option("--now", is_flag=True, help="Judge the stored plan again, by today's records and policy file.")
+def policy_explain(incident: str, *, now: bool) -> None:
+    """Show what each guard said of an incident's plans, and the figures it looked at.
+
+    It is read from the audit. Neither form reads the cluster.
+    """
+    from infra.cli.people import open_store_or_exit
+    from infra.cli.policy import explain, explain_now
+    from quietpager.model.time import system_clock
+    from quietpager.safety.policy import load_policy
+
+    store = open_store_or_exit()
+    text = explain_now(store, incident, load_policy(), system_clock) if now else explain(store, incident)
+    click.echo(text, nl=False)
+    store.close()
+
+
 @main.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="One file for each kind.")
-@click.option("--policy", type=click.File(encoding="utf-8"), help="A policy file; without one: analyze.")
+@click.option(
+    "--policy", "policy_file", type=click.File(encoding="utf-8"), help="A policy file; without one: analyze."
+)
 @click.option("--cluster", default="default", show_default=True, help="The cluster's name in records.")
-def render(out: Path | None, policy: TextIO | None, cluster: str) -> None:
+def render(out: Path | None, policy_file: TextIO | None, cluster: str) -> None:
     """Print everything that follows from the function folders: what an installation applies."""
     from infra.cli.render import render as run
 
-    run(out, None if policy is None else policy.read(), cluster, click.echo)
+    run(out, None if policy_file is None else policy_file.read(), cluster, click.echo)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from quietpager.cluster.port import Json
 from quietpager.errors import BadMessage
 from quietpager.model.event import signal_from_event
 from quietpager.model.finding import Diagnosis, Finding, NotMine, NotYet, Remedy, Verdict
-from quietpager.model.incident import Autonomy, Incident, Rehearsal, lowest
+from quietpager.model.incident import Autonomy, Fleet, Incident, Rehearsal, lowest
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.model.text import clean
 from quietpager.rules.live import Live
@@ -30,6 +30,7 @@ from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime.context import functions_folder
 from quietpager.runtime.detecting import Diagnose, finding_of, forwarded, judge
 from quietpager.safety import guards
+from quietpager.safety.ground import scopes
 from quietpager.safety.machine import Input, News, dwell_met, step
 from quietpager.safety.ownership import with_owner
 from quietpager.safety.policy import Policy
@@ -37,7 +38,8 @@ from quietpager.safety.policy import Policy
 BENIGN, INVALID = "benign_no_action", "invalid_input"
 ASSUMED = (
     "the namespace is opted in",
-    "the fleet is healthy",
+    "the fleet is healthy, nothing is cordoned or upgraded",
+    "no freeze window is open, nothing else has opened an incident",
     "budgets are fresh, no act and no breaker before",
     "the API server's dry run admits the change",
 )
@@ -222,10 +224,13 @@ def _rehearsed(
     )  # fmt: skip
     if plan.facts is None:
         return Input(News.REFUSED, rehearsal=plan, sentence=plan.refusal or "refused")
-    plan = with_owner(plan.but(facts=plan.facts.but(opted_in=True)), live, policy)
+    # A case holds the nodes that matter to it, not the fleet; so the fleet is assumed (see ASSUMED).
+    fleet = Fleet(nodes=max(1, plan.facts.fleet.nodes if plan.facts.fleet else 0))
+    plan = with_owner(plan.but(facts=plan.facts.but(opted_in=True, fleet=fleet)), live, policy)
+    levels = tuple(guards.Level(name, limit, 0) for name, limit in scopes(incident, plan, policy).items())
     ground = guards.Ground(
         incident=incident, rehearsal=plan, policy=policy, now=now, stopped=False,
-        at_most=action.autonomy_at_most,
+        breaker_until=None, last_act=None, levels=levels, recent=0, at_most=action.autonomy_at_most,
     )  # fmt: skip
     refusal = guards.check(ground)
     if refusal is not None:

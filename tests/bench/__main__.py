@@ -61,6 +61,7 @@ def product() -> Iterator[Bench]:
         policy = POLICY | {
             "dwell_seconds": 0.0, "sweep": 3600.0, "tick": 5.0, "window": 60.0, "recheck": 10.0,
             "budget": {"target": 5, "namespace": 5, "cluster": 200}, "act": 5.0,
+            "storm": {"incidents": 2 * INCIDENTS},
         }  # fmt: skip
         (folder / "policy.yaml").write_text(json.dumps(policy))
         port = free_port()

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from quietpager.actions.schema import Action, Param, load_action, load_actions
 from quietpager.errors import Refused
+from quietpager.model.incident import Applies
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.rules.routing import render_routes
 from quietpager.rules.schema import FailureClass, Route, Rule, load_rule, load_rules
 from quietpager.runtime.context import functions_folder
-from quietpager.safety.policy import load_policy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POD = ObjectRef(api_version="v1", kind="Pod", namespace="shop", name="web-1")
@@ -101,8 +101,10 @@ def test_the_rules_and_actions_of_the_product_are_valid() -> None:
 GOOD_RULE = "family: x\nroutes:\n  - {kind: Pod, reason: [A], priority: 50}\n"
 GOOD_ACTION = (
     "{name: a, summary: s, applies_to: [Deployment], inverse: none, undo_when: never, read: [], "
-    "write: [], may_change: [spec.replicas]"
+    "write: [], may_change: [spec.replicas], guards: {fraction: no, rollout_of_others: refuse, pdb: no}"
 )
+EVICTS = "write: [{group: '', resources: [pods/eviction], verbs: [create]}]"
+PATCHES = "write: [{group: apps, resources: [deployments], verbs: [patch]}]"
 BAD_RULES = {
     "empty": "",
     "a list": "- 1\n",
@@ -123,6 +125,18 @@ BAD_ACTIONS = {
     "a field nobody knows": GOOD_ACTION + ", force: true}",
     "an inverse that is none": GOOD_ACTION.replace("inverse: none", "inverse: maybe") + "}",
     "an undo_when that is none": GOOD_ACTION.replace("undo_when: never", "undo_when: often") + "}",
+    "no guards": GOOD_ACTION.partition(", guards")[0] + "}",
+    "a guard left out": GOOD_ACTION.replace(", pdb: no", "") + "}",
+    "a guard nobody knows": GOOD_ACTION.replace("pdb: no", "pdb: no, luck: yes") + "}",
+    "a rollout_of_others that is none": GOOD_ACTION.replace("others: refuse", "others: wait") + "}",
+    "an eviction without a fraction": GOOD_ACTION.replace("write: []", EVICTS).replace("pdb: no", "pdb: yes")
+    + "}",
+    "an eviction without PodDisruptionBudgets": (
+        GOOD_ACTION.replace("write: []", EVICTS).replace("fraction: no", "fraction: yes") + "}"
+    ),
+    "a change that ignores rollouts": (
+        GOOD_ACTION.replace("write: []", PATCHES).replace("others: refuse", "others: ignore") + "}"
+    ),
     "bounds that are no numbers": GOOD_ACTION + ", params: {f: {min: low}}}",
 }
 
@@ -155,16 +169,9 @@ def test_a_bad_action_is_refused_with_the_files_name(tmp_path: Path, what: str) 
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["autonomy: yolo\n", "unknown_limit: 3\n", "budget: {cluster: many}\n"])
-def test_a_bad_policy_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "policy.yaml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match="validation error"):
-        load_policy(str(path))
-
-
 ACTION = Action(
     name="act", summary="s", applies_to=("Deployment",), inverse="none", undo_when="never", read=(), write=(),
+    guards=Applies(fraction=False, rollout_of_others="refuse", pdb=False),
     may_change=("spec.template.spec.containers[*].resources.limits.memory", "spec.replicas"),
     params={
         "factor": Param(min=1.1, max=2, required=True),

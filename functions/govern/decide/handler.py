@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from functions.govern.decide.writes import Conditions, ground_of, write_out
+from functions.govern.decide.writes import forward_intent, undo_of, verdict_audit, write_out
 from quietpager.errors import BadMessage, Retry
 from quietpager.model.finding import Finding
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
 from quietpager.model.message import DECISION, DUE, FINDING, OUTCOME, REHEARSED, Message
 from quietpager.runtime.context import Context
-from quietpager.safety import guards, records
-from quietpager.safety.machine import Input, News, Step, reopened, step
+from quietpager.safety import guards, records, storm
+from quietpager.safety.effect import reversed_edits
+from quietpager.safety.ground import Conditions, ground_of
+from quietpager.safety.machine import Input, News, Step, Undo, reopened, step
 from quietpager.store.port import Audit, Conflict, DueDone, Put, Record, Write
 
 TRIES = 6
@@ -71,7 +73,7 @@ def _finding(message: Message, ctx: Context) -> list[Message]:
     lock = ctx.store.get(key)
     if lock is None:
         taken = step(None, news, ctx.policy, now)
-        return _commit(ctx, None, taken, news, now, [*done, *_lock(key, taken, 0)])
+        return _commit(ctx, None, taken, news, now, [*done, *_opening(key, taken, 0, ctx, now)])
     found = _incident(ctx, str(lock.body["incident"]))
     if found is None:
         return []
@@ -82,15 +84,17 @@ def _finding(message: Message, ctx: Context) -> list[Message]:
     taken = reopened(incident, news, ctx.policy, now, inside_cool_down=cooling)
     fresh = taken.incident is not None and taken.incident.id != incident.id
     if fresh:
-        return _commit(ctx, None, taken, news, now, [*done, *_lock(key, taken, lock.version)])
+        return _commit(ctx, None, taken, news, now, [*done, *_opening(key, taken, lock.version, ctx, now)])
     return _commit(ctx, before, taken, news, now, done)
 
 
-def _lock(key: str, taken: Step, version: int) -> list[Write]:
+def _opening(key: str, taken: Step, version: int, ctx: Context, now: datetime) -> list[Write]:
+    """Lock the cause, and count the incident for the storm brake."""
     if taken.incident is None:
         return []
     body = {"incident": taken.incident.id, "episode": taken.incident.episode}
-    return [Put(key, body, version)]
+    counted = storm.mark(ctx.store.get_many(storm.keys(ctx.policy)), taken.incident.id, ctx.policy, now)
+    return [Put(key, body, version), *([] if counted is None else [counted])]
 
 
 def _look(finding: Finding, ctx: Context) -> list[Message]:
@@ -113,29 +117,40 @@ def _rehearsed(message: Message, ctx: Context) -> list[Message]:
     before, incident = found
     now = ctx.clock()
     done: list[Write] = [DueDone(records.talk(rehearsal.id))]
-    news, on = _verdict(rehearsal, incident, ctx, now)
-    return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done, on)
-
-
-def _verdict(
-    rehearsal: Rehearsal, incident: Incident, ctx: Context, now: datetime
-) -> tuple[Input, Conditions | None]:
+    if incident.state is not State.PLANNING or incident.rehearsal != rehearsal.id:
+        # Of a plan that is not the current one nothing is decided, and nothing audited.
+        ctx.store.transact(done)
+        return []
     if rehearsal.state == "refused":
-        return Input(News.REFUSED, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused"), None
-    ground, on = ground_of(rehearsal, incident, ctx, now)
+        news = Input(News.REFUSED, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused")
+        return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done)
+    at_most = _at_most(rehearsal, ctx)
+    ground, on = ground_of(rehearsal, incident, ctx.store, ctx.policy, now, at_most=at_most)
     # A proposal writes nothing to the cluster; what may be pushed was asked before it was made.
-    refusal = None if rehearsal.proposal is not None else guards.check(ground)
+    said = () if rehearsal.proposal is not None else guards.verdicts(ground)
     dial = guards.autonomy(ground)
+    news = _verdict(rehearsal, guards.refusal(said), dial)
+    done.append(verdict_audit(rehearsal, said, dial, news.kind.value, ctx, now))
+    taken = step(incident, news, ctx.policy, now)
+    return _commit(ctx, before, taken, news, now, done, on if news.kind is News.ALLOWED else None)
+
+
+def _verdict(rehearsal: Rehearsal, refusal: guards.Verdict | None, dial: Autonomy) -> Input:
     said = refusal.sentence if refusal else ""
     if dial.rank < Autonomy.APPROVE.rank:
-        return Input(News.SHOW, rehearsal=rehearsal, sentence=said), None
+        return Input(News.SHOW, rehearsal=rehearsal, sentence=said)
     if rehearsal.proposal is not None:
-        return Input(News.PROPOSED, rehearsal=rehearsal), None
+        return Input(News.PROPOSED, rehearsal=rehearsal)
     if refusal is not None:
         propose = refusal.guard == "ownership"
-        return Input(News.REFUSED, rehearsal=rehearsal, sentence=said, propose=propose), None
-    kind = News.ALLOWED if dial is Autonomy.AUTO else News.ASK
-    return Input(kind, rehearsal=rehearsal), on
+        return Input(News.REFUSED, rehearsal=rehearsal, sentence=said, propose=propose)
+    return Input(News.ALLOWED if dial is Autonomy.AUTO else News.ASK, rehearsal=rehearsal)
+
+
+def _at_most(rehearsal: Rehearsal, ctx: Context) -> Autonomy:
+    """Read the action's limit from the catalogue; what the catalogue does not know is asked about."""
+    action = ctx.actions.get(rehearsal.remedy.action)
+    return Autonomy.APPROVE if action is None else action.autonomy_at_most
 
 
 def _outcome(message: Message, ctx: Context) -> list[Message]:
@@ -207,6 +222,32 @@ def _decision(message: Message, ctx: Context) -> list[Message]:
     return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, used)
 
 
+def _undo_verdict(taken: Step, ctx: Context, now: datetime) -> tuple[Step, Conditions, Write]:
+    """Let the guards of an undo judge it; refused, it goes to a person at once, with their sentence.
+
+    They look at the facts of the forward plan: the namespace as it was then, today's policy, switch and
+    slots. Whether the object is still as we left it, the pinned patch finds out.
+    """
+    incident = taken.incident
+    if incident is None:
+        raise AssertionError("only an incident undoes")
+    forward = forward_intent(incident, ctx)
+    record = ctx.store.get(records.rehearsal(forward.rehearsal))
+    if record is None:
+        raise AssertionError(f"rehearsal {forward.rehearsal} of {incident.id} is missing")
+    plan = Rehearsal.from_json(record.body).but(edits=reversed_edits(forward.edits))
+    ground, on = ground_of(plan, incident, ctx.store, ctx.policy, now, undo=True, at_most=Autonomy.AUTO)
+    said = guards.verdicts(ground, guards.UNDO_GUARDS)
+    no = guards.refusal(said)
+    audit = verdict_audit(plan, said, None, "undo" if no is None else "undo refused", ctx, now)
+    if no is None:
+        return taken, on, audit
+    undo = undo_of(forward, ctx, now).but(state=IntentState.REFUSED, result=no.sentence)
+    refused = step(incident.but(undo=undo.id), Input(News.NOT_DONE, intent=undo), ctx.policy, now)
+    kept = tuple(effect for effect in taken.effects if not isinstance(effect, Undo))
+    return Step(refused.incident, (*kept, *refused.effects), refused.note), on, audit
+
+
 def _commit(
     ctx: Context,
     before: Record | None,
@@ -216,6 +257,9 @@ def _commit(
     writes: list[Write],
     on: Conditions | None = None,
 ) -> list[Message]:
+    if any(isinstance(effect, Undo) for effect in taken.effects):
+        taken, on, audit = _undo_verdict(taken, ctx, now)
+        writes = [*writes, audit]
     more, messages = write_out(before, taken, news, ctx, now, on)
     if writes or more:
         ctx.store.transact([*writes, *more])

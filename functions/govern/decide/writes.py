@@ -1,6 +1,5 @@
 """From a step to one transaction: the incident, its due items, the effects, the audit."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from quietpager.model.data import digest
@@ -11,7 +10,8 @@ from quietpager.runtime.context import Context
 from quietpager.runtime.detecting import recheck_message
 from quietpager.safety import records
 from quietpager.safety.effect import reversed_edits, talk_about
-from quietpager.safety.guards import Ground, slot_is_free
+from quietpager.safety.ground import Conditions
+from quietpager.safety.guards import AUDITED, Verdict, refusal
 from quietpager.safety.machine import (
     AskPerson,
     Commit,
@@ -24,87 +24,7 @@ from quietpager.safety.machine import (
     Tell,
     Undo,
 )
-from quietpager.store.port import ABSENT, Audit, Check, Due, DueDone, Put, Record, Write
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What the guards looked at, as conditions of the transaction that acts on their word."""
-
-    writes: tuple[Write, ...]
-
-
-def ground_of(
-    rehearsal: Rehearsal, incident: Incident, ctx: Context, now: datetime
-) -> tuple[Ground, Conditions]:
-    """Read what the guards need, in one round trip, and turn each record into a condition."""
-    scopes = _scopes(incident, ctx)
-    slots = {scope: [records.slot(scope, n) for n in range(size)] for scope, size in scopes.items()}
-    breaker, target = records.breaker(incident), records.target(incident)
-    keys = [records.SWITCH, breaker, target, *(key for some in slots.values() for key in some)]
-    found = ctx.store.get_many(keys)
-
-    def version(key: str) -> int:
-        return found[key].version if key in found else ABSENT
-
-    conditions: list[Write] = [Check(key, version(key)) for key in (records.SWITCH, breaker, target)]
-    spent: list[str] = []
-    for scope, some in slots.items():
-        # Each incident begins its search elsewhere, so that many at once do not race for one slot.
-        first = int(digest(incident.id, scope, length=8), 16) % max(len(some), 1)
-        around = some[first:] + some[:first]
-        free = next((key for key in around if _may_take(found.get(key), incident, ctx, now)), None)
-        if free is None:
-            spent.append(scope)
-        else:
-            body = {"at": to_text(now), "holder": incident.id}
-            conditions.append(Put(free, body, version(free)))
-    switch = found.get(records.SWITCH)
-    ground = Ground(
-        incident=incident,
-        rehearsal=rehearsal,
-        policy=ctx.policy,
-        now=now,
-        stopped=switch is None or bool(switch.body.get("stopped", True)),
-        breaker_until=_moment(found.get(breaker), "until"),
-        last_act=_moment(found.get(target), "at"),
-        spent=tuple(spent),
-        at_most=_at_most(rehearsal, ctx),
-    )
-    return ground, Conditions(tuple(conditions))
-
-
-def _at_most(rehearsal: Rehearsal, ctx: Context) -> Autonomy:
-    """Read the action's limit from the catalogue; what the catalogue does not know is asked about."""
-    action = ctx.actions.get(rehearsal.remedy.action)
-    return Autonomy.APPROVE if action is None else action.autonomy_at_most
-
-
-def _scopes(incident: Incident, ctx: Context) -> dict[str, int]:
-    budget = ctx.policy.budget
-    return {
-        f"target/{incident.owner.uid}": budget.target,
-        f"namespace/{incident.owner.namespace}": budget.namespace,
-        "cluster": budget.cluster,
-    }
-
-
-def _may_take(record: Record | None, incident: Incident, ctx: Context, now: datetime) -> bool:
-    """Free, or held by an earlier attempt of this incident that has ended without a write.
-
-    An attempt that was refused or expired can never write later, so its slot may serve the next one;
-    otherwise a budget of one act an hour would forbid the second attempt that the table promises.
-    """
-    at = _moment(record, "at")
-    if record is None or at is None:
-        return True
-    if record.body.get("holder") == incident.id and not incident.acted:
-        return True
-    return slot_is_free(at, ctx.policy, now)
-
-
-def _moment(record: Record | None, name: str) -> datetime | None:
-    return None if record is None else datetime.fromisoformat(str(record.body[name]))
+from quietpager.store.port import ABSENT, Audit, Due, DueDone, Put, Record, Write
 
 
 def write_out(
@@ -166,6 +86,48 @@ def _dues(old: Incident | None, incident: Incident, now: datetime) -> list[Write
     return writes
 
 
+def forward_intent(incident: Incident, ctx: Context) -> Intent:
+    """Read the intent that an incident's undo would reverse."""
+    record = ctx.store.get(records.intent(incident.intent or ""))
+    if record is None:
+        raise AssertionError(f"intent {incident.intent} of {incident.id} is missing")
+    return Intent.from_json(record.body)
+
+
+def undo_of(forward: Intent, ctx: Context, now: datetime) -> Intent:
+    """Make the intent that reverses another, pinned to what that one left behind."""
+    return forward.but(
+        id=f"{forward.id}-undo", state=IntentState.INTENT, undoes=forward.id, act_by=None, result="",
+        edits=reversed_edits(forward.edits), generation=forward.generation_after or -1,
+        created_at=now, applied_at=None, generation_after=None,
+        expires_at=now + timedelta(seconds=ctx.policy.claim),
+    )  # fmt: skip
+
+
+def verdict_audit(
+    rehearsal: Rehearsal,
+    said: tuple[Verdict, ...],
+    dial: Autonomy | None,
+    decided: str,
+    ctx: Context,
+    now: datetime,
+) -> Audit:
+    """Keep what every guard said, with its figures; `quietpager policy explain` prints it.
+
+    `dial` is guard 11's answer; an undo is not asked for one.
+    """
+    no = refusal(said)
+    return Audit(
+        rehearsal.incident, now, AUDITED, ctx.name,
+        {
+            "note": "all pass" if no is None else no.sentence,
+            "rehearsal": rehearsal.id, "action": rehearsal.remedy.action,
+            "autonomy": None if dial is None else dial.value,
+            "decided": decided, "guards": [one.to_json() for one in said],
+        },
+    )  # fmt: skip
+
+
 class _Paper:
     """Collects the writes and messages of one step."""
 
@@ -187,6 +149,9 @@ class _Paper:
                 self.writes += on.writes
                 self._intent(self._forward(rehearsal))
             case Undo():
+                if on is None:
+                    raise AssertionError("an undo is only ever written on the guards' word")
+                self.writes += on.writes
                 self._undo()
             case AskPerson(rehearsal):
                 expires = self.now + timedelta(seconds=self.ctx.policy.approval)
@@ -239,17 +204,7 @@ class _Paper:
         self._permit(intent, APPLY)
 
     def _undo(self) -> None:
-        """Reserve nothing: the undo's slot was reserved with the forward intent."""
-        record = self.ctx.store.get(records.intent(self.incident.intent or ""))
-        if record is None:
-            raise AssertionError(f"intent {self.incident.intent} of {self.incident.id} is missing")
-        forward = Intent.from_json(record.body)
-        undo = forward.but(
-            id=f"{forward.id}-undo", state=IntentState.INTENT, undoes=forward.id, act_by=None, result="",
-            edits=reversed_edits(forward.edits), generation=forward.generation_after or -1,
-            created_at=self.now, applied_at=None, generation_after=None,
-            expires_at=self.now + timedelta(seconds=self.ctx.policy.claim),
-        )  # fmt: skip
+        undo = undo_of(forward_intent(self.incident, self.ctx), self.ctx, self.now)
         self.incident = self.incident.but(undo=undo.id)
         self._permit(undo, UNDO)
 

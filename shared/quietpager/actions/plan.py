@@ -9,10 +9,12 @@ from datetime import datetime
 from decimal import Decimal
 
 from quietpager.actions.schema import Action
+from quietpager.actions.surroundings import fleet_of, other_rollout, scope_of
 from quietpager.cluster.port import Cluster, Json, Rejected
 from quietpager.errors import Refused
 from quietpager.model.data import Data
 from quietpager.model.incident import Edit, Intent, PlanFacts, Rehearsal
+from quietpager.model.objects import ObjectRef
 from quietpager.model.quantity import memory_text, quantity
 from quietpager.rules.live import Live
 
@@ -21,10 +23,14 @@ DryRun = Callable[[Rehearsal, Json], str | None]
 
 
 class Change(Data):
-    """What an action's `plan` returns: the edits, a sentence, and what one pod then asks for and may use."""
+    """What an action's `plan` returns: the edits, a sentence, and what one pod then asks for and may use.
+
+    `removes` are the pods that it takes away; what changes the owner alone leaves it empty.
+    """
 
     edits: tuple[Edit, ...]
     summary: str
+    removes: tuple[ObjectRef, ...] = ()
     pod_memory: str | None = None
     pod_memory_before: str | None = None
     pod_limit: str | None = None
@@ -74,6 +80,10 @@ def rehearse(
             namespace=asked.owner.namespace or "",
             opted_in=labels.get(opt_in_label) == "true",
             ignored=ignore_annotation in deployment.metadata.annotations,
+            guards=action.guards,
+            **scope_of(live, asked.owner, change.removes),
+            fleet=fleet_of(live),
+            other_rollout=other_rollout(live),
             outside_may_change=action.outside(tuple(e.path for e in change.edits)),
             does_not_fit=_does_not_fit(live, change, deployment.spec.replicas),
             dry_run="skipped" if dry_run is None else "refused" if refused else "admitted",

@@ -3,13 +3,14 @@
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
+from pydantic import model_validator
 from yaml import YAMLError
 
 from quietpager.errors import Refused
 from quietpager.model.data import Data
-from quietpager.model.incident import Autonomy, UndoWhen
+from quietpager.model.incident import Applies, Autonomy, UndoWhen
 from quietpager.model.quantity import quantity
 from quietpager.model.yaml import read_yaml
 
@@ -32,6 +33,11 @@ class Access(Data):
     verbs: tuple[str, ...]
 
 
+_REMOVES = frozenset({("pods", "delete"), ("pods", "deletecollection"), ("pods/eviction", "create")})
+"""Rights that remove pods."""
+_WORKLOADS = frozenset({"deployments", "statefulsets", "daemonsets", "replicasets"})
+
+
 class Action(Data):
     """One entry of the catalogue.
 
@@ -45,9 +51,20 @@ class Action(Data):
     inverse: Literal["restore", "none"]
     undo_when: UndoWhen
     autonomy_at_most: Autonomy = Autonomy.AUTO
+    guards: Applies
     read: tuple[Access, ...]
     write: tuple[Access, ...]
     may_change: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _guards_fit_the_rights(self) -> Self:
+        """An action may not spare itself a guard that its own rights call for."""
+        rights = {(what, verb) for one in self.write for what in one.resources for verb in one.verbs}
+        if rights & _REMOVES and not (self.guards.fraction and self.guards.pdb):
+            raise ValueError("guards: what may remove pods needs `fraction: yes` and `pdb: yes`.")
+        if {what for what, _ in rights} & _WORKLOADS and self.guards.rollout_of_others == "ignore":
+            raise ValueError("guards: what changes a workload needs `rollout_of_others: refuse`.")
+        return self
 
     def check_params(self, params: dict[str, str | float]) -> None:
         """Hold parameters against their bounds; raises Refused with the sentence."""

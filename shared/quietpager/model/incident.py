@@ -154,12 +154,62 @@ class Edit(Data):
     gets: Any = None
 
 
+class Applies(Data):
+    """Which of guards 3, 4 and 9 look at an action: an `action.yaml`'s block `guards:`, all three said.
+
+    `fraction` and `pdb` are for what removes pods. `rollout_of_others: refuse` is for whatever changes a
+    workload; a rollback too, for it ends only the rollout that carries the symptom.
+    """
+
+    fraction: bool
+    rollout_of_others: Literal["refuse", "ignore"]
+    pdb: bool
+
+
+ALL_APPLY = Applies(fraction=True, rollout_of_others="refuse", pdb=True)
+"""What holds where a plan does not say."""
+
+
+class Disruption(Data):
+    """One PodDisruptionBudget that selects targets: how many it allows now, how many would go."""
+
+    name: str
+    allowed: int
+    targets: tuple[str, ...]
+
+
+class Fleet(Data):
+    """How the nodes are: all, those that are not ready, cordoned ones, and the kubelets' versions."""
+
+    nodes: int
+    unhealthy: int = 0
+    cordoned: tuple[str, ...] = ()
+    kubelets: tuple[str, ...] = ()
+
+
 class PlanFacts(Data):
-    """What a remediator saw while planning; guards are decided on it. None means "nothing against it"."""
+    """What a remediator saw while planning; guards are decided on it.
+
+    Of what speaks against a plan, None means that nothing does. Of what must be known, None means that
+    it was not read, and the guard that needs it refuses.
+
+    `targets` are what would be written to, or removed. Of pods that would be removed, `siblings` are all
+    pods of their workload, `healthy` those that are well and would stay, `domains` where the targets run.
+    `disruptions` are the PodDisruptionBudgets that select a target. `other_rollout` says why a rollout
+    that is under way is somebody else's.
+    """
 
     namespace: str
     opted_in: bool
     ignored: bool
+    guards: Applies = ALL_APPLY
+    targets: tuple[ObjectRef, ...] = ()
+    siblings: int | None = None
+    healthy: int | None = None
+    domains: tuple[str, ...] = ()
+    fleet: Fleet | None = None
+    other_rollout: str | None = None
+    disruptions: tuple[Disruption, ...] | None = None
     outside_may_change: tuple[str, ...] = ()
     does_not_fit: str | None = None
     dry_run: str = "skipped"

@@ -289,11 +289,18 @@ class ReplicaSet(Workload):
     """A ReplicaSet."""
 
 
+class NodeInfo(View):
+    """What a kubelet says of itself."""
+
+    kubelet_version: str = ""
+
+
 class NodeStatus(View):
     """A node's status."""
 
     allocatable: dict[str, str | int] = {}
     conditions: tuple[Condition, ...] = ()
+    node_info: NodeInfo = NodeInfo()
 
 
 class Taint(View):

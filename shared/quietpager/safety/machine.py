@@ -227,15 +227,11 @@ def _rehearse(incident: Incident, policy: Policy, now: datetime, *, before: tupl
 
 
 def dwell_met(finding: Finding, policy: Policy, now: datetime) -> bool:
-    """Tell whether a symptom has lasted longer than a transient. Also asked by guard 12 and replay."""
+    """Tell whether a symptom has lasted longer than a transient. Also asked by replay."""
     diagnosis = finding.diagnosis
     if diagnosis is None:
         return False
-    seconds = finding.dwell.seconds if policy.dwell_seconds is None else policy.dwell_seconds
-    restarts = finding.dwell.restarts if policy.dwell_restarts is None else policy.dwell_restarts
-    return (now - diagnosis.since).total_seconds() >= seconds or (
-        restarts > 0 and diagnosis.restarts >= restarts
-    )
+    return policy.lasted(finding.dwell, (now - diagnosis.since).total_seconds(), diagnosis.restarts)
 
 
 def _refresh(incident: Incident, finding: Finding, now: datetime) -> Incident:
@@ -244,7 +240,10 @@ def _refresh(incident: Incident, finding: Finding, now: datetime) -> Incident:
     diagnosis = finding.diagnosis
     if diagnosis is None:
         return seen
+    since = diagnosis.since
     return seen.but(
+        # What was healthy in between begins anew; else the earliest that any look has told counts.
+        since=since if incident.healthy_since is not None else min(incident.since, since),
         restarts=max(incident.restarts, diagnosis.restarts),
         time_to_failure=max(incident.time_to_failure, diagnosis.time_to_failure),
         evidence=diagnosis.evidence,
@@ -354,9 +353,11 @@ def wait_symptom(incident: Incident, news: Input, policy: Policy, now: datetime)
             failure_class=finding.diagnosis.failure_class,
             family=finding.family,
             remedies=finding.remedies,
+            dwell=finding.dwell,
         )
     after = _refresh(after, finding, now)
-    if dwell_met(finding, policy, now):
+    # Another class's symptom is judged by the dwell of the class that would be acted on, as guard 12 does.
+    if dwell_met(finding.but(dwell=after.dwell), policy, now):
         return _start_planning(after, policy, now)
     return Step(after, (), "seen again")
 

@@ -1,104 +1,252 @@
-"""The typed policy: every limit there is, with its default. Read from a YAML file by `load_policy`.
+"""The typed policy: every limit there is, with its default and its meaning. Read by `load_policy`.
 
-Seconds are seconds. The defaults are on and careful: autonomy `analyze` writes nothing.
+Seconds are seconds. The defaults are on and careful: autonomy `analyze` writes nothing. The meanings are
+what `docs/policy.md` and the JSON Schema (`quietpager policy schema`) say.
 """
 
+import difflib
 import os
+from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
+from yaml import YAMLError
 
 from quietpager.model.data import Data
+from quietpager.model.finding import Dwell
 from quietpager.model.incident import Autonomy, OwnerMode, lowest
-from quietpager.model.yaml import read_yaml
+from quietpager.model.text import clean
+from quietpager.model.yaml import parse_yaml
+from quietpager.safety.freeze import Freeze
+
+PLATFORM = ("kube-", "openshift-", "knative-", "quietpager")
+"""Namespaces that begin so are the platform's and our own; no policy file can take one off."""
 
 POLICY_FILE = "QUIETPAGER_POLICY"
 """Environment variable: path of the policy file."""
 
 
-class Dial(Data):
+class Part(Data):
+    """A part of the policy: no NaN and no infinity, for neither is a limit."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Dial(Part):
     """One setting of the dial; an empty field matches everything. The last that matches counts."""
 
-    namespace: str = ""
-    failure_class: str = ""
-    autonomy: Autonomy
+    namespace: str = Field(default="", description="namespaces, `*` and `?` allowed; empty: every one")
+    failure_class: str = Field(default="", description="a rule's failure class; empty: every one")
+    autonomy: Autonomy = Field(description="the most it may do there")
 
 
-class Budget(Data):
+class Limit(Part):
+    """At most so many acts in any window of so many seconds."""
+
+    acts: int = Field(ge=0, le=1000, description="so many at most")
+    window: float = Field(gt=0, description="s; in any window of this length")
+
+
+class Budget(Part):
     """At most so many acts in any window of so many seconds, for each scope."""
 
-    window: float = Field(default=3600.0, gt=0)
-    target: int = Field(default=1, ge=0)
-    namespace: int = Field(default=3, ge=0)
-    cluster: int = Field(default=10, ge=0)
+    window: float = Field(
+        default=3600.0, gt=0, description="s; the length of any window the next four count in"
+    )
+    target: int = Field(default=1, ge=0, le=1000, description="acts on one workload in any window")
+    namespace: int = Field(default=3, ge=0, le=1000, description="acts in one namespace in any window")
+    node: int = Field(default=1, ge=0, le=1000, description="acts on one node in any window")
+    cluster: int = Field(default=10, ge=0, le=1000, description="acts in the cluster in any window")
+    nodes: Limit = Field(
+        default=Limit(acts=2, window=86400.0), description="acts on nodes, all of them together"
+    )
+    actions: dict[str, Limit] = Field(
+        default={}, description="a limit for one action by its name; 0 acts: never by itself"
+    )
 
 
-class Ownership(Data):
+class Ownership(Part):
     """What is done about a field that GitOps, Helm, an operator or an autoscaler owns (guard 5)."""
 
-    default: OwnerMode = "propose"
-    namespaces: dict[str, OwnerMode] = {}
+    default: OwnerMode = Field(
+        default="propose",
+        description="what is done about a field that GitOps, Helm, an operator or an autoscaler owns: "
+        "`propose`, `patch` or `patch+propose`",
+    )
+    namespaces: dict[str, OwnerMode] = Field(default={}, description="the same for single namespaces")
 
     def mode(self, namespace: str | None) -> OwnerMode:
         """Give what holds in a namespace."""
         return self.namespaces.get(namespace or "", self.default)
 
 
-class Repository(Data):
-    """A Git repository that holds manifests, for the namespaces named (none named: for all).
+class Repository(Part):
+    """A Git repository that holds manifests; no credential belongs here, those come from the environment."""
 
-    `url` never holds a credential: those come from the environment. `branch` is the one to start from (empty:
-    the remote's default), `path` the folder to look in. `github` is the address of GitHub's REST API
-    (https://api.github.com, or an Enterprise server's) where a pull request is wanted.
-    """
+    url: str = Field(
+        pattern=r"^(https://[^@\s]+|ssh://\S+|[A-Za-z0-9._]+@[^\s:]+:\S+|file:///\S+)$",
+        description="where it is; the credential is in `QUIETPAGER_GIT_TOKEN`, or in ssh's own environment",
+    )
+    namespaces: tuple[str, ...] = Field(default=(), description="namespaces that it is for; none: for all")
+    branch: str = Field(
+        default="", pattern=r"^([A-Za-z0-9_][A-Za-z0-9._/-]*)?$",
+        description="the branch to start from; none: the remote's default",
+    )  # fmt: skip
+    path: str = Field(
+        default="", pattern=r"^([A-Za-z0-9_][A-Za-z0-9._/ -]*)?$", description="the folder to look in"
+    )
+    github: str = Field(
+        default="", pattern=r"^(https?://\S+)?$",
+        description="address of GitHub's REST API, where a pull request is wanted and not only a branch",
+    )  # fmt: skip
 
-    url: str = Field(pattern=r"^(https://[^@\s]+|ssh://\S+|[A-Za-z0-9._]+@[^\s:]+:\S+|file:///\S+)$")
-    namespaces: tuple[str, ...] = ()
-    branch: str = Field(default="", pattern=r"^([A-Za-z0-9_][A-Za-z0-9._/-]*)?$")
-    path: str = Field(default="", pattern=r"^([A-Za-z0-9_][A-Za-z0-9._/ -]*)?$")
-    github: str = Field(default="", pattern=r"^(https?://\S+)?$")
+
+class Storm(Part):
+    """When to suspect the observer rather than the cluster."""
+
+    incidents: int = Field(
+        default=20, ge=1, le=1000, description="more new incidents than this in the window stop all acting"
+    )
+    window: float = Field(default=300.0, gt=0, description="s; the window they are counted in")
+    nodes: float = Field(
+        default=0.2, ge=0, le=1,
+        description="a larger part of the nodes than this unhealthy, and more than one, stop all acting",
+    )  # fmt: skip
 
 
-class Policy(Data):
+class Change(Part):
+    """How many odd nodes are everyday life, and no drain and no upgrade."""
+
+    cordoned: int = Field(default=0, ge=0, description="more cordoned nodes than this are a drain under way")
+    kubelets: int = Field(
+        default=1, ge=1, description="more versions of kubelets than this are an upgrade under way"
+    )
+
+
+_LOOK = "s; how often "
+
+
+class Policy(Part):
     """All limits. Who reads it: the transition functions, the guards, the clock."""
 
-    # Who writes a credential into a repository's url all the same must not find it in a log.
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    autonomy: Autonomy = Autonomy.ANALYZE
-    dials: tuple[Dial, ...] = ()
-    opt_in_label: str = "quietpager.dev/enabled"
-    ignore_annotation: str = "quietpager.dev/ignore"
-    protected_prefixes: tuple[str, ...] = ("kube-", "openshift-", "knative-", "quietpager")
-    tick: float = 5.0
-    sweep: float = 30.0
-    recheck: float = 10.0
-    healthy_rechecks: int = Field(default=3, ge=1)
-    dwell_seconds: float | None = None
-    dwell_restarts: int | None = None
-    waiting_limit: float = 900.0
-    window: float = 60.0
-    window_factor: float = 2.0
-    rollout: float = 60.0
-    cool_down: float = 600.0
-    breaker: float = 6 * 3600.0
-    claim: float = 300.0
-    act: float = 5.0
-    skew: float = 1.0
-    planning: float = 60.0
-    approval: float = 1800.0
-    reminder: float = 1800.0
-    attempts: int = 2
+    autonomy: Autonomy = Field(
+        default=Autonomy.ANALYZE,
+        description="the most it may do where no dial matches; a rule's own autonomy can only lower it",
+    )
+    dials: tuple[Dial, ...] = Field(
+        default=(),
+        description="other autonomy for a namespace or a failure class; the last that matches counts",
+    )
+    opt_in_label: str = Field(
+        default="quietpager.dev/enabled",
+        min_length=1,
+        description="a namespace without this label set to `true` is never written to",
+    )
+    ignore_annotation: str = Field(
+        default="quietpager.dev/ignore",
+        min_length=1,
+        description="an object that has it is never written to",
+    )
+    protected_prefixes: tuple[str, ...] = Field(
+        default=PLATFORM,
+        description="namespaces that begin so are never written to; the default's always belong to it",
+    )
+    tick: float = Field(
+        default=5.0,
+        gt=0,
+        description=f"{_LOOK}the clock looks for what is due, and when an unheard message speaks again",
+    )
+    sweep: float = Field(default=30.0, gt=0, description=f"{_LOOK}all pods are listed and looked at")
+    recheck: float = Field(default=10.0, gt=0, description=f"{_LOOK}an open incident is looked at again")
+    healthy_rechecks: int = Field(
+        default=3, ge=1, description="healthy looks in a row that it takes to close"
+    )
+    dwell_seconds: float | None = Field(
+        default=None, ge=0, description="s; in place of every rule's own dwell; none: the rule's counts"
+    )
+    dwell_restarts: int | None = Field(
+        default=None,
+        ge=0,
+        description="in place of every rule's own number of restarts; none: the rule's counts",
+    )
+    waiting_limit: float = Field(
+        default=900.0,
+        gt=0,
+        description="s; a WAITING incident that neither heals nor can be judged goes to a person",
+    )
+    window: float = Field(default=60.0, gt=0, description="s; the least time a fix must hold")
+    window_factor: float = Field(
+        default=2.0,
+        ge=0,
+        description="times the last time to failure; a fix must hold that long, if longer",
+    )
+    rollout: float = Field(
+        default=60.0,
+        ge=0,
+        description="s; allowed for the rollout that a change sets off, before the window counts",
+    )
+    cool_down: float = Field(
+        default=600.0,
+        ge=0,
+        description="s; no second act on a target inside it; a relapse inside it is the same incident",
+    )
+    breaker: float = Field(
+        default=6 * 3600.0,
+        ge=0,
+        description="s; no automatic act on this class and target after one that did not help",
+    )
+    claim: float = Field(default=300.0, gt=0, description="s; an intent nobody claims in this time expires")
+    act: float = Field(default=5.0, gt=0, description="s; from claim to write")
+    skew: float = Field(
+        default=1.0, ge=0, description="s; how much two clocks may differ; pads the budget's windows"
+    )
+    planning: float = Field(
+        default=60.0, gt=0, description="s; after which a plan that did not come back is asked for again"
+    )
+    approval: float = Field(
+        default=1800.0,
+        gt=0,
+        description="s; how long a question to a person stands; a reminder comes at half time",
+    )
+    reminder: float = Field(
+        default=1800.0,
+        gt=0,
+        description="s; first reminder of what is with a person; each later one comes later",
+    )
+    attempts: int = Field(
+        default=2,
+        ge=1,
+        description="tries of one remedy that ended without a write, before the next remedy",
+    )
+    fraction: float = Field(
+        default=1 / 3,
+        ge=0,
+        le=1,
+        description="of a workload's pods, the largest part that one act may remove",
+    )
+    floor: int = Field(default=1, ge=0, description="healthy pods of a workload that an act must leave")
+    freeze: tuple[Freeze, ...] = Field(
+        default=(), description="windows in which nothing is written, recurring or once"
+    )
+    change: Change = Change()
+    storm: Storm = Storm()
     budget: Budget = Budget()
     ownership: Ownership = Ownership()
-    repositories: tuple[Repository, ...] = ()
-    notify_tries: int = Field(default=6, ge=1)
+    repositories: tuple[Repository, ...] = Field(
+        default=(), description="Git repositories of manifests, where a change is proposed; none: a patch"
+    )
+    notify_tries: int = Field(
+        default=6, ge=1, description="times a channel may fail with one message; then that is audited"
+    )
 
     def dial(self, rule: Autonomy, namespace: str | None, failure_class: str) -> Autonomy:
         """Combine the rule's autonomy with the policy's for this place; the lower one counts."""
         setting = self.autonomy
         for dial in self.dials:
-            if dial.namespace in ("", namespace) and dial.failure_class in ("", failure_class):
+            here = not dial.namespace or fnmatchcase(namespace or "", dial.namespace)
+            if here and dial.failure_class in ("", failure_class):
                 setting = dial.autonomy
         return lowest(rule, setting)
 
@@ -108,20 +256,84 @@ class Policy(Data):
 
     def is_protected(self, namespace: str) -> bool:
         """Tell whether it is a platform namespace, where nothing is ever written."""
-        return namespace.startswith(self.protected_prefixes) or namespace == ""
+        return namespace.startswith((*PLATFORM, *self.protected_prefixes)) or namespace == ""
 
     def verification(self, time_to_failure: float) -> float:
         """Seconds that a fix must hold: a crash loop has quiet gaps, a leak takes its time."""
         return max(self.window, self.window_factor * time_to_failure)
+
+    def dwell(self, rule: Dwell) -> Dwell:
+        """Combine a rule's dwell with the policy's, which counts where it is set."""
+        return Dwell(
+            seconds=rule.seconds if self.dwell_seconds is None else self.dwell_seconds,
+            restarts=rule.restarts if self.dwell_restarts is None else self.dwell_restarts,
+        )
+
+    def lasted(self, rule: Dwell, seconds: float, restarts: int) -> bool:
+        """Tell whether a symptom of that age, with so many restarts, is more than a transient."""
+        dwell = self.dwell(rule)
+        return seconds >= dwell.seconds or 0 < dwell.restarts <= restarts
+
+    def frozen(self, now: datetime, namespace: str) -> tuple[Freeze, datetime] | None:
+        """Find the freeze window that is open there, and when it closes; the one that closes last."""
+        found = [(one, end) for one in self.freeze if (end := one.until(now, namespace)) is not None]
+        return max(found, key=lambda pair: pair[1], default=None)
 
 
 def load_policy(path: str | None = None) -> Policy:
     """Read the policy file, or give the defaults where none is named.
 
     Raises:
-        ValueError: the file is not a policy; pydantic's sentence says where.
+        ValueError: the file is not a policy. Each line of the text names the file, the line, the field,
+            and what is allowed there.
+        OSError: the file cannot be read.
     """
     name = path or os.environ.get(POLICY_FILE)
     if not name:
         return Policy()
-    return Policy.model_validate(read_yaml(Path(name)) or {})
+    return read_policy(Path(name).read_text(encoding="utf-8"), name)
+
+
+def read_policy(text: str, name: str) -> Policy:
+    """Read a policy; `name` is what its faults call it. Raises ValueError as `load_policy` does."""
+    try:
+        found, lines = parse_yaml(text)
+    except YAMLError as wrong:
+        raise ValueError(f"{name} is no YAML: {clean(str(wrong), 300)}") from None
+    except ValueError as wrong:
+        raise ValueError(f"{name}, {clean(str(wrong), 300)}") from None
+    try:
+        return Policy.model_validate({} if found is None else found)
+    except ValidationError as wrong:
+        faults = sorted(_fault(name, lines, dict(one)) for one in wrong.errors())
+        raise ValueError("\n".join(text for _, text in faults)) from None
+
+
+def _fault(name: str, lines: dict[tuple[str, ...], int], error: dict[str, Any]) -> tuple[int, str]:
+    """Give the line of a fault, and its sentence."""
+    place = tuple(str(part) for part in error["loc"])
+    line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
+    said = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "allowed is")
+    field = ".".join(place)
+    if error["type"] == "extra_forbidden":
+        known = _siblings(place[:-1])
+        near = difflib.get_close_matches(place[-1], known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(known)}."
+        return line, f"{name}, line {line}: there is no field {clean(field, 200)}; {hint}"
+    # Who writes a credential into a repository's url all the same must not find it in a log.
+    hidden = place[:1] == ("repositories",) or isinstance(error.get("input"), dict | list)
+    given = "" if hidden else f" is {clean(repr(error['input']), 80)}"
+    return line, f"{name}, line {line}: {clean(field, 200) or 'the policy'}{given}: {said}."
+
+
+def _siblings(place: tuple[str, ...]) -> list[str]:
+    """Name the fields that are allowed at a place."""
+    model: Any = Policy
+    for part in place:
+        if part.isdecimal() or not hasattr(model, "model_fields"):
+            continue
+        model = {"dials": Dial, "freeze": Freeze, "change": Change, "storm": Storm, "budget": Budget,
+                 "nodes": Limit, "actions": Limit, "ownership": Ownership,
+                 "repositories": Repository}.get(part, model)  # fmt: skip
+    fields: dict[str, Any] = model.model_fields
+    return [field.alias or key for key, field in fields.items()]

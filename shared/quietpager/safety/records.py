@@ -51,6 +51,11 @@ def slot(scope: str, number: int) -> str:
     return f"SLOT#{scope}#{number}"
 
 
+def opening(number: int) -> str:
+    """One of the newest openings of incidents, which the storm brake counts: body {at, incident}."""
+    return f"OPENING#{number}"
+
+
 def heartbeat(part: str) -> str:
     """When a part last showed that it lives: body {at}."""
     return f"HEARTBEAT#{part}"

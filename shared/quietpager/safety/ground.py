@@ -1,0 +1,136 @@
+"""What the guards look at in the store, read in one round trip; each record becomes a condition.
+
+Who calls it: `govern/decide` before an intent and before an undo, `quietpager policy explain --now`.
+
+The budget: for each scope B slot records. A slot may be taken if its last use is older than the window
+plus the act's deadline plus twice the clock skew, so in any window at most B acts can happen.
+
+    namespace/shop, B = 3      SLOT#namespace/shop#0 [10:02 inc-a]  #1 [09:10 inc-b]  #2 [absent]
+    at 10:20, window 1 h       taken                                taken             free: for the intent
+
+An undo is the second half of the act it takes back: it uses the slot that its own incident holds, and stamps
+it anew, so that the window counts from the undo on.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from quietpager.model.data import digest
+from quietpager.model.incident import Autonomy, Incident, Rehearsal
+from quietpager.model.time import to_text
+from quietpager.safety import records, storm
+from quietpager.safety.guards import Ground, Level
+from quietpager.safety.policy import Limit, Policy
+from quietpager.store.port import ABSENT, Check, Put, Record, Store, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the guards looked at, as conditions of the transaction that acts on their word."""
+
+    writes: tuple[Write, ...]
+
+
+def scopes(incident: Incident, rehearsal: Rehearsal, policy: Policy) -> dict[str, Limit]:
+    """Name every scope that an act counts in, with its limit."""
+    budget, owner = policy.budget, incident.owner
+    in_window = {f"target/{owner.uid}": budget.target, "cluster": budget.cluster}
+    if owner.namespace:
+        in_window[f"namespace/{owner.namespace}"] = budget.namespace
+    touched = (owner, *(rehearsal.facts.targets if rehearsal.facts else ()))
+    nodes = sorted({f"node/{one.uid}" for one in touched if one.kind == "Node"})
+    found = {name: Limit(acts=acts, window=budget.window) for name, acts in in_window.items()}
+    found |= {name: Limit(acts=budget.node, window=budget.window) for name in nodes}
+    if nodes:
+        found["nodes"] = budget.nodes
+    action = rehearsal.remedy.action
+    if action in budget.actions:
+        found[f"action/{action}"] = budget.actions[action]
+    return found
+
+
+def slot_is_free(last_used: datetime, window: float, policy: Policy, now: datetime) -> bool:
+    """Tell whether a budget slot may be taken again: window + act deadline + twice the clock skew.
+
+    The padding is what keeps any window at B acts: the act of a slot may come as late as its deadline,
+    and two clocks may differ.
+    """
+    padding = window + policy.act + 2 * policy.skew
+    return now - last_used > timedelta(seconds=padding)
+
+
+def ground_of(
+    rehearsal: Rehearsal,
+    incident: Incident,
+    store: Store,
+    policy: Policy,
+    now: datetime,
+    *,
+    at_most: Autonomy,
+    undo: bool = False,
+) -> tuple[Ground, Conditions]:
+    """Read what the guards need, and turn what the intent depends on into conditions.
+
+    `at_most` is the action's own `autonomy_at_most`. For an undo neither breaker nor cool-down are
+    conditions: its own step writes the breaker.
+    """
+    limits = scopes(incident, rehearsal, policy)
+    slots = {scope: [records.slot(scope, n) for n in range(limit.acts)] for scope, limit in limits.items()}
+    breaker, target = records.breaker(incident), records.target(incident)
+    every = [key for some in slots.values() for key in some]
+    found = store.get_many([records.SWITCH, breaker, target, *every, *storm.keys(policy)])
+
+    def version(key: str) -> int:
+        return found[key].version if key in found else ABSENT
+
+    seen = (records.SWITCH,) if undo else (records.SWITCH, breaker, target)
+    conditions: list[Write] = [Check(key, version(key)) for key in seen]
+    levels: list[Level] = []
+    for scope, some in slots.items():
+        window = limits[scope].window
+        # Each incident begins its search elsewhere, so that many at once do not race for one slot.
+        first = int(digest(incident.id, scope, length=8), 16) % max(len(some), 1)
+        around = some[first:] + some[:first]
+        free = [key for key in around if _may_take(found.get(key), incident, window, policy, now, undo=undo)]
+        levels.append(Level(scope, limits[scope], len(some) - len(free)))
+        if free:
+            # Its own slot first: a second attempt, or an undo, is not a second act.
+            mine = next((key for key in free if _holder(found.get(key)) == incident.id), free[0])
+            body = {"at": to_text(now), "holder": incident.id}
+            conditions.append(Put(mine, body, version(mine)))
+    switch = found.get(records.SWITCH)
+    ground = Ground(
+        incident=incident,
+        rehearsal=rehearsal,
+        policy=policy,
+        now=now,
+        stopped=switch is None or bool(switch.body.get("stopped", True)),
+        breaker_until=_moment(found.get(breaker), "until"),
+        last_act=_moment(found.get(target), "at"),
+        levels=tuple(levels),
+        recent=storm.recent(found, policy, now),
+        at_most=at_most,
+    )
+    return ground, Conditions(tuple(conditions))
+
+
+def _may_take(
+    record: Record | None, incident: Incident, window: float, policy: Policy, now: datetime, *, undo: bool
+) -> bool:
+    """Free, or this incident's own: of its act, for the undo; of an earlier attempt without a write.
+
+    An attempt that was refused or expired can never write later, so its slot may serve the next one;
+    otherwise a budget of one act an hour would forbid the second attempt that the table promises.
+    """
+    at = _moment(record, "at")
+    if at is None or (_holder(record) == incident.id and (undo or not incident.acted)):
+        return True
+    return slot_is_free(at, window, policy, now)
+
+
+def _holder(record: Record | None) -> str | None:
+    return None if record is None else str(record.body.get("holder"))
+
+
+def _moment(record: Record | None, name: str) -> datetime | None:
+    return None if record is None else datetime.fromisoformat(str(record.body[name]))
