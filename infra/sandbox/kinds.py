@@ -38,6 +38,7 @@ KINDS: Final = {
         Resource("Namespace", "namespaces", namespaced=False),
         Resource("ResourceQuota", "resourcequotas"),
         Resource("Event", "events", has_status=False),
+        Resource("ConfigMap", "configmaps", has_status=False),
     )
 }
 BY_PATH: Final = {(resource.group, resource.plural): resource for resource in KINDS.values()}

@@ -31,6 +31,12 @@ from quietpager.safety.policy import Policy
 MOST_SYMPTOMS = 50
 """Targets an incident names one by one; beyond that it only counts them."""
 
+HELPED = "verified: it helped"
+NOT_HELPED = "did not help"
+UNDONE = "It did not help and was undone."
+NOT_UNDONE = "It did not help and was not undone:"
+"""How the result of what was tried begins, once it is known; the ledger counts by these."""
+
 
 class News(StrEnum):
     """Every kind of news an incident can get."""
@@ -240,6 +246,7 @@ def _refresh(incident: Incident, finding: Finding, now: datetime) -> Incident:
         restarts=max(incident.restarts, diagnosis.restarts),
         time_to_failure=max(incident.time_to_failure, diagnosis.time_to_failure),
         evidence=diagnosis.evidence,
+        page=diagnosis.page or incident.page,
     )
 
 
@@ -271,6 +278,7 @@ def _open(news: Input, policy: Policy, now: datetime) -> Step:
         autonomy=policy.dial(Autonomy(finding.autonomy), diagnosis.owner.namespace, diagnosis.failure_class),
         dwell=finding.dwell,
         evidence=diagnosis.evidence,
+        page=diagnosis.page,
         symptoms=(finding.target,),
         symptom_count=1,
         restarts=diagnosis.restarts,
@@ -368,7 +376,7 @@ def healthy(incident: Incident, _news: Input, policy: Policy, now: datetime) -> 
     if after.healthy_streak < policy.healthy_rechecks or not long_enough:
         return Step(after)
     if incident.state is State.VERIFYING:
-        tried = _note_result(after, "verified: it helped")
+        tried = _note_result(after, HELPED)
         why = f"Fixed: {incident.owner} has been healthy for {incident.window:.0f} s since the change."
         return _close(tried, "fixed", policy, now, why)
     reason: ClosedReason = "fixed_by_person" if incident.state in WITH_PERSON else "healed_by_itself"
@@ -527,7 +535,7 @@ def verify_deadline(incident: Incident, _news: Input, policy: Policy, now: datet
 
 
 def _not_helped(incident: Incident, policy: Policy, now: datetime, how: str) -> Step:
-    after = _note_result(incident, f"did not help ({how})")
+    after = _note_result(incident, f"{NOT_HELPED} ({how})")
     if how in UNDO_WHEN[incident.undo_when]:
         state = _enter(after, State.UNDOING, policy, now, policy.claim)
         return Step(state, (OpenBreaker(), Undo()), f"{how}: undo")
@@ -548,9 +556,9 @@ def undone(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
     if news.intent is None or news.intent.id != incident.undo:
         return Step(incident)
     what = (
-        "It did not help and was undone."
+        UNDONE
         if news.kind is News.APPLIED
-        else f"It did not help and was not undone: {news.intent.result}"
+        else f"{NOT_UNDONE} {news.intent.result}"
     )
     after = _note_result(incident, what)
     return _hand_over(after, policy, now, _story(after))

@@ -45,6 +45,7 @@ from quietpager.store.port import (
     StoreUnavailable,
     Write,
 )
+from quietpager.store.words import words
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -199,6 +200,23 @@ class PostgresStore:
                 "SELECT key, version, body::text FROM quietpager.state"
                 " WHERE key >= %s AND key < %s ORDER BY key",
                 (low, high),
+            ).fetchall()
+        )
+        return [Record(unescape(key), version, load(body)) for key, version, body in rows]
+
+    def similar(self, text: str, limit: int) -> list[Record]:
+        """Find records `PAST#…` that share words with a text, by the index of their words."""
+        wanted = words(text)
+        if not wanted:
+            return []
+        rows = self._db.run(
+            lambda at: at.execute(
+                "SELECT key, version, body::text FROM quietpager.state WHERE key >= 'PAST#' AND key < 'PAST$'"
+                " AND to_tsvector('simple', body->>'words') @@ to_tsquery('simple', %s)"
+                " ORDER BY cardinality(ARRAY("
+                "SELECT unnest(tsvector_to_array(to_tsvector('simple', body->>'words')))"
+                " INTERSECT SELECT unnest(%s::text[]))) DESC, key LIMIT %s",
+                (" | ".join(wanted), list(wanted), max(limit, 0)),
             ).fetchall()
         )
         return [Record(unescape(key), version, load(body)) for key, version, body in rows]
