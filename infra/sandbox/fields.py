@@ -76,7 +76,8 @@ def prune(obj: Json) -> None:
     if kind == "Event":
         _prune(obj, EVENT)
         return
-    _prune(obj, _names("apiVersion kind status", metadata=METADATA, spec=SPECS.get(kind) or {}))
+    own = "data binaryData immutable" if kind == "ConfigMap" else "status"
+    _prune(obj, _names(f"apiVersion kind {own}", metadata=METADATA, spec=SPECS.get(kind) or {}))
     for key in ("annotations", "labels"):
         if obj["metadata"].get(key) == {}:
             del obj["metadata"][key]  # Go's omitempty

@@ -37,7 +37,9 @@ def read(pod: Json, query: Mapping[str, str]) -> bytes:
     if query.get("previous") == "true":
         if "terminated" not in (status.get("lastState") or {}):
             raise answers.bad_request(f"previous terminated {where} not found")
-    elif not (status.get("state") or {}).keys() & {"running", "terminated"} and not status.get("restartCount"):
+    elif not (status.get("state") or {}).keys() & {"running", "terminated"} and not status.get(
+        "restartCount"
+    ):
         waiting = ((status.get("state") or {}).get("waiting") or {}).get("reason", "ContainerCreating")
         raise answers.bad_request(f"{where} is waiting to start: {waiting}")
     lines = said(specs[name])

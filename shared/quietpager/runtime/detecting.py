@@ -178,9 +178,7 @@ def _symptom_pods(incident: Incident, live: Live) -> tuple[Pod, ...]:
     return tuple(pod for pod in found if pod is not None)
 
 
-def _recheck(
-    signal: Signal, ctx: Context, family: str, diagnose: Diagnose, looker: Looker
-) -> list[Message]:
+def _recheck(signal: Signal, ctx: Context, family: str, diagnose: Diagnose, looker: Looker) -> list[Message]:
     record = ctx.store.get(records.incident(signal.incident or ""))
     if record is None:
         return []

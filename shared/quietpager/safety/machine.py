@@ -35,6 +35,7 @@ HELPED = "verified: it helped"
 NOT_HELPED = "did not help"
 UNDONE = "It did not help and was undone."
 NOT_UNDONE = "It did not help and was not undone:"
+UNDO_LOST = "the undo was never carried out"
 """How the result of what was tried begins, once it is known; the ledger counts by these."""
 
 
@@ -208,6 +209,9 @@ def _rehearse(incident: Incident, policy: Policy, now: datetime, *, before: tupl
         if incident.refusals:
             return _hand_over(incident, policy, now, " ".join(incident.refusals), State.BLOCKED, before)
         why = f"No rule proposes an action for {incident.failure_class}."
+        if incident.page is not None:
+            likely = "".join(f" Look first at: {one.what}." for one in incident.page.causes[:1])
+            why = f"No rule knows this. {incident.page.summary}{likely}"
         return _hand_over(incident, policy, now, why, effects=before)
     number = incident.rehearsals + 1
     rehearsal = Rehearsal(
@@ -555,18 +559,14 @@ def undone(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
     """WITH_PERSON(handover), told what was undone, or why not."""
     if news.intent is None or news.intent.id != incident.undo:
         return Step(incident)
-    what = (
-        UNDONE
-        if news.kind is News.APPLIED
-        else f"{NOT_UNDONE} {news.intent.result}"
-    )
+    what = UNDONE if news.kind is News.APPLIED else f"{NOT_UNDONE} {news.intent.result}"
     after = _note_result(incident, what)
     return _hand_over(after, policy, now, _story(after))
 
 
 def undo_deadline(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
     """WITH_PERSON(handover): the undo was never carried out."""
-    after = _note_result(incident, "the undo was never carried out")
+    after = _note_result(incident, UNDO_LOST)
     return _hand_over(after, policy, now, _story(after))
 
 

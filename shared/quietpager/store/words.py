@@ -15,8 +15,37 @@ MOST: Final = 200
 
 _WORD: Final = re.compile(r"[a-z][a-z0-9]{2,39}")
 _COMMON: Final = frozenset(
-    "and are but can for from has have not that the this was were will with pod pods container containers "
-    "deployment replicas replica warning error failed failing status state".split()
+    [
+        "and",
+        "are",
+        "but",
+        "can",
+        "for",
+        "from",
+        "has",
+        "have",
+        "not",
+        "that",
+        "the",
+        "this",
+        "was",
+        "were",
+        "will",
+        "with",
+        "pod",
+        "pods",
+        "container",
+        "containers",
+        "deployment",
+        "replicas",
+        "replica",
+        "warning",
+        "error",
+        "failed",
+        "failing",
+        "status",
+        "state",
+    ]
 )
 
 
