@@ -11,6 +11,7 @@ from typing import Final
 from quietpager.analysis.gather import EDITS, Gathered
 from quietpager.analysis.redaction import mask
 from quietpager.model.page import Changed, Page, RuledOut, Similar, Suspect
+from quietpager.model.signal import Signal
 from quietpager.model.text import clean
 
 SLACK: Final = timedelta(seconds=30)
@@ -43,10 +44,19 @@ def compose(found: Gathered, similar: Sequence[Similar] = (), helped: Sequence[s
 
 def _summary(found: Gathered) -> str:
     lasted = max((found.now - found.trouble.since).total_seconds(), 0)
-    signal = found.signal
+    signal = speaker(found)
     who = signal.component or "somebody"
     said = f" {who} says {signal.reason}: {signal.message}" if signal.message else ""
     return clean(mask(f"{found.owner} has been unwell for {lasted:.0f} s: {found.trouble.why}.{said}"), 600)
+
+
+def speaker(found: Gathered) -> Signal:
+    """Choose the Event that says most: an operator's own before what the platform says of everything.
+
+    A kubelet is quicker than any operator, so the signal that came first is seldom the one to read.
+    """
+    told = [found.signal, *(one for one in found.events if one.type != "Normal")]
+    return next((one for one in told if one.component not in _PLATFORM), found.signal)
 
 
 def causes(found: Gathered) -> Iterator[Suspect]:
@@ -112,7 +122,7 @@ def _not_a_change(found: Gathered) -> Iterator[RuledOut]:
 
 def look_next(found: Gathered) -> Iterator[str]:
     """Name the next places, the most promising first."""
-    signal, owner = found.signal, found.owner
+    signal, owner = speaker(found), found.owner
     kubectl = f"kubectl -n {owner.namespace}" if owner.namespace else "kubectl"
     it = f"{clean(owner.kind, 60).lower()}/{clean(owner.name, 253)}"
     if signal.component not in _PLATFORM:

@@ -2,6 +2,9 @@
 
 It cannot know every secret. So what is likely to hold one is never read (Secrets), never kept (values
 of environment variables), or masked by its shape here; when in doubt it is masked.
+
+No pattern may take more than linear time, so each repeat is bounded or always matches: a log is 64 KiB
+of whatever a container likes, and a quadratic pattern would let any container stop the analyst.
 """
 
 import math
@@ -16,13 +19,14 @@ _IN_URL: Final = re.compile(r"(?<=://)[^\s/@]{1,500}@")
 _HEADER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
 _NAMED: Final = re.compile(
     r"""(?ix)
-    ( [\w.-]*
-      (?: passw(?:or)?d | passphrase | pwd | secret | token | api[_-]?key | access[_-]?key | private[_-]?key
+    ( (?: passw(?:or)?d | passphrase | pwd | secret | token | api[_-]?key | access[_-]?key | private[_-]?key
         | account[_-]?key | credentials? | authorization | cookie | session[_-]?id | signature )
-      [\w.-]* ["']? \s* (?: [=:] | \s-> ) \s* )
-    ( "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | [^\s,;&"'})\]]+ )"""
+      [\w.-]{0,60} ["']? \s{0,8} [=:] \s{0,8} )
+    ( "(?:[^"\\\n]|\\.)*"? | '(?:[^'\\\n]|\\.)*'? | [^\s,;&"'})\]]+ )"""
 )
-_OPTION: Final = re.compile(r"(?i)(--?[\w-]*(?:password|passwd|secret|token|api-?key)[\w-]*\s+)(?!-)(\S+)")
+_OPTION: Final = re.compile(
+    r"(?i)(-[\w-]{0,40}?(?:password|passwd|secret|token|api-?key)[\w-]{0,40}\s{1,8})(?!-)(\S+)"
+)
 _KNOWN: Final = re.compile(
     r"\beyJ[\w-]{6,}(?:\.[\w-]*)*"  # a JSON Web Token
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}"
@@ -55,9 +59,9 @@ def _value(found: re.Match[str]) -> str:
 def _long(found: re.Match[str], text: str) -> str:
     word = found[0]
     before = text[max(found.start() - 7, 0) : found.start()]
-    if _UUID.search(word) or (_DIGEST.match(f"{before}{word}") and before.lower().startswith("sha")):
+    if before.lower().startswith("sha") and _DIGEST.match(f"{before}{word}"):
         return word
-    return MASK if looks_random(word) else word
+    return MASK if looks_random(_UUID.sub("", word)) else word
 
 
 def looks_random(word: str) -> bool:

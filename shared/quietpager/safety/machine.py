@@ -334,6 +334,9 @@ def add_symptom(incident: Incident, news: Input, _policy: Policy, _now: datetime
     if len(kept) < MOST_SYMPTOMS:
         kept = (*kept, finding.target)
     after = incident.but(symptoms=kept, symptom_count=incident.symptom_count + 1)
+    if incident.page is not None and finding.diagnosis is not None:
+        # The analyst has looked once more: what it knows now contains what it knew.
+        after = after.but(page=finding.diagnosis.page or incident.page)
     return Step(after, (), f"also {finding.target}")
 
 
