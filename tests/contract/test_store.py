@@ -28,7 +28,7 @@ from quietpager.store.port import (
     Store,
     Write,
 )
-from quietpager.store.postgres import PostgresStore
+from quietpager.store.postgres import SIMILAR, PostgresStore
 from quietpager.store.words import words
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -431,3 +431,13 @@ def test_a_past_record_with_very_many_words_can_be_written(store: Store) -> None
     text = " ".join(f"word{n}" for n in range(5000)) + " " + "x" * 5000
     store.transact([Put("PAST#1", {"words": " ".join(words(text))}, ABSENT)])
     assert [record.key for record in store.similar("word7", 9)] == ["PAST#1"]
+
+
+def test_past_records_are_found_by_an_index_of_their_words(new_database: Callable[[], str]) -> None:
+    store = PostgresStore(new_database())
+    store.transact([Put(f"PAST#{n}", {"words": f"ledger word{n}"}, ABSENT) for n in range(3000)])
+    with store._db.connection() as connection:
+        connection.execute("ANALYZE quietpager.state")
+        plan = connection.execute(f"EXPLAIN {SIMILAR}", ("word7", ["word7"], 3)).fetchall()
+    store.close()
+    assert any("Index Scan on past_words" in row[0] for row in plan), plan
