@@ -236,6 +236,13 @@ def test_who_decides_tells_or_keeps_time_talks_to_no_api_server() -> None:
     assert {name for name in NAMES if not rules_of(name)} == silent
 
 
+def test_the_analyst_may_read_logs_and_no_secret() -> None:
+    rules = rules_of("analyze-unknown", write=True)
+    core = {name for rule in rules if rule["apiGroups"] == [""] for name in rule["resources"]}
+    assert core == {"pods", "pods/log", "nodes", "events", "configmaps"}
+    assert verbs_of(rules) == {"get", "list"}
+
+
 def test_detectors_may_read_what_a_look_at_a_pod_reads() -> None:
     for folder in FOLDERS:
         if folder.name.startswith("detect-"):
