@@ -373,7 +373,7 @@ def cli() -> str:
         GENERATED,
         "",
         "In a checkout the command is `.venv/bin/quietpager`. What asks the store (`incidents`, `show`,",
-        "`approve`, `reject`, `stop`, `resume`, `audit`, `policy explain`) finds it by `QUIETPAGER_STORE`,",
+        "`approve`, `reject`, `ledger`, `stop`, `resume`, `audit`, `policy explain`) finds it by `QUIETPAGER_STORE`,",
         "a PostgreSQL URL.",
     ]
     for path, text in commands(command_line):

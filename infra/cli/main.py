@@ -83,6 +83,15 @@ def show(incident: str) -> None:
 
 
 @main.command()
+def ledger() -> None:
+    """Show what was tried for each failure class, and whether it helped."""
+    from infra.cli.people import ledger as run
+    from infra.cli.people import open_store_or_exit
+
+    click.echo(run(open_store_or_exit()), nl=False)
+
+
+@main.command()
 @click.argument("incident")
 def approve(incident: str) -> None:
     """Approve what an incident asks for: exactly the diff that was shown, once."""

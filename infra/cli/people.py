@@ -6,7 +6,9 @@ from datetime import timedelta
 
 from quietpager.errors import Retry
 from quietpager.model.incident import Incident, Rehearsal
+from quietpager.model.ledger import Count
 from quietpager.model.message import DECISION, Message
+from quietpager.model.page import Changed, Page, Similar
 from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.connect import open_store
@@ -40,7 +42,10 @@ def story(store: Store, name: str) -> str:
     lines = [
         f"{incident.failure_class} on {incident.about}: {incident.state} {incident.reason or ''}".rstrip()
     ]
-    lines += [f"  evidence: {e.text} [{e.source}]" for e in incident.evidence]
+    if incident.page is None:
+        lines += [f"  evidence: {e.text} [{e.source}]" for e in incident.evidence]
+    else:
+        lines += page_lines(incident.page)
     lines += [f"  refused: {sentence}" for sentence in incident.refusals]
     lines += [f"  tried: {t.action} {t.params}: {t.result}" for t in incident.tried]
     lines += proposal_lines(store, incident)
@@ -56,6 +61,45 @@ def proposal_lines(store: Store, incident: Incident) -> list[str]:
         return []
     text = (f"    {clean(line, 500)}" for line in proposal.text.splitlines())
     return [f"  proposed ({proposal.kind.replace('_', ' ')}): {proposal.where or 'attached'}", *text]
+
+
+def page_lines(page: Page) -> list[str]:
+    """Write the analyst's page, a line for each sentence."""
+    parts: list[tuple[str, list[str]]] = [
+        ("look first at", [f"{one.what} ({one.why})" for one in page.causes]),
+        ("where to look next", [*page.look_next]),
+        ("what changed", [f"{_when(one)} {one.what} [{one.source}]" for one in page.changed]),
+        ("facts", [f"{one.text} [{one.source}]" for one in page.facts]),
+        ("ruled out", [f"{one.what}: {one.why}" for one in page.ruled_out]),
+        ("similar incidents", [_past(one) for one in page.similar]),
+        ("what helped then", [*page.helped]),
+        ("could not be read", [*page.missing]),
+    ]
+    lines = [f"  {page.summary}"]
+    for title, sentences in parts:
+        if sentences:
+            lines += [f"  {title}:", *(f"    - {one}" for one in sentences)]
+    return lines
+
+
+def _when(one: Changed) -> str:
+    return "at an unknown time" if one.at is None else to_text(one.at)
+
+
+def _past(one: Similar) -> str:
+    tried = f"; tried {', '.join(one.tried)}" if one.tried else ""
+    return f"{one.incident}: {one.what} It ended: {one.ended}{tried}"
+
+
+def ledger(store: Store) -> str:
+    """Tell for each failure class and action how often it was tried, and how that ended."""
+    counts = [Count.from_json(record.body) for record in store.scan("LEDGER")]
+    head = f"{'failure class':28} {'action':20} {'tried':>6} {'helped':>7} {'not':>5} {'undone':>7}\n"
+    rows = [
+        f"{c.failure_class:28} {c.action:20} {c.tried:6} {c.helped:7} {c.not_helped:5} {c.undone:7}\n"
+        for c in counts
+    ]
+    return head + "".join(rows) if rows else "Nothing was tried in any closed incident yet.\n"
 
 
 def answer(store: Store, name: str, decision: str) -> str:

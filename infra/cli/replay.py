@@ -11,9 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from infra.cli.unwell import unwell
+from functions.analyze.unknown.analyse import analyse
 from quietpager.actions.plan import Planner, rehearse
 from quietpager.actions.schema import Action, load_actions
 from quietpager.cluster.port import Json
@@ -115,22 +113,27 @@ def _replay(folder: Path) -> Json:
     if signal.family != UNKNOWN_FAMILY and not isinstance(verdict, NotYet):
         why = verdict.why if verdict is not None else "nothing found"
         return _answer(folder, BENIGN, why=why, family=signal.family)
-    trouble = unwell(signal, reader)
-    if trouble is None:
-        return _answer(folder, BENIGN, why=f"{signal.target} and its owner are well, gone, or starting.")
+    # How long it lasted is not asked: a folder shows one moment of something that may go on.
+    verdict = analyse(signal, Live(reader, signal.target), reader, signal.last_seen, dwell=0.0)
+    if not isinstance(verdict, Diagnosis):
+        return _answer(folder, BENIGN, why=f"{verdict.why}.")
+    return _unknown(folder, verdict)
+
+
+def _unknown(folder: Path, verdict: Diagnosis) -> Json:
+    """Answer with the analyst's page. Nothing is ever done about it without a person."""
+    rule = next(r for r in _rules() if r.family == UNKNOWN_FAMILY)
+    dial = rule.classes[verdict.failure_class].autonomy
+    remedies = rule.candidates(verdict.failure_class, verdict.facts)
     return _answer(
-        folder, "unknown", why=trouble,
-        evidence=[{"text": trouble, "source": str(signal.target)}],
-        remedies=[], owner=_owner(signal, reader),
-    )  # fmt: skip
-
-
-def _owner(signal: Signal, reader: Recorded) -> str | None:
-    try:
-        owner = Live(reader, signal.target).owner
-    except ValidationError:
-        return None
-    return None if owner is None else str(owner)
+        folder,
+        verdict.failure_class,
+        why=verdict.evidence[0].text,
+        owner=str(verdict.owner),
+        remedies=[{"action": r.action, "params": r.params, "autonomy": dial.value} for r in remedies],
+        evidence=[e.to_json() for e in verdict.evidence],
+        page=None if verdict.page is None else verdict.page.to_json(),
+    )
 
 
 def _judge(signal: Signal, reader: Recorded) -> tuple[Signal, Verdict | None]:

@@ -18,6 +18,8 @@ RBAC = "rbac.authorization.k8s.io"
 
 LOOKING: Final = frozenset({"get", "list", "watch"})
 """Verbs that change nothing."""
+SUBRESOURCES: Final = frozenset({"pods/log"})
+"""What a func.yaml may name that has a slash and no group."""
 NEVER: Final = frozenset({"*", "secrets"})
 """What no role of ours may name: everything, and what nobody needs to heal a workload."""
 
@@ -91,7 +93,7 @@ def _role(name: str, access: Iterable[Access]) -> Json:
 def _reader(folder: FunctionFolder) -> Json:
     by_group: dict[str, list[str]] = {}
     for one in folder.reads:
-        group, _, resource = one.rpartition("/")
+        group, _, resource = ("", "", one) if one in SUBRESOURCES else one.rpartition("/")
         by_group.setdefault(group, []).append(resource)
     rules = [
         {"apiGroups": [group], "resources": resources, "verbs": ["get", "list"]}

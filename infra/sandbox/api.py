@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from infra.sandbox import answers, patching, selection
+from infra.sandbox import answers, logs, patching, selection
 from infra.sandbox.answers import Problem
 from infra.sandbox.kinds import BY_PATH, Resource
 from infra.sandbox.registry import Registry
@@ -110,6 +110,9 @@ class Api:
             elif request.method != "GET":
                 text = "the server does not allow this method on the requested resource"
                 raise Problem(405, "MethodNotAllowed", text)
+            elif target.subresource == "log":
+                pod = self._registry.read(target.resource, target.namespace, target.name)
+                await _answer(send, 200, logs.read(pod, request.query))
             elif target.name:
                 resource = target.resource
                 await _answer(send, 200, self._registry.read(resource, target.namespace, target.name))
@@ -167,6 +170,9 @@ class Api:
 
     def _do(self, target: Target, request: Request, body: Any) -> tuple[int, Json]:
         registry, resource, dry_run = self._registry, target.resource, request.dry_run
+        if target.subresource == "log":
+            text = "the server does not allow this method on the requested resource"
+            raise Problem(405, "MethodNotAllowed", text)
         where = (resource, target.namespace, target.name)
         if request.method == "POST" and not target.name:
             if not isinstance(body, dict):
@@ -305,7 +311,10 @@ def _target(path: str) -> Target:
     wrong_place = bool(namespace) is not resource.namespaced
     if (name and wrong_place) or (namespace and not resource.namespaced):
         raise answers.no_such_path()
-    if subresource and not (subresource == "status" and resource.has_status):
+    known = (subresource == "status" and resource.has_status) or (
+        subresource == "log" and resource.kind == "Pod"
+    )
+    if subresource and not known:
         raise answers.no_such_path()
     return Target(resource, namespace, name, subresource)
 
@@ -332,9 +341,10 @@ async def _read(scope: Scope, receive: Receive) -> Request:
 
 
 async def _answer(send: Send, code: int, answer: Any) -> None:
-    body = json.dumps(answer, separators=(",", ":")).encode()
+    plain = isinstance(answer, bytes)
+    body = answer if plain else json.dumps(answer, separators=(",", ":")).encode()
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", b"text/plain" if plain else b"application/json"),
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": code, "headers": headers})

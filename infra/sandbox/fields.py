@@ -80,7 +80,8 @@ def prune(obj: Json) -> None:
     if kind == "Event":
         _prune(obj, EVENT)
         return
-    usual = _names("apiVersion kind status", metadata=METADATA, spec=SPECS.get(kind) or {})
+    own = "data binaryData immutable" if kind == "ConfigMap" else "status"
+    usual = _names(f"apiVersion kind {own}", metadata=METADATA, spec=SPECS.get(kind) or {})
     _prune(obj, TOP.get(kind) or usual)
     for key in ("annotations", "labels"):
         if obj["metadata"].get(key) == {}:

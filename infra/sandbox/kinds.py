@@ -41,6 +41,7 @@ KINDS: Final = {
         Resource("Secret", "secrets", has_status=False),
         Resource("PersistentVolumeClaim", "persistentvolumeclaims"),
         Resource("Event", "events", has_status=False),
+        Resource("ConfigMap", "configmaps", has_status=False),
     )
 }
 BY_PATH: Final = {(resource.group, resource.plural): resource for resource in KINDS.values()}

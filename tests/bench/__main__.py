@@ -36,6 +36,7 @@ from quietpager.store.postgres import PostgresStore
 
 Json = dict[str, Any]
 CASE = functions_folder() / "detect/image/cases/32-bad-tag-new-revision"
+UNKNOWN = functions_folder() / "analyze/unknown/cases/33-unknown-operator-event"
 DUPLICATES, INCIDENTS, RATE = 10_000, 60, 10.0
 RUNS = 5
 """Cold starts of each kind; the quickest counts, for whatever else runs only adds."""
@@ -257,6 +258,25 @@ def cold(bench: Bench) -> list[tuple[str, str]]:
     return rows
 
 
+def pages(bench: Bench) -> list[tuple[str, str]]:
+    """An operator's own Event accepted -> a person has it, with its page; dwell 0, one after the other."""
+    case = read_case(UNKNOWN, system_clock())
+    load(bench, case.objects)
+    started = time.monotonic()
+    post(bench.host, cloud_event(case.event, 1))
+    while not (found := _with_person(bench)):
+        time.sleep(0.01)
+    facts = len(found[0]["page"]["facts"])
+    taken = (time.monotonic() - started) * 1000
+    what = "an operator's own Event accepted -> with a person, its page, dwell 0"
+    return [(what, f"{taken:.0f} ms, {facts} facts")]
+
+
+def _with_person(bench: Bench) -> list[Json]:
+    every = (record.body for record in bench.store.scan("INCIDENT"))
+    return [one for one in every if one["page"] and one["state"] == "WITH_PERSON(handover)"]
+
+
 def _first_message(name: str, event: Json) -> Json:
     signal = signal_from_event(event, cluster="bench", received=system_clock()).to_json()
     kinds: dict[str, tuple[str, Json]] = {
@@ -268,6 +288,8 @@ def _first_message(name: str, event: Json) -> Json:
         "people-notify": ("dev.quietpager.incident.opened", {"incident": "x", "tell": "x"}),
         "detect-crash": ("dev.quietpager.signal", signal),
         "detect-image": ("dev.quietpager.signal", signal),
+        "analyze-unknown": ("dev.quietpager.signal", signal),
+        "learn-codify": ("dev.quietpager.incident.closed", {"incident": "x", "tell": "x"}),
     }
     kind, data = kinds.get(name, ("dev.quietpager.remedy.rehearse", {"rehearsal": "x"}))
     return {
@@ -282,6 +304,7 @@ def main() -> None:
     with product() as bench:
         rows += latency(bench)
         rows += duplicates(bench)
+        rows += pages(bench)
         rows += cold(bench)
     for what, figure in rows:
         print(f"| {what:66} | {figure:44} |")  # noqa: T201 (its purpose)

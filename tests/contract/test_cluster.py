@@ -1524,6 +1524,54 @@ def test_a_rollout_is_undone_to_the_revision_that_is_well(cluster: Cluster, name
     assert versions == {"i-1", None}  # its controller has copied the mark to the newest
 
 
+# What containers have said
+
+
+def talking(namespace: str, name: str, script: str) -> Json:
+    body = pod(namespace, name)
+    body["spec"]["containers"][0]["command"] = ["sh", "-c", script]
+    return body
+
+
+def test_a_containers_last_lines_are_read(cluster: Cluster, namespace: str) -> None:
+    cluster.create("Pod", talking(namespace, "one", 'echo "first line"; echo second; echo third; sleep 1000'))
+    until(lambda: "running" in state_of(read(cluster, "Pod", namespace, "one")), "the pod to run")
+    whole = b"first line\nsecond\nthird\n"
+    until(lambda: cluster.logs(namespace, "one", "a") == whole, "the log")
+    assert cluster.logs(namespace, "one", "a", tail=2) == b"second\nthird\n"
+    assert cluster.logs(namespace, "one", "a", tail=2, most=4) == b"seco"
+
+
+def test_what_has_no_log_says_why(cluster: Cluster, namespace: str) -> None:
+    cluster.create("Pod", talking(namespace, "one", "echo hello; sleep 1000"))
+    until(lambda: "running" in state_of(read(cluster, "Pod", namespace, "one")), "the pod to run")
+    with refused(404, "NotFound"):
+        cluster.logs(namespace, "nobody", "a")
+    with refused(400, "BadRequest") as caught:
+        cluster.logs(namespace, "one", "b")
+    assert caught.value.message == "container b is not valid for pod one"
+    with refused(400, "BadRequest") as caught:
+        cluster.logs(namespace, "one", "a", previous=True)
+    assert caught.value.message == 'previous terminated container "a" in pod "one" not found'
+
+
+def test_a_container_that_waits_has_no_log_yet(cluster: Cluster, namespace: str) -> None:
+    body = pod(namespace, "one")
+    body["spec"]["containers"][0]["image"] = "registry.example.com/missing/app:1"
+    cluster.create("Pod", body)
+    waiting_for(cluster, namespace, "ErrImagePull")
+    with refused(400, "BadRequest") as caught:
+        cluster.logs(namespace, "one", "a")
+    assert 'container "a" in pod "one" is waiting to start: ' in caught.value.message
+
+
+def test_a_config_map_can_be_read(cluster: Cluster, namespace: str) -> None:
+    metadata = {"name": "settings", "namespace": namespace}
+    cluster.create("ConfigMap", {"metadata": metadata, "data": {"a": "b"}})
+    assert read(cluster, "ConfigMap", namespace, "settings")["data"] == {"a": "b"}
+    assert cluster.get("ConfigMap", namespace, "other") is None
+
+
 # The client, where no API server answers as it should
 
 
@@ -1569,6 +1617,34 @@ def test_an_overloaded_server_is_unavailable_and_asked_once(code: int) -> None:
         server.shutdown()
         thread.join()
     assert asked == ["/apis/apps/v1/namespaces/a%2Fb/deployments/d?fieldManager=me&dryRun=All"]
+
+
+def test_an_endless_log_is_read_no_further_than_asked() -> None:
+    sent: list[int] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(100 << 20))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(100):
+                    self.wfile.write(b"\xff\x00" * (1 << 19))
+                    sent.append(1)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        client = connect(f"http://127.0.0.1:{server.server_port}", manager="me")
+        got = client.logs("a", "p", "c", most=5000)
+        client.close()
+        server.shutdown()
+        thread.join()
+    assert got == b"\xff\x00" * 2500
+    assert len(sent) < 50  # megabytes of a hundred: we hung up
 
 
 def test_a_kubeconfig_is_read(tmp_path: Path) -> None:

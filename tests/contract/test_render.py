@@ -236,11 +236,18 @@ def test_a_token_is_mounted_exactly_where_something_may_be_read(name: str) -> No
 
 
 def test_who_decides_tells_or_keeps_time_talks_to_no_api_server() -> None:
-    silent = {f.name for f in FOLDERS if f.name.split("-")[0] in {"govern", "people"}} | {
+    silent = {f.name for f in FOLDERS if f.name.split("-")[0] in {"govern", "learn", "people"}} | {
         "ingest-dead-letter",
         "ingest-intake",
     }
     assert {name for name in NAMES if not rules_of(name)} == silent
+
+
+def test_the_analyst_may_read_logs_and_no_secret() -> None:
+    rules = rules_of("analyze-unknown", write=True)
+    core = {name for rule in rules if rule["apiGroups"] == [""] for name in rule["resources"]}
+    assert core == {"pods", "pods/log", "nodes", "events", "configmaps"}
+    assert verbs_of(rules) == {"get", "list"}
 
 
 def test_detectors_may_read_what_a_look_at_a_pod_reads() -> None:

@@ -29,7 +29,8 @@ from quietpager.store.port import (
     Store,
     Write,
 )
-from quietpager.store.postgres import PostgresStore
+from quietpager.store.postgres import SIMILAR, PostgresStore
+from quietpager.store.words import words
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 TICK = timedelta(seconds=5)
@@ -396,3 +397,59 @@ def test_what_is_read_is_the_readers_own(store: Store) -> None:
     assert first is not None
     first.body["list"].append(3)
     assert store.get("A#1") == Record("A#1", 1, {"list": [1]})
+
+
+PASTS = {
+    "PAST#1": {"words": "ledger snapshot epoch peer"},
+    "PAST#2": {"words": "Snapshot, of the LEDGER: late"},
+    "PAST#3": {"words": "image registry"},
+    "PAST#4": {"words": "snapshot"},
+    "PAST#5": {"words": ""},
+    "PAST#6": {"other": "ledger snapshot epoch"},
+    "PASTE#1": {"words": "ledger snapshot epoch"},
+    "A#1": {"words": "ledger snapshot epoch"},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "expected"),
+    [
+        ("peer refuses snapshot of ledger: epoch 7 & 9", 9, ["PAST#1", "PAST#2", "PAST#4"]),
+        ("snapshot", 9, ["PAST#1", "PAST#2", "PAST#4"]),
+        ("snapshot ledger", 2, ["PAST#1", "PAST#2"]),
+        ("the pod has failed", 9, []),
+        ("", 9, []),
+        ("snapshot", 0, []),
+        ("'; DROP TABLE x; -- ) | & ! <-> : * \x00 \ud800 registry", 9, ["PAST#3"]),
+        ("a1b2c3 x86 registry2 http://registry/v2 imagé", 9, ["PAST#3"]),
+    ],
+)
+def test_past_records_are_found_by_their_words(
+    store: Store, text: str, limit: int, expected: list[str]
+) -> None:
+    store.transact([Put(key, body, ABSENT) for key, body in PASTS.items()])
+    assert [record.key for record in store.similar(text, limit)] == expected
+    assert store.similar("registry", 1) == [Record("PAST#3", 1, PASTS["PAST#3"])]
+
+
+def test_what_is_no_longer_there_is_not_similar(store: Store) -> None:
+    store.transact([Put("PAST#1", {"words": "ledger"}, ABSENT), Put("PAST#2", {"words": "ledger"}, ABSENT)])
+    store.transact([Put("PAST#1", {"words": "image"}, 1), Delete("PAST#2", 1)])
+    assert store.similar("ledger", 9) == []
+    assert [record.version for record in store.similar("image", 9)] == [2]
+
+
+def test_a_past_record_with_very_many_words_can_be_written(store: Store) -> None:
+    text = " ".join(f"word{n}" for n in range(5000)) + " " + "x" * 5000
+    store.transact([Put("PAST#1", {"words": " ".join(words(text))}, ABSENT)])
+    assert [record.key for record in store.similar("word7", 9)] == ["PAST#1"]
+
+
+def test_past_records_are_found_by_an_index_of_their_words(new_database: Callable[[], str]) -> None:
+    store = PostgresStore(new_database())
+    store.transact([Put(f"PAST#{n}", {"words": f"ledger word{n}"}, ABSENT) for n in range(3000)])
+    with store._db.connection() as connection:
+        connection.execute("ANALYZE quietpager.state")
+        plan = connection.execute(f"EXPLAIN {SIMILAR}", ("word7", ["word7"], 3)).fetchall()
+    store.close()
+    assert any("Index Scan on past_words" in row[0] for row in plan), plan

@@ -15,6 +15,7 @@ from quietpager.cluster.port import Cluster
 from quietpager.errors import GiveUp, Retry
 from quietpager.model.incident import Autonomy, Incident
 from quietpager.model.message import EVENT_ADD, PING, Message
+from quietpager.model.time import Clock, system_clock
 from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
 from quietpager.runtime.trace import handled
 from quietpager.safety import records
@@ -35,6 +36,7 @@ class Product:
     store: Store
     cluster: Cluster
     policy: Policy = QUICK
+    clock: Clock = system_clock
     drop: Callable[[Message], bool] = lambda _message: False
     queue: deque[Message] = field(default_factory=deque)
     seen: list[Message] = field(default_factory=list)
@@ -46,7 +48,7 @@ class Product:
         self.folders = function_folders(functions_folder())
         self.handlers = {f.name: importlib.import_module(f"{f.module}.handler").handle for f in self.folders}
         self.contexts: dict[str, Context] = {
-            f.name: make_context(f.name, lazy, policy=self.policy) for f in self.folders
+            f.name: make_context(f.name, lazy, policy=self.policy, clock=self.clock) for f in self.folders
         }
         self.triggers = triggers(self.folders)
 

@@ -84,7 +84,11 @@ def test_any_edit_of_a_stored_byte_is_found(
         return  # no JSON any more; PostgreSQL would not have taken it
     faults = verify([*entries[:place], replace(entries[place], body=body), *entries[place + 1 :]], head)
     # A byte of white space, or another way to write the same character, is not another body.
-    assert bool(faults) == (canonical(body) != canonical(entries[place].body))
+    try:
+        edited = canonical(body) != canonical(entries[place].body)
+    except ValueError:
+        edited = True  # a digit more makes 1e308 an infinity, which no entry ever holds
+    assert bool(faults) == edited
 
 
 @given(st.data(), chains())

@@ -639,6 +639,7 @@ def test_explain_tells_from_the_audit_which_guard_decided_with_its_figures() -> 
         "2",
         "3",
         "4",
+        "5",
         "6",
         "7",
         "8",

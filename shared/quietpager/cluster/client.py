@@ -34,6 +34,8 @@ ENV_API_SERVER: Final = "QUIETPAGER_API_SERVER"
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 5.0
 POOL_SIZE: Final = 16
+MOST_ERROR: Final = 1 << 16
+"""Bytes of an error's body that are read where an answer is streamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ RESOURCES: Final[Mapping[Kind, Resource]] = {
     "ResourceQuota": Resource("/api/v1", "v1", "resourcequotas"),
     "PersistentVolumeClaim": Resource("/api/v1", "v1", "persistentvolumeclaims"),
     "Event": Resource("/api/v1", "v1", "events"),
+    "ConfigMap": Resource("/api/v1", "v1", "configmaps"),
     "ClusterRoleBinding": Resource(
         "/apis/rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io/v1", "clusterrolebindings",
         namespaced=False,
@@ -115,6 +118,37 @@ class ApiServer:
     def listing(self, kind: Kind, namespace: str | None = None) -> Listing:
         """List with the resourceVersion of the list."""
         return self._list(kind, namespace, "")
+
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        *,
+        previous: bool = False,
+        tail: int = 100,
+        most: int = 1 << 16,
+    ) -> bytes:
+        """Read the last lines of a container; never more than `most` bytes, whatever the server sends."""
+        import urllib3  # noqa: PLC0415 (imported with the official client, on first use)
+
+        query = {"container": container, "tailLines": str(tail), "limitBytes": str(most)}
+        if previous:
+            query["previous"] = "true"
+        response = self._send("GET", _path("Pod", namespace, pod, "log"), query, accept="*/*")
+        try:
+            if response.status >= 300:
+                raise _failure(response.status, response.read(MOST_ERROR))
+            # One read may give less than there is: the log comes in pieces.
+            parts, left = [], most
+            while left > 0 and (part := response.read(left)):
+                parts.append(part)
+                left -= len(part)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ClusterUnavailable(f"the log of {container} in {pod} broke off: {error}") from error
+        finally:
+            response.close()
+        return b"".join(parts)
 
     def watch(
         self, kind: Kind, namespace: str | None, resource_version: str, timeout_seconds: int
@@ -228,10 +262,11 @@ class ApiServer:
         *,
         read_seconds: float = READ_SECONDS,
         stream: bool = True,
+        accept: str = "application/json",
     ) -> "BaseHTTPResponse":
         import urllib3  # noqa: PLC0415 (imported with the official client, on first use)
 
-        headers = {"Accept": "application/json", "User-Agent": self._manager}
+        headers = {"Accept": accept, "User-Agent": self._manager}
         headers |= self._credentials()
         if body is not None:
             headers["Content-Type"] = content_type

@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 Kind = Literal[
     "Deployment", "ReplicaSet", "Pod", "Node", "Namespace", "ResourceQuota", "PersistentVolumeClaim", "Event",
-    "ClusterRoleBinding",
+    "ClusterRoleBinding", "ConfigMap",
 ]  # fmt: skip
 """The kinds that the product uses by now; each is one line in the client's table of resources."""
 
@@ -62,7 +62,32 @@ class Reader(Protocol):
         ...
 
 
-class Cluster(Reader, Protocol):
+class LogReader(Reader, Protocol):
+    """Reading, and what containers have said; as the analyst needs it."""
+
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        *,
+        previous: bool = False,
+        tail: int = 100,
+        most: int = 1 << 16,
+    ) -> bytes:
+        """Read the last `tail` lines of a container, cut after `most` bytes.
+
+        `previous`: of the container before its last restart. Whatever the container wrote comes back
+        as it is, so it may be binary. Kubernetes begins at the tail and stops after `most`, so of
+        long lines the newest are lost: ask again with a shorter tail.
+
+        `Rejected` 400 where the container has not started, or has no previous one, or is not in the
+        pod; 404 where the pod is gone; 403 where we may not.
+        """
+        ...
+
+
+class Cluster(LogReader, Protocol):
     """Everything. Raises `ClusterUnavailable` and `Rejected`."""
 
     def listing(self, kind: Kind, namespace: str | None = None) -> Listing:

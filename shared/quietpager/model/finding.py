@@ -5,16 +5,14 @@ from typing import Literal
 
 from quietpager.model.data import Data
 from quietpager.model.objects import ObjectRef
+from quietpager.model.page import Fact, Page
 from quietpager.model.signal import Signal
 
 Outcome = Literal["failing", "healthy", "gone", "unreadable"]
 
 
-class Evidence(Data):
-    """One fact and where it was read."""
-
-    text: str
-    source: str
+class Evidence(Fact):
+    """A fact that a finding rests on."""
 
 
 class Remedy(Data):
@@ -29,7 +27,7 @@ class Diagnosis(Data):
 
     `restarts` and `since` are what the dwell is judged by; `last_failure` is the newest proof that it
     fails (None: it fails as we look); `time_to_failure` (seconds) is how long
-    the thing ran before it last failed, which sets how long a fix must hold.
+    the thing ran before it last failed, which sets how long a fix must hold. `page` is the analyst's.
     """
 
     failure_class: str
@@ -41,6 +39,7 @@ class Diagnosis(Data):
     since: datetime
     last_failure: datetime | None = None
     time_to_failure: float = 0.0
+    page: Page | None = None
 
 
 class Healthy(Data):
@@ -50,9 +49,13 @@ class Healthy(Data):
 
 
 class NotYet(Data):
-    """The signal says more than the status does; it is worth another look in a moment."""
+    """The signal says more than the status does; it is worth another look in a moment.
+
+    `again_in` are the seconds until then; None: the clock's next tick.
+    """
 
     why: str
+    again_in: float | None = None
 
 
 class NotMine(Data):

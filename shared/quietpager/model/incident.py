@@ -7,6 +7,7 @@ from typing import Any, Literal
 from quietpager.model.data import Data, digest
 from quietpager.model.finding import Dwell, Evidence, Remedy
 from quietpager.model.objects import ObjectRef
+from quietpager.model.page import Page
 
 
 class Autonomy(StrEnum):
@@ -89,6 +90,7 @@ class Incident(Data):
     autonomy: Autonomy = Autonomy.ALERT
     dwell: Dwell = Dwell()
     evidence: tuple[Evidence, ...] = ()
+    page: Page | None = None
     symptoms: tuple[ObjectRef, ...] = ()
     symptom_count: int = 0
     owners: tuple[ObjectRef, ...] = ()

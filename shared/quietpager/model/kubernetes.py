@@ -68,6 +68,7 @@ class Condition(View):
     status: str
     reason: str = ""
     message: str = ""
+    last_transition_time: datetime | None = None
 
 
 class Waiting(View):

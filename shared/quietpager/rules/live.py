@@ -92,7 +92,12 @@ class Live:
         if self.target.kind == "ReplicaSet" and self.raw_target is not None:
             one = ReplicaSet.read(self.raw_target | {"kind": "ReplicaSet", "apiVersion": "apps/v1"})
             return self._top(one.ref, one.metadata.controller)
-        return self.target
+        # An operator's Event often names no uid; one workload must not have two causes for that.
+        return self.target.but(uid=self.target.uid or self._uid)
+
+    @property
+    def _uid(self) -> str | None:
+        return None if self.raw_target is None else self.raw_target["metadata"].get("uid")
 
     def _top(self, of: ObjectRef, controller: OwnerReference | None) -> ObjectRef:
         if controller is None:

@@ -7,19 +7,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from quietpager.cluster.port import Json, Kind
+from quietpager.cluster.port import Json, Kind, Rejected
 
 
 class Recorded:
-    """A `Reader` over `objects/*.json` of one case folder."""
+    """A `LogReader` over one case folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Read every object; a file that is no object is as good as absent."""
+        """Read every object and Event; a file that is no object is as good as absent."""
         self.objects: list[Json] = []
         for path in sorted((folder / "objects").glob("*.json")):
             raw = read_json(path)
             if isinstance(raw, dict) and isinstance(raw.get("metadata"), dict):
                 self.objects.append(raw)
+        self.objects += _events(folder)
+        self._previous = _bytes(folder / "previous_logs.txt")
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
         """Read one object."""
@@ -32,6 +34,37 @@ class Recorded:
             o for o in self.objects
             if o.get("kind") == kind and namespace in (None, o["metadata"].get("namespace"))
         ]  # fmt: skip
+
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        *,
+        previous: bool = False,
+        tail: int = 100,
+        most: int = 1 << 16,
+    ) -> bytes:
+        """Read the tail of the crashed container; a case keeps no other log."""
+        del namespace, tail
+        if not previous or not self._previous:
+            raise Rejected(400, "BadRequest", f"the case keeps no such log of {container} in {pod}")
+        return self._previous[-most:]
+
+
+def _events(folder: Path) -> list[Json]:
+    related = read_json(folder / "related_events.json")
+    items = related.get("items") if isinstance(related, dict) else related
+    every = [read_json(folder / "event.json"), *(items if isinstance(items, list) else ())]
+    good = (one for one in every if isinstance(one, dict) and isinstance(one.get("metadata"), dict))
+    return [{"kind": "Event", "apiVersion": "v1"} | one for one in good]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def read_json(path: Path) -> Any:

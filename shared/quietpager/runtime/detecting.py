@@ -32,20 +32,26 @@ from quietpager.safety import records
 from quietpager.store.port import ABSENT, Conflict, Due, DueDone, Put, Write
 
 Diagnose = Callable[[Signal, Live], Verdict]
+Looker = Callable[
+    [Incident, Live, datetime | None, Diagnose, Signal], tuple[Outcome, Health, Diagnosis | None]
+]
+"""Judges the owner of an incident; `look` is the usual one."""
 
 MOST_LOOKS = 3
 """An Event arrives before the status does (recorded); so a detector looks again this often."""
 
 
-def detect(message: Message, ctx: Context, family: str, diagnose: Diagnose) -> list[Message]:
-    """Handle one signal.
+def detect(
+    message: Message, ctx: Context, family: str, diagnose: Diagnose, looker: Looker | None = None
+) -> list[Message]:
+    """Handle one signal. `looker` takes the place of `look` where a family judges more kinds of owners.
 
     Raises:
         Retry: the cluster cannot be read just now.
     """
     signal = Signal.from_json(message.data)
     if signal.origin == "recheck":
-        return _recheck(signal, ctx, family, diagnose)
+        return _recheck(signal, ctx, family, diagnose, looker or look)
     again = f"again/{signal.id}"
     seen = DueDone(again)
     name = digest(signal.id, family)
@@ -60,7 +66,8 @@ def detect(message: Message, ctx: Context, family: str, diagnose: Diagnose) -> l
     if isinstance(verdict, NotYet) and signal.looks < MOST_LOOKS:
         later = signal.but(looks=signal.looks + 1).to_message()
         every = timedelta(seconds=ctx.policy.tick)
-        ctx.store.transact([Due(again, ctx.clock() + every, every, later.to_json())])
+        wait = every if verdict.again_in is None else timedelta(seconds=verdict.again_in)
+        ctx.store.transact([Due(again, ctx.clock() + wait, every, later.to_json())])
         return []
     if isinstance(verdict, Diagnosis):
         finding = finding_of(signal, verdict, ctx.rule(family), name, ctx.clock(), health)
@@ -206,7 +213,7 @@ def _symptom_pods(incident: Incident, live: Live) -> tuple[Pod, ...]:
     return tuple(pod for pod in found if pod is not None)
 
 
-def _recheck(signal: Signal, ctx: Context, family: str, diagnose: Diagnose) -> list[Message]:
+def _recheck(signal: Signal, ctx: Context, family: str, diagnose: Diagnose, looker: Looker) -> list[Message]:
     record = ctx.store.get(records.incident(signal.incident or ""))
     if record is None:
         return []
@@ -219,7 +226,7 @@ def _recheck(signal: Signal, ctx: Context, family: str, diagnose: Diagnose) -> l
     try:
         live = Live(Once(ctx.cluster), incident.owner)
         after = recheck_after(incident)
-        outcome, health, diagnosis = look(incident, live, after, diagnose, signal)
+        outcome, health, diagnosis = looker(incident, live, after, diagnose, signal)
     except (ClusterUnavailable, Rejected) as away:
         outcome, health = "unreadable", Health(healthy=False, why=str(away))
     finding = Finding(

@@ -34,6 +34,12 @@ MOST_SYMPTOMS = 50
 MOST_OWNERS = 500
 """Workloads that a shared cause's incident looks at; so many keep its record below 400 KB, the most that
 DynamoDB takes (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)."""
+HELPED = "verified: it helped"
+NOT_HELPED = "did not help"
+UNDONE = "It did not help and was undone."
+NOT_UNDONE = "It did not help and was not undone:"
+UNDO_LOST = "the undo was never carried out"
+"""How the result of what was tried begins, once it is known; the ledger counts by these."""
 
 
 class News(StrEnum):
@@ -210,6 +216,9 @@ def _rehearse(incident: Incident, policy: Policy, now: datetime, *, before: tupl
         if incident.refusals:
             return _hand_over(incident, policy, now, " ".join(incident.refusals), State.BLOCKED, before)
         why = f"No rule proposes an action for {incident.failure_class}."
+        if incident.page is not None:
+            likely = "".join(f" Look first at: {one.what}." for one in incident.page.causes[:1])
+            why = f"No rule knows this. {incident.page.summary}{likely}"
         return _hand_over(incident, policy, now, why, effects=before)
     number = incident.rehearsals + 1
     rehearsal = Rehearsal(
@@ -247,6 +256,7 @@ def _refresh(incident: Incident, finding: Finding, now: datetime) -> Incident:
         restarts=max(incident.restarts, diagnosis.restarts),
         time_to_failure=max(incident.time_to_failure, diagnosis.time_to_failure),
         evidence=diagnosis.evidence,
+        page=diagnosis.page or incident.page,
     )
 
 
@@ -278,6 +288,7 @@ def _open(news: Input, policy: Policy, now: datetime) -> Step:
         autonomy=policy.dial(Autonomy(finding.autonomy), diagnosis.owner.namespace, diagnosis.failure_class),
         dwell=finding.dwell,
         evidence=diagnosis.evidence,
+        page=diagnosis.page,
         symptoms=(finding.target,),
         symptom_count=1,
         owners=(diagnosis.owner,),
@@ -331,6 +342,9 @@ def add_symptom(incident: Incident, news: Input, _policy: Policy, _now: datetime
     if len(kept) < MOST_SYMPTOMS:
         kept = (*kept, finding.target)
     after = incident.but(symptoms=kept, symptom_count=incident.symptom_count + 1)
+    if incident.page is not None and finding.diagnosis is not None:
+        # The analyst has looked once more: what it knows now contains what it knew.
+        after = after.but(page=finding.diagnosis.page or incident.page)
     return Step(after, (), f"also {finding.target}")
 
 
@@ -388,7 +402,7 @@ def healthy(incident: Incident, _news: Input, policy: Policy, now: datetime) -> 
     if after.healthy_streak < policy.healthy_rechecks or not long_enough:
         return Step(after)
     if incident.state is State.VERIFYING:
-        tried = _note_result(after, "verified: it helped")
+        tried = _note_result(after, HELPED)
         if incident.to_propose is not None:
             return _propose_written(tried, policy, now)
         why = f"Fixed: {incident.owner} has been healthy for {incident.window:.0f} s since the change."
@@ -578,7 +592,7 @@ def verify_deadline(incident: Incident, _news: Input, policy: Policy, now: datet
 
 
 def _not_helped(incident: Incident, policy: Policy, now: datetime, how: str) -> Step:
-    after = _note_result(incident, f"did not help ({how})")
+    after = _note_result(incident, f"{NOT_HELPED} ({how})")
     if how in UNDO_WHEN[incident.undo_when]:
         state = _enter(after, State.UNDOING, policy, now, policy.claim)
         return Step(state, (OpenBreaker(), Undo()), f"{how}: undo")
@@ -598,18 +612,14 @@ def undone(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
     """WITH_PERSON(handover), told what was undone, or why not."""
     if news.intent is None or news.intent.id != incident.undo:
         return Step(incident)
-    what = (
-        "It did not help and was undone."
-        if news.kind is News.APPLIED
-        else f"It did not help and was not undone: {news.intent.result}"
-    )
+    what = UNDONE if news.kind is News.APPLIED else f"{NOT_UNDONE} {news.intent.result}"
     after = _note_result(incident, what)
     return _hand_over(after, policy, now, _story(after))
 
 
 def undo_deadline(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
     """WITH_PERSON(handover): the undo was never carried out."""
-    after = _note_result(incident, "the undo was never carried out")
+    after = _note_result(incident, UNDO_LOST)
     return _hand_over(after, policy, now, _story(after))
 
 

@@ -29,9 +29,12 @@ POLICY_FILE = "QUIETPAGER_POLICY"
 
 
 class Part(Data):
-    """A part of the policy: no NaN and no infinity, for neither is a limit."""
+    """A part of the policy: no NaN and no infinity, for neither is a limit.
 
-    model_config = ConfigDict(allow_inf_nan=False)
+    Who writes a credential into a repository's url all the same must not find it in a log.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Dial(Part):

@@ -61,6 +61,16 @@ def heartbeat(part: str) -> str:
     return f"HEARTBEAT#{part}"
 
 
+def ledger(failure_class: str, action: str) -> str:
+    """What an action did for a failure class, over all closed incidents."""
+    return f"LEDGER#{failure_class}#{action}"
+
+
+def past(name: str) -> str:
+    """What is remembered of one closed incident."""
+    return f"PAST#{name}"
+
+
 def talk(of: str) -> str:
     """Due item of what must next be said about a finding, rehearsal or intent."""
     return f"talk/{of}"

@@ -23,6 +23,7 @@ from quietpager.store.port import (
     Record,
     Write,
 )
+from quietpager.store.words import PAST, words
 
 
 class MemoryStore:
@@ -48,6 +49,13 @@ class MemoryStore:
         """Read all records of one kind, in key order."""
         with self._lock:
             return [_copy(self._state[key]) for key in sorted(self._state) if key.startswith(f"{kind}#")]
+
+    def similar(self, text: str, limit: int) -> list[Record]:
+        """Find records `PAST#…` that share words with a text, the most shared first."""
+        wanted = set(words(text))
+        shared = [(len(wanted & set(words(str(r.body.get("words"))))), r) for r in self.scan(PAST)]
+        found = sorted(((n, r) for n, r in shared if n), key=lambda one: (-one[0], one[1].key))
+        return [record for _, record in found[: max(limit, 0)]]
 
     def transact(self, writes: Iterable[Write]) -> None:
         """Do all or nothing; raises `Conflict`, ValueError, TypeError as the port says."""

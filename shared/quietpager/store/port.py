@@ -137,6 +137,14 @@ class Store(Protocol):
         """Read all records whose key starts with `kind + '#'`, in key order (for people)."""
         ...
 
+    def similar(self, text: str, limit: int) -> list[Record]:
+        """Find up to `limit` records `PAST#…` that share words with a text, the most shared first.
+
+        A record is found by its body's field `words`; `store.words` says what counts as a word. Among
+        equals the key decides. A back end without full text reads them all: they are few and small.
+        """
+        ...
+
     def transact(self, writes: Iterable[Write]) -> None:
         """Do all or nothing; raises `Conflict` for the first condition that does not hold.
 

@@ -45,6 +45,7 @@ from quietpager.store.port import (
     StoreUnavailable,
     Write,
 )
+from quietpager.store.words import words
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -203,6 +204,19 @@ class PostgresStore:
         )
         return [Record(unescape(key), version, load(body)) for key, version, body in rows]
 
+    def similar(self, text: str, limit: int) -> list[Record]:
+        """Find records `PAST#…` that share words with a text, by the index of their words."""
+        wanted = words(text)
+        if not wanted:
+            return []
+        rows = self._db.run(
+            lambda at: at.execute(
+                SIMILAR,
+                (" | ".join(wanted), list(wanted), max(limit, 0)),
+            ).fetchall()
+        )
+        return [Record(unescape(key), version, load(body)) for key, version, body in rows]
+
     def transact(self, writes: Iterable[Write]) -> None:
         """Do all or nothing.
 
@@ -340,6 +354,14 @@ _LOCK_ROWS: Final[dict[bool, LiteralString]] = {
 }
 
 
+# Its first three conditions are the index's own, word for word; without them all records are read.
+SIMILAR: Final = (
+    "SELECT key, version, body::text FROM quietpager.state WHERE key >= 'PAST#' AND key < 'PAST$'"
+    " AND to_tsvector('simple', body->>'words') @@ to_tsquery('simple', %s)"
+    " ORDER BY cardinality(ARRAY("
+    "SELECT unnest(tsvector_to_array(to_tsvector('simple', body->>'words')))"
+    " INTERSECT SELECT unnest(%s::text[]))) DESC, key LIMIT %s"
+)
 _INSERT_STATE: Final = (
     "INSERT INTO quietpager.state (key, version, body) SELECT key, 1, body::jsonb"
     " FROM unnest(%s::text[], %s::text[]) AS new (key, body)"

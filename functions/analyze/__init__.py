@@ -1,0 +1,1 @@
+"""Functions: one folder, one Knative function, one ServiceAccount."""

@@ -1,0 +1,82 @@
+"""What is wrong here, in one page for a person: asked where no rule knows the signal.
+
+A Warning about a workload that is well, or not unwell for longer than the dwell, is nothing.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from quietpager.analysis.compose import compose
+from quietpager.analysis.gather import Gathered, gather
+from quietpager.analysis.logs import joined
+from quietpager.analysis.redaction import mask
+from quietpager.analysis.unwell import unwell
+from quietpager.cluster.port import LogReader
+from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotYet, Verdict
+from quietpager.model.objects import ObjectRef
+from quietpager.model.page import Similar
+from quietpager.model.signal import Signal
+from quietpager.rules.live import Live
+
+UNKNOWN = "unknown"
+"""The failure class of everything here."""
+
+MOST_EVIDENCE = 6
+"""Facts that stand in the finding; the page has all of them."""
+
+Remember = Callable[[str], tuple[tuple[Similar, ...], tuple[str, ...]]]
+"""Finds similar incidents and what helped then, from a text."""
+
+
+def nothing(_text: str) -> tuple[tuple[Similar, ...], tuple[str, ...]]:
+    """Remember nothing; for replay, which has no store."""
+    return (), ()
+
+
+def analyse(
+    signal: Signal, live: Live, reader: LogReader, now: datetime, dwell: float, remember: Remember = nothing
+) -> Verdict:
+    """Judge the target; where it is unwell for `dwell` seconds, gather the evidence and write the page.
+
+    Raises what the reader raises while the target itself is read; evidence that cannot be read is
+    named in the page instead.
+    """
+    trouble = unwell(signal, live.reader, now)
+    if trouble is None:
+        return Healthy(why=f"{signal.target} and its owner are well, gone, or starting")
+    left = timedelta(seconds=dwell) - (now - trouble.since)
+    if left > timedelta():
+        return NotYet(why=f"{trouble.why}, but not for {dwell:.0f} s yet", again_in=left.total_seconds())
+    found = gather(signal, live, reader, trouble, now)
+    page = compose(found, *remember(search_text(found)))
+    summary = Evidence(text=page.summary, source=str(found.owner))
+    facts = [Evidence(text=one.text, source=one.source) for one in page.facts[:MOST_EVIDENCE]]
+    return Diagnosis(
+        failure_class=UNKNOWN,
+        cause=cause_of(found.owner),
+        owner=found.owner,
+        evidence=(summary, *facts),
+        facts=found.revision_facts,
+        since=trouble.since,
+        page=page,
+    )
+
+
+def cause_of(owner: ObjectRef) -> str:
+    """Make the cause key: nothing says more than which object it is about."""
+    name = owner.uid or f"{owner.namespace or ''}/{owner.name}"
+    return f"node:{name}" if owner.kind == "Node" else f"workload:{name}"
+
+
+def search_text(found: Gathered) -> str:
+    """Say what is known in words that a past incident may share."""
+    signal = found.signal
+    told = [
+        UNKNOWN,
+        found.owner.name,
+        signal.reason,
+        signal.component,
+        mask(signal.message),
+        found.trouble.why,
+    ]
+    return " ".join([*told, joined(found.logs), *(one.text for one in found.facts)])

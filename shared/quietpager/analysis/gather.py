@@ -1,0 +1,341 @@
+"""Reads what there is to know about an unhealthy object.
+
+Each part is read on its own, so that one that cannot be read costs a sentence and not the page.
+
+Who calls it: `analyze/unknown`, and replay over a recorded folder. Reads only, through the cluster's
+port. Everything it gives is masked and bounded.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from quietpager.analysis.logs import MOST, TAIL, Tail, tail_of
+from quietpager.analysis.redaction import mask
+from quietpager.analysis.templates import ConfigRef, config_refs, differences
+from quietpager.analysis.unwell import Trouble, events_about
+from quietpager.cluster.port import ClusterUnavailable, Json, LogReader, Rejected
+from quietpager.model.kubernetes import ContainerStatus, Node, Pod, ReplicaSet
+from quietpager.model.objects import ObjectRef
+from quietpager.model.page import Changed, Fact
+from quietpager.model.signal import Signal
+from quietpager.model.text import clean
+from quietpager.rules.health import pod_fault
+from quietpager.rules.live import Live
+from quietpager.rules.revision import revision_facts
+
+T = TypeVar("T")
+
+EDITS: Final = "metadata.managedFields"
+"""Source of a change that an object itself tells of."""
+MOST_EVENTS: Final = 8
+MOST_LOGS: Final = 4
+"""Containers whose logs are read."""
+MOST_PODS: Final = 5
+"""Unwell pods that are told one by one."""
+MOST_CONFIG: Final = 20
+SHORT_TAIL: Final = 5
+"""Lines asked for once more where a log was cut: of a cut tail the newest lines are lost."""
+_NOT_PEOPLE: Final = frozenset({"kube-controller-manager", "kubelet", "kube-scheduler"})
+
+
+@dataclass
+class Gathered:
+    """What was found. `missing` says what could not be read; `config` is None for "cannot be told"."""
+
+    signal: Signal
+    owner: ObjectRef
+    trouble: Trouble
+    now: datetime
+    facts: list[Fact] = field(default_factory=list)
+    changed: list[Changed] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    events: list[Signal] = field(default_factory=list)
+    logs: list[Tail] = field(default_factory=list)
+    config: dict[ConfigRef, bool | None] = field(default_factory=dict)
+    nodes: dict[str, str] = field(default_factory=dict)
+    """By name: what is wrong with each node that the pods run on; empty text: nothing."""
+    revisions: int | None = None
+    newest_began: datetime | None = None
+    revision_facts: frozenset[str] = frozenset()
+    restarts: int = 0
+    oom: list[str] = field(default_factory=list)
+    unpulled: list[str] = field(default_factory=list)
+    pods_seen: bool = False
+
+    def fact(self, text: str, source: str) -> None:
+        """Keep one fact, masked."""
+        self.facts.append(Fact(text=clean(mask(text), 500), source=source))
+
+
+class _Reading:
+    """Runs the parts; after the API server has stopped answering no further part is tried."""
+
+    def __init__(self, into: Gathered) -> None:
+        self.into, self.away = into, False
+
+    def part(self, what: str, read: Callable[[], T | None]) -> T | None:
+        """Give what was read, or None with a sentence in `missing`."""
+        if self.away:
+            return None
+        try:
+            return read()
+        except Rejected as no:
+            self.into.missing.append(f"{what} could not be read: {clean(mask(str(no)), 300)}.")
+        except ClusterUnavailable as gone:
+            self.away = True
+            said = clean(mask(str(gone)), 300)
+            self.into.missing.append(f"{what}, and all that comes after it, could not be read: {said}.")
+        except (ValidationError, TypeError, KeyError, AttributeError, ValueError) as odd:
+            self.into.missing.append(f"{what} makes no sense to this version ({type(odd).__name__}).")
+        return None
+
+
+def gather(signal: Signal, live: Live, reader: LogReader, trouble: Trouble, now: datetime) -> Gathered:
+    """Read everything that can be read about the target and its owner; never raises for what cannot."""
+    into = Gathered(signal=signal, owner=signal.target, trouble=trouble, now=now)
+    reading = _Reading(into)
+    into.owner = reading.part(f"The owner of {signal.target}", lambda: live.owner) or signal.target
+    into.fact(trouble.why, str(into.owner))
+    pods = reading.part(f"The pods of {into.owner}", lambda: live.pods) or ()
+    unwell = [pod for pod in pods if pod_fault(pod, None) is not None]
+    into.pods_seen = bool(pods)
+    reading.part(f"Events about {into.owner}", lambda: _events(into, live, reader, pods))
+    reading.part(f"The status of {into.owner}", lambda: _status(into, live, unwell or pods))
+    reading.part(f"The revisions of {into.owner}", lambda: _revisions(into, live))
+    reading.part(f"ConfigMaps of {into.owner}", lambda: _config(into, live, reader, pods, reading))
+    for name in sorted({p.spec.node_name for p in unwell or pods if p.spec.node_name})[:MOST_PODS]:
+        reading.part(f"Node {name}", lambda name=name: _node(into, reader, name))  # type: ignore[misc]
+    _logs(into, reader, unwell or pods, reading)
+    return into
+
+
+# --- Events and status ----------------------------------------------------------------------------
+
+
+def _events(into: Gathered, live: Live, reader: LogReader, pods: Iterable[Pod]) -> None:
+    about = [into.signal.target, into.owner, *(one.ref.but(kind="ReplicaSet") for one in live.replica_sets)]
+    about += [pod.ref.but(kind="Pod", api_version="v1") for pod in pods]
+    every = events_about(reader, about, into.now)
+    warnings = [one for one in every if one.type != "Normal"]
+    into.events = [one.but(message=mask(one.message)) for one in every]
+    if not any(_same_text(one, into.signal) for one in warnings):
+        warnings.insert(0, into.signal)
+    for one in warnings[:MOST_EVENTS]:
+        often = f", {one.count} times" if one.count > 1 else ""
+        who = f" by {one.component}" if one.component else ""
+        into.fact(
+            f"{one.reason}: {one.message}", f"Event{who} about {one.target}{often}, {_at(one.last_seen)}"
+        )
+
+
+def _same_text(one: Signal, two: Signal) -> bool:
+    return (one.reason, mask(one.message)) == (two.reason, mask(two.message))
+
+
+def _status(into: Gathered, live: Live, pods: Iterable[Pod]) -> None:
+    deployment = live.deployment
+    if deployment is not None:
+        for one in deployment.status.conditions:
+            # ReplicaFailure is bad news when it is True, the others when they are not.
+            if (one.status == "True") == (one.type == "ReplicaFailure"):
+                since = f" since {_at(one.last_transition_time)}" if one.last_transition_time else ""
+                into.fact(f"{one.type} is {one.status}{since}: {one.reason}: {one.message}", str(live.owner))
+    for number, pod in enumerate(pods):
+        if number < MOST_PODS:
+            _pod(into, pod)
+        into.restarts += sum(one.restart_count for one in pod.containers)
+        into.oom += [
+            f"{one.name} in {pod.metadata.name}"
+            for one in pod.containers
+            if one.ended is not None and one.ended.reason == "OOMKilled"
+        ]
+        into.unpulled += [
+            f"{one.name} in {pod.metadata.name}"
+            for one in pod.containers
+            if one.state.waiting is not None and "Image" in one.state.waiting.reason
+        ]
+
+
+def _pod(into: Gathered, pod: Pod) -> None:
+    source = f"Pod {pod.metadata.namespace}/{pod.metadata.name}"
+    for one in pod.status.conditions:
+        if one.status != "True" and one.type in ("Ready", "PodScheduled", "Initialized"):
+            since = f" since {_at(one.last_transition_time)}" if one.last_transition_time else ""
+            into.fact(f"{one.type} is {one.status}{since}: {one.reason}: {one.message}", source)
+    for status in pod.containers:
+        into.fact(_container(status), f"{source} status.containerStatuses")
+
+
+def _container(one: ContainerStatus) -> str:
+    state = one.state
+    if state.waiting is not None:
+        now = f"waits: {state.waiting.reason} {state.waiting.message}".strip()
+    elif state.running is not None:
+        ready = "and is ready" if one.ready else "but is not ready"
+        now = f"runs since {_at(state.running.started_at)} {ready}"
+    elif state.terminated is not None:
+        now = f"has ended: {state.terminated.reason} {state.terminated.exit_code} {state.terminated.message}"
+    else:
+        now = "says nothing about its state"
+    last = one.last_state.terminated
+    before = f"; before that it ended: {last.reason} {last.exit_code} {last.message}".rstrip() if last else ""
+    return f"{one.name} {now}{before}; {one.restart_count} restarts"
+
+
+# --- what changed -----------------------------------------------------------------------------------
+
+
+def _revisions(into: Gathered, live: Live) -> None:
+    deployment = live.deployment
+    if deployment is None:
+        return
+    sets = live.replica_sets
+    into.revisions = len(sets)
+    if sets:
+        into.newest_began = sets[0].metadata.creation_timestamp
+        for number, one in enumerate(sets[:3]):
+            into.changed.append(_revision(live, sets, number, one))
+    facts, _ = revision_facts(live)
+    if any(pod_fault(pod, None) is not None for pod in live.newest_pods):
+        into.revision_facts = facts
+    else:
+        into.revision_facts = facts - {"started_with_new_revision"}
+    raw = live.raw_deployment or {}
+    created = deployment.metadata.creation_timestamp
+    for at, manager in _edits(raw):
+        if created is None or at - created > timedelta(seconds=1):
+            what = f"{manager} changed Deployment {deployment.metadata.name}"
+            into.changed.append(Changed(what=what, source=EDITS, at=at))
+
+
+def _revision(live: Live, sets: tuple[ReplicaSet, ...], number: int, one: ReplicaSet) -> Changed:
+    at, source = one.metadata.creation_timestamp, f"ReplicaSet {one.metadata.namespace}/{one.metadata.name}"
+    if number + 1 >= len(sets):
+        return Changed(what=f"revision {one.revision} began, the first that is kept", source=source, at=at)
+    old, new = live.raw_replica_sets[number + 1], live.raw_replica_sets[number]
+    told = differences(_template(old), _template(new)) or ("no difference in the template",)
+    before = sets[number + 1].metadata.creation_timestamp
+    what = f"revision {one.revision} began; against revision {sets[number + 1].revision}: {'; '.join(told)}"
+    if at is not None and before is not None and at < before:
+        # A rollback takes the old ReplicaSet again, and nothing says when.
+        return Changed(what=f"{what} (a template that was there before: a rollback)", source=source)
+    return Changed(what=what, source=source, at=at)
+
+
+def _template(raw: Json) -> Json:
+    found: Json = (raw.get("spec") or {}).get("template") or {}
+    return found
+
+
+def _edits(raw: Json) -> Iterator[tuple[datetime, str]]:
+    """List who changed an object itself, not its status, and when (metadata.managedFields)."""
+    for one in (raw.get("metadata") or {}).get("managedFields") or ():
+        if one.get("subresource") or one.get("manager") in _NOT_PEOPLE or not one.get("time"):
+            continue
+        yield datetime.fromisoformat(one["time"]), clean(str(one.get("manager")), 60)
+
+
+def _config(into: Gathered, live: Live, reader: LogReader, pods: Iterable[Pod], reading: _Reading) -> None:
+    raw = live.raw_deployment
+    spec: Any = _template(raw).get("spec") if raw is not None else None
+    namespace = into.owner.namespace
+    if spec is None:
+        first = next(iter(pods), None)
+        found = None if first is None else reader.get("Pod", first.metadata.namespace, first.metadata.name)
+        spec = (found or {}).get("spec")
+    for ref in config_refs(spec or {})[:MOST_CONFIG]:
+        into.config[ref] = None
+        reading.part(f"ConfigMap {ref.name}", lambda ref=ref: _one_config(into, reader, namespace, ref))  # type: ignore[misc]
+
+
+def _one_config(into: Gathered, reader: LogReader, namespace: str | None, ref: ConfigRef) -> None:
+    """Look whether it is there and when it was changed; what it holds is not kept."""
+    raw = reader.get("ConfigMap", namespace, ref.name)
+    into.config[ref] = raw is not None
+    if raw is None:
+        optional = "; it is optional" if ref.optional else ""
+        into.fact(f"ConfigMap {ref.name} does not exist{optional}", f"{ref.where} refers to it")
+        return
+    edits = max(_edits(raw), default=None)
+    if edits is not None:
+        what = f"{edits[1]} changed ConfigMap {ref.name} ({ref.where})"
+        into.changed.append(Changed(what=what, source=EDITS, at=edits[0]))
+
+
+def _node(into: Gathered, reader: LogReader, name: str) -> None:
+    raw = reader.get("Node", None, name)
+    if raw is None:
+        into.nodes[name] = "it is gone"
+        return
+    node = Node.read(raw)
+    wrong = [
+        one for one in node.status.conditions
+        if (one.status == "True") != (one.type == "Ready") and one.type in _NODE_CONDITIONS
+    ]  # fmt: skip
+    into.nodes[name] = ", ".join(f"{one.type} is {one.status}: {one.reason}" for one in wrong)
+    for one in wrong:
+        into.fact(f"{one.type} is {one.status}: {one.reason}: {one.message}", f"Node {name}")
+        what = f"Node {name}: {one.type} became {one.status} ({one.reason})"
+        into.changed.append(Changed(what=what, source=f"Node {name}", at=one.last_transition_time))
+    if node.spec.unschedulable:
+        into.fact("it is cordoned: no new pod may start on it", f"Node {name}")
+
+
+_NODE_CONDITIONS: Final = frozenset(
+    {"Ready", "MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable"}
+)
+
+
+# --- logs --------------------------------------------------------------------------------------------
+
+
+def _logs(into: Gathered, reader: LogReader, pods: Iterable[Pod], reading: _Reading) -> None:
+    for pod, one in _speakers(pods)[:MOST_LOGS]:
+        whose = f"of {one.name} in {pod.metadata.name}"
+        waits = one.state.waiting is not None and one.restart_count == 0 and one.ended is None
+        if waits:
+            into.missing.append(f"There is no log {whose}: it has not started yet.")
+            continue
+        if one.restart_count or one.last_state.terminated is not None:
+            _log(into, reader, pod, one, reading, previous=True)
+        _log(into, reader, pod, one, reading, previous=False)
+
+
+def _speakers(pods: Iterable[Pod]) -> list[tuple[Pod, ContainerStatus]]:
+    """Order the containers: those that are not ready first, for they have the most to say."""
+    every = [(pod, one) for pod in pods for one in pod.containers]
+    return sorted(every, key=lambda both: (both[1].ready, -both[1].restart_count))
+
+
+def _log(
+    into: Gathered, reader: LogReader, pod: Pod, one: ContainerStatus, reading: _Reading, *, previous: bool
+) -> None:
+    which = "previous log" if previous else "log"
+    where = f"{which} of {one.name} in Pod {pod.metadata.namespace}/{pod.metadata.name}"
+
+    def read() -> Tail:
+        place, name = pod.metadata.namespace or "default", pod.metadata.name
+        raw = reader.logs(place, name, one.name, previous=previous, tail=TAIL, most=MOST)
+        if len(raw) < MOST:
+            return tail_of(raw)
+        newest = reader.logs(place, name, one.name, previous=previous, tail=SHORT_TAIL, most=MOST)
+        return tail_of(newest, cut=True)
+
+    tail = reading.part(f"The {where}", read)
+    if tail is None:
+        return
+    into.logs.append(tail)
+    if tail.note:
+        into.missing.append(f"The {where}: {tail.note}")
+    for line in tail.lines:
+        into.fact(f"{one.name} says: {line}", where)
+    if not tail.lines and not tail.note:
+        into.missing.append(f"The {where} is empty.")
+
+
+def _at(moment: datetime | None) -> str:
+    return "an unknown time" if moment is None else f"{moment:%H:%M:%S}"

@@ -1,0 +1,156 @@
+"""Is anything wrong with the target of a signal that no family knows, and since when?
+
+Who calls it: `analyze/unknown` and replay. It errs towards "something is wrong".
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from pydantic import ValidationError
+
+from quietpager.cluster.port import Json, Reader
+from quietpager.errors import BadMessage
+from quietpager.model.data import Data
+from quietpager.model.event import signal_from_event
+from quietpager.model.kubernetes import Condition, ContainerStatus, Pod
+from quietpager.model.objects import ObjectRef
+from quietpager.model.signal import Signal
+from quietpager.rules.health import health_of, pod_fault
+from quietpager.rules.live import READABLE, Live
+
+PROBED_EARLY = re.compile(r"Readiness probe (failed|errored)")
+"""What a kubelet says of a pod that is not ready yet; no other complaint is excused by slowness."""
+OVERDUE = "ProgressDeadlineExceeded"
+NOT_READY = "not ready"
+"""What `pod_fault` says of a pod that runs, has not crashed, and is not ready."""
+QUIET: Final = timedelta(minutes=10)
+"""An object whose status nothing here reads has come to rest once nobody has warned for so long."""
+JUDGED: Final = frozenset({*READABLE} - {"Namespace"})
+"""Kinds whose own status says how they are; of any other kind only Events tell."""
+
+
+class Trouble(Data):
+    """What is wrong, and since when, by the live object."""
+
+    why: str
+    since: datetime
+
+
+def unwell(signal: Signal, reader: Reader, now: datetime) -> Trouble | None:
+    """Say what is wrong with the target or its owner; None where it is well, or gone.
+
+    Raises what the reader raises.
+    """
+    kind = signal.target.kind
+    if kind not in JUDGED:
+        return warned_of(signal.target, reader, now)
+    live = Live(reader, signal.target)
+    try:
+        why = _judged(signal, live, kind)
+        # A status may be written after the Event that speaks of it.
+        return None if why is None else Trouble(why=why, since=min(_since(live) or now, now))
+    except ValidationError:
+        return Trouble(why=f"{signal.target} cannot be read", since=min(signal.first_seen, now))
+
+
+def warned_of(target: ObjectRef, reader: Reader, now: datetime) -> Trouble | None:
+    """Judge an object by the Warnings about it that the API server holds; a signal alone proves nothing."""
+    told = [one for one in events_about(reader, [target], now) if one.type != "Normal"]
+    fresh = [one for one in told if now - one.last_seen <= QUIET]
+    if not fresh:
+        return None
+    newest = max(fresh, key=lambda one: one.last_seen)
+    why = f"{newest.reason or 'an Event'} about {target}, which nothing here can judge"
+    return Trouble(why=why, since=min(one.first_seen for one in fresh))
+
+
+def events_about(reader: Reader, targets: Iterable[ObjectRef], now: datetime) -> list[Signal]:
+    """List the Events about some objects, newest first. What cannot be an Event is left out."""
+    wanted = [*targets]
+    # An Event about an object without a namespace stands in `default` (Kubernetes API validation).
+    places = {one.namespace or "default" for one in wanted}
+    found: list[Signal] = []
+    for place in sorted(places):
+        for raw in reader.list("Event", place):
+            try:
+                one = signal_from_event(raw, cluster="", received=now)
+            except BadMessage:
+                continue
+            if any(_is(one.target, target) for target in wanted):
+                found.append(one)
+    return sorted(found, key=lambda one: one.last_seen, reverse=True)
+
+
+def _is(named: ObjectRef, target: ObjectRef) -> bool:
+    """Tell whether an Event's object is this one; by name where one of them says no uid."""
+    same_uid = named.uid is None or target.uid is None or named.uid == target.uid
+    return same_uid and (named.kind, named.name) == (target.kind, target.name)
+
+
+def _since(live: Live) -> datetime | None:
+    """Find the earliest moment at which what is wrong now began, by transition times."""
+    if live.target.kind == "Node":
+        return _turned(live.node.status.conditions, "Ready") if live.node else None
+    times: list[datetime | None] = []
+    deployment = live.deployment
+    if deployment is not None:
+        times.append(_turned(deployment.status.conditions, "Available"))
+    times += [
+        _turned(pod.status.conditions, "Ready") or pod.metadata.creation_timestamp
+        for pod in live.pods
+        if pod_fault(pod, None) is not None
+    ]
+    if not any(times) and deployment is not None:
+        newest = live.replica_sets[0] if live.replica_sets else deployment
+        times.append(newest.metadata.creation_timestamp)
+    return min((one for one in times if one is not None and one.tzinfo is not None), default=None)
+
+
+def _turned(conditions: Iterable[Condition], kind: str) -> datetime | None:
+    """Tell when a condition became other than True."""
+    return next((c.last_transition_time for c in conditions if c.type == kind and c.status != "True"), None)
+
+
+def _judged(signal: Signal, live: Live, kind: str) -> str | None:
+    if live.raw_target is None:
+        return None
+    if kind == "Node":
+        return None if live.node is not None and live.node.ready else "the node is not ready"
+    health = health_of(live, None)
+    early = PROBED_EARLY.match(signal.message) and _only_slow(live, signal.last_seen)
+    return None if health.healthy or early else health.why
+
+
+def _only_slow(live: Live, now: datetime) -> bool:
+    """Say whether a rollout is merely slow: what is not ready yet still has its own time to become so."""
+    deployment = live.deployment
+    if deployment is None or any(c.reason == OVERDUE for c in deployment.status.conditions):
+        return False
+    unready = [pod for pod in live.pods if pod_fault(pod, None) is not None]
+    return bool(unready) and all(_may_still_start(live, pod, now) for pod in unready)
+
+
+def _may_still_start(live: Live, pod: Pod, now: datetime) -> bool:
+    """Say whether each container that is not ready runs, and its readiness probe may fail until now.
+
+    How long it may comes from its author: the initial delay, and as many periods as are a failure
+    (https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/).
+    """
+    if pod_fault(pod, None) != NOT_READY:
+        return False
+    raw = live.reader.get("Pod", pod.metadata.namespace, pod.metadata.name) or {}
+    specs = {one["name"]: one for one in (raw.get("spec") or {}).get("containers") or ()}
+    waited = [one for one in pod.status.container_statuses if not one.ready]
+    return bool(waited) and all(_in_time(specs.get(one.name) or {}, one, now) for one in waited)
+
+
+def _in_time(container: Json, status: ContainerStatus, now: datetime) -> bool:
+    running, probe = status.state.running, container.get("readinessProbe")
+    if running is None or running.started_at is None or not isinstance(probe, dict):
+        return False
+    # The defaults are the API's own; a recorded object carries them filled in.
+    delay, period = probe.get("initialDelaySeconds", 0), probe.get("periodSeconds", 10)
+    allowed = timedelta(seconds=delay + period * probe.get("failureThreshold", 3))
+    return now - running.started_at < allowed
