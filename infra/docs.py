@@ -373,8 +373,8 @@ def cli() -> str:
         GENERATED,
         "",
         "In a checkout the command is `.venv/bin/quietpager`. What asks the store (`incidents`, `show`,",
-        "`approve`, `reject`, `ledger`, `stop`, `resume`, `audit`, `policy explain`) finds it by `QUIETPAGER_STORE`,",
-        "a PostgreSQL URL.",
+        "`approve`, `reject`, `ledger`, `stop`, `resume`, `audit`, `policy explain`) finds it by",
+        "`QUIETPAGER_STORE`, the URL of the store.",
     ]
     for path, text in commands(command_line):
         lines += ["", f"## {path}", "", "```text", text.rstrip(), "```"]

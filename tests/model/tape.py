@@ -91,6 +91,9 @@ class TapeStore:
         found: list[Record] = self.tape.ask("store", "scan", kind)
         return found
 
+    def similar(self, text: str, limit: int) -> list[Record]:
+        raise NotImplementedError
+
     def transact(self, writes: Iterable[Write]) -> None:
         self.tape.ask("store", "transact", *writes)
 
@@ -124,6 +127,12 @@ class TapeCluster:
     def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
         found: list[Json] = self.tape.ask("cluster", "list", kind, namespace, labels)
         return found
+
+    def logs(
+        self, namespace: str, pod: str, container: str, *, previous: bool = False, tail: int = 100,
+        most: int = 1 << 16,
+    ) -> bytes:  # fmt: skip
+        raise NotImplementedError
 
     def listing(self, kind: Kind, namespace: str | None = None) -> Listing:
         raise NotImplementedError

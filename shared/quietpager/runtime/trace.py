@@ -90,6 +90,10 @@ class TracedStore:
         """See `Store.scan`."""
         return self._store.scan(kind)
 
+    def similar(self, text: str, limit: int) -> list[Record]:
+        """See `Store.similar`."""
+        return self._store.similar(text, limit)
+
     def claim_due(self, now: datetime, limit: int) -> list[Due]:
         """See `Store.claim_due`."""
         return self._store.claim_due(now, limit)

@@ -44,6 +44,7 @@ from quietpager.store.port import (
     StoreUnavailable,
     Write,
 )
+from quietpager.store.words import PAST, most_similar
 
 Item = dict[str, Any]
 
@@ -116,6 +117,10 @@ class DynamoStore:
             ExpressionAttributeValues={":kind": _text(kind)},
         )  # fmt: skip
         return sorted((_record(item) for item in items), key=lambda record: record.key)
+
+    def similar(self, text: str, limit: int) -> list[Record]:
+        """Find records `PAST#…` that share words with a text; reads them all, for there is no full text."""
+        return most_similar(self.scan(PAST), text, limit)
 
     def transact(self, writes: Iterable[Write]) -> None:
         """Do all or nothing; raises `Conflict`, ValueError, TypeError as the port says.

@@ -23,7 +23,7 @@ from quietpager.store.port import (
     Record,
     Write,
 )
-from quietpager.store.words import PAST, words
+from quietpager.store.words import PAST, most_similar
 
 
 class MemoryStore:
@@ -52,10 +52,7 @@ class MemoryStore:
 
     def similar(self, text: str, limit: int) -> list[Record]:
         """Find records `PAST#…` that share words with a text, the most shared first."""
-        wanted = set(words(text))
-        shared = [(len(wanted & set(words(str(r.body.get("words"))))), r) for r in self.scan(PAST)]
-        found = sorted(((n, r) for n, r in shared if n), key=lambda one: (-one[0], one[1].key))
-        return [record for _, record in found[: max(limit, 0)]]
+        return most_similar(self.scan(PAST), text, limit)
 
     def transact(self, writes: Iterable[Write]) -> None:
         """Do all or nothing; raises `Conflict`, ValueError, TypeError as the port says."""

@@ -5,7 +5,10 @@ this module does (configuration `simple`), and none can be an operator of its qu
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
+
+from quietpager.store.port import Record
 
 PAST: Final = "PAST"
 """Kind of the records that `similar` looks through."""
@@ -53,3 +56,11 @@ def words(text: str) -> tuple[str, ...]:
     """Give the distinct words of a text in order, without those that every incident has."""
     found = dict.fromkeys(one for one in _WORD.findall(text.lower()) if one not in _COMMON)
     return tuple(found)[:MOST]
+
+
+def most_similar(past: Iterable[Record], text: str, limit: int) -> list[Record]:
+    """Choose what `similar` promises, for a back end without full text."""
+    wanted = set(words(text))
+    shared = [(len(wanted & set(words(str(r.body.get("words"))))), r) for r in past]
+    found = sorted(((n, r) for n, r in shared if n), key=lambda one: (-one[0], one[1].key))
+    return [record for _, record in found[: max(limit, 0)]]
