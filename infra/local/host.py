@@ -21,8 +21,9 @@ import hypercorn.config
 import structlog
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local.broker import Answer, Broker, Subscriber, Trigger
+from infra.local.broker import Answer, Broker, Subscriber
 from infra.local.source import EventSource
+from infra.local.trigger import read_triggers
 from infra.render import function_folders, triggers
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster
@@ -72,8 +73,9 @@ class Host:
         self.folders = function_folders(functions_folder())
         self.clusters = {f.name: connect(api_url, manager=f"quietpager-{f.name}") for f in self.folders}
         self.functions = {f.name: self._function(f.name, f.module) for f in self.folders}
+        ready, self.not_ready = read_triggers(triggers(self.folders))
         self.broker = Broker(
-            [Trigger.from_manifest(t) for t in triggers(self.folders)],
+            ready,
             {name: subscriber(function) for name, function in self.functions.items()},
             self.mailbox,
         )

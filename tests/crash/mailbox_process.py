@@ -13,7 +13,9 @@ from contextlib import closing
 
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local.broker import Answer, Broker, Subscriber, Trigger
+from infra.local.broker import Answer, Broker, Subscriber
+from infra.local.filters import Exact
+from infra.local.trigger import Trigger
 from quietpager.store.postgres_mailbox import PostgresMailbox
 
 REPLY = b'{"specversion": "1.0", "source": "/reply", "type": "reply", "id": "%s"}'
@@ -39,9 +41,9 @@ async def main(url: str, first: int, last: int, accepted: str, delivered: str) -
 
     names = ("replying", "quiet", "replies")
     triggers = [
-        Trigger("replying", "replying", {"type": "t"}),
-        Trigger("quiet", "quiet", {"type": "t"}),
-        Trigger("replies", "replies", {"type": "reply"}),
+        Trigger("replying", "replying", Exact({"type": "t"})),
+        Trigger("quiet", "quiet", Exact({"type": "t"})),
+        Trigger("replies", "replies", Exact({"type": "reply"})),
     ]
     with closing(PostgresMailbox(url)) as mailbox:
         broker = Broker(triggers, {name: subscriber(name) for name in names}, mailbox)
