@@ -93,6 +93,7 @@ MEANINGS: Mapping[str, str] = {
     "protected_prefixes": "namespaces that begin so belong to the platform; never written to",
     "tick": "s; how often the clock looks for what is due, and when an unheard message speaks again",
     "sweep": "s; how often all pods are listed and looked at",
+    "silence": "s; a part without a heartbeat for so long is stale; never less than three ticks or sweeps",
     "recheck": "s; how often an open incident is looked at again",
     "healthy_rechecks": "healthy looks in a row that it takes to close",
     "dwell_seconds": "s; in place of every rule's own dwell; none: the rule's counts",

@@ -2,7 +2,8 @@
 
     POST /            the broker's ingress
     POST /<function>  one function, directly
-    GET  /health/{liveness,readiness}
+    GET  /health/{liveness,readiness}    503 with a sentence while a Trigger is not ready
+    GET  /health/heartbeat    is every part alive? 200 or 503, and JSON
 
 Who starts it: the demo, as a process that may be killed at any moment, and the tests.
 """
@@ -30,8 +31,9 @@ from quietpager.cluster.port import Cluster
 from quietpager.model.message import PING, Message
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import Lazy, functions_folder, make_context
-from quietpager.runtime.edge import Function, Receive, Scope, Send
-from quietpager.runtime.wire import event_from_message, http_from_event
+from quietpager.runtime.edge import Function, Receive, Scope, Send, read_body
+from quietpager.runtime.pulse import PATH, Pulse
+from quietpager.runtime.wire import LARGEST_BODY, event_from_message, http_from_event
 from quietpager.safety.policy import Policy, load_policy
 from quietpager.store.postgres import PostgresStore
 from quietpager.store.postgres_mailbox import PostgresMailbox
@@ -69,6 +71,7 @@ class Host:
         self.policy = policy
         self.store = PostgresStore(store_url, connections=8)
         self.mailbox = PostgresMailbox(store_url)
+        self.pulse = Pulse(lambda: self.store, policy)
         self.loop: asyncio.AbstractEventLoop | None = None
         self.folders = function_folders(functions_folder())
         self.clusters = {f.name: connect(api_url, manager=f"quietpager-{f.name}") for f in self.folders}
@@ -121,14 +124,21 @@ class Host:
         if scope["type"] != "http":
             return
         path = scope["path"].strip("/")
-        if path.startswith("health/"):
+        if scope["path"] == PATH:
+            await _answer(send, *(await asyncio.to_thread(self.pulse.read)).to_http())
+        elif path == "health/readiness" and self.not_ready:
+            await _answer(send, 503, "\n".join(self.not_ready.values()).encode("utf-8", "replace"))
+        elif path.startswith("health/"):
             await _answer(send, 200, b"OK")
         elif path in self.functions:
             await self.functions[path].handle(scope, receive, send)
         elif path == "":
             headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
-            status = await self.broker.post_http(headers, await _body(receive))
-            await _answer(send, status, b"")
+            body = await read_body(receive)
+            if body is None:
+                await _answer(send, 413, f"A message has at most {LARGEST_BODY} bytes.".encode())
+                return
+            await _answer(send, await self.broker.post_http(headers, body), b"")
         else:
             await _answer(send, 404, f"No function is called {path}.".encode("utf-8", "replace"))
 
@@ -139,15 +149,6 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{part['type']}.complete"})
         if part["type"] == "lifespan.shutdown":
             return
-
-
-async def _body(receive: Receive) -> bytes:
-    chunks: list[bytes] = []
-    while True:
-        part = await receive()
-        chunks.append(part.get("body", b""))
-        if not part.get("more_body", False):
-            return b"".join(chunks)
 
 
 async def _answer(send: Send, status: int, body: bytes) -> None:

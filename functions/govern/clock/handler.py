@@ -2,7 +2,7 @@
 
 from quietpager.model.message import Message
 from quietpager.model.time import to_text
-from quietpager.runtime.beat import beat
+from quietpager.runtime.beat import beat, canary
 from quietpager.runtime.context import Context
 
 MOST = 200
@@ -15,4 +15,4 @@ def handle(_message: Message, ctx: Context) -> list[Message]:
     due = ctx.store.claim_due(now, MOST)
     beat(ctx, "clock")
     messages = (Message.from_json(item.message).but(id=f"{item.id}@{to_text(item.at)}") for item in due)
-    return list(messages)
+    return [*messages, canary(ctx)]

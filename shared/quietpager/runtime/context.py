@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -26,8 +27,9 @@ class Lazy:
     """Opens store and cluster when first asked, so that a function answers its probes at once."""
 
     def __init__(self, store: Callable[[], Store], cluster: Callable[[], Cluster]) -> None:
-        """Nothing is opened yet."""
+        """Nothing is opened yet. `beaten`: part → when this process last wrote its heartbeat."""
         self._store, self._cluster = store, cluster
+        self.beaten: dict[str, datetime] = {}
 
     @cached_property
     def store(self) -> Store:

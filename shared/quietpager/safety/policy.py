@@ -44,6 +44,7 @@ class Policy(Data):
     tick: float = 5.0
     sweep: float = 30.0
     recheck: float = 10.0
+    silence: float = 90.0
     healthy_rechecks: int = Field(default=3, ge=1)
     dwell_seconds: float | None = None
     dwell_restarts: int | None = None
@@ -69,6 +70,11 @@ class Policy(Data):
             if dial.namespace in ("", namespace) and dial.failure_class in ("", failure_class):
                 setting = dial.autonomy
         return lowest(rule, setting)
+
+    @property
+    def silent_after(self) -> float:
+        """Seconds without a beat after which a part is stale: `silence`, but never less than three turns."""
+        return max(self.silence, 3 * max(self.tick, self.sweep))
 
     def is_protected(self, namespace: str) -> bool:
         """Tell whether it is a platform namespace, where nothing is ever written."""
