@@ -2,7 +2,7 @@
 
 GET /health/heartbeat   200 where all is well, else 503; JSON
 GET /health/liveness    200: the probe itself runs
-GET /metrics            heartbeat and queue ages as Prometheus text
+GET /metrics            the heartbeats' ages as Prometheus text
 """
 
 import http.server
@@ -14,6 +14,8 @@ import click
 
 from quietpager.model.text import clean
 from quietpager.runtime.connect import open_store
+from quietpager.runtime.metrics import PATH as METRICS
+from quietpager.runtime.metrics import TEXT, Exposition, show_pulse
 from quietpager.runtime.pulse import PATH, Pulse, table
 from quietpager.safety.policy import Policy, load_policy
 from quietpager.store.port import Store
@@ -78,6 +80,7 @@ def server(pulse: Pulse, host: str, port: int) -> http.server.ThreadingHTTPServe
     Raises:
         OSError: the address is taken, or not this machine's.
     """
+    exposition = Exposition()
 
     class Probe(http.server.BaseHTTPRequestHandler):
         """One request."""
@@ -88,6 +91,9 @@ def server(pulse: Pulse, host: str, port: int) -> http.server.ThreadingHTTPServe
             path = self.path.partition("?")[0]
             if path == PATH:
                 self._say(*pulse.read().to_http(), "application/json")
+            elif path == METRICS:
+                show_pulse(exposition.metrics, pulse.read())
+                self._say(200, exposition.text(), TEXT)
             elif path == "/health/liveness":
                 self._say(200, b"OK", "text/plain")
             else:

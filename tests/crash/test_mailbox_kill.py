@@ -1,4 +1,7 @@
-"""A broker that is killed at any moment delivers, after a restart, all that it had accepted."""
+"""A broker that is killed at any moment delivers, after a restart, all that it had accepted.
+
+Replies and dead letters included: what a delivery became is kept in the statement that ends it.
+"""
 
 import os
 import random
@@ -68,5 +71,5 @@ def test_every_accepted_event_is_delivered_across_kills(
     kept = {line for line in lines(accepted) if line != "ready"}
     assert len(kept) == EVENTS
     got = set(lines(delivered))
-    for subscriber in ("quiet", "replying", "replies"):
+    for subscriber in ("quiet", "replying", "replies", "refusing", "dead"):
         assert {name for name in kept if f"{subscriber} {name}" not in got} == set(), subscriber

@@ -9,6 +9,7 @@ from quietpager.model.finding import Finding
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
 from quietpager.model.message import DECISION, DUE, FINDING, OUTCOME, REHEARSED, Message
 from quietpager.runtime.context import Context
+from quietpager.runtime.metrics import REFUSALS
 from quietpager.safety import guards, records
 from quietpager.safety.machine import Input, News, Step, reopened, step
 from quietpager.store.port import Audit, Conflict, DueDone, Put, Record, Write
@@ -113,25 +114,30 @@ def _rehearsed(message: Message, ctx: Context) -> list[Message]:
     before, incident = found
     now = ctx.clock()
     done: list[Write] = [DueDone(records.talk(rehearsal.id))]
-    news, on = _verdict(rehearsal, incident, ctx, now)
-    return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done, on)
+    news, on, guard = _verdict(rehearsal, incident, ctx, now)
+    messages = _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done, on)
+    if guard is not None:
+        ctx.metrics.add(REFUSALS, guard=guard)
+    return messages
 
 
 def _verdict(
     rehearsal: Rehearsal, incident: Incident, ctx: Context, now: datetime
-) -> tuple[Input, Conditions | None]:
+) -> tuple[Input, Conditions | None, str | None]:
+    """Judge a plan. Gives the news, the conditions of acting on it, and the guard that said no."""
     if rehearsal.state == "refused":
-        return Input(News.REFUSED, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused"), None
+        return Input(News.REFUSED, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused"), None, None
     ground, on = ground_of(rehearsal, incident, ctx, now)
     refusal = guards.check(ground)
     dial = guards.autonomy(ground)
     said = refusal.sentence if refusal else ""
+    guard = refusal.guard if refusal else None
     if dial.rank < Autonomy.APPROVE.rank:
-        return Input(News.SHOW, rehearsal=rehearsal, sentence=said), None
+        return Input(News.SHOW, rehearsal=rehearsal, sentence=said), None, guard
     if refusal is not None:
-        return Input(News.REFUSED, rehearsal=rehearsal, sentence=said), None
+        return Input(News.REFUSED, rehearsal=rehearsal, sentence=said), None, guard
     kind = News.ALLOWED if dial is Autonomy.AUTO else News.ASK
-    return Input(kind, rehearsal=rehearsal), on
+    return Input(kind, rehearsal=rehearsal), on, None
 
 
 def _outcome(message: Message, ctx: Context) -> list[Message]:

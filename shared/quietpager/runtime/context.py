@@ -13,6 +13,7 @@ from quietpager.model.message import Message
 from quietpager.model.time import Clock, system_clock
 from quietpager.rules.routing import RouteTable, render_routes
 from quietpager.rules.schema import Rule, load_rules
+from quietpager.runtime.metrics import OFF, Metrics, metered
 from quietpager.safety.policy import Policy, load_policy
 from quietpager.store.port import Store
 
@@ -54,11 +55,12 @@ class Context:
     actions: dict[str, Action]
     cluster_name: str = "default"
     clock: Clock = field(default=system_clock)
+    metrics: Metrics = OFF
 
     @property
     def store(self) -> Store:
         """Where records are kept."""
-        return self.lazy.store
+        return metered(self.lazy.store, self.metrics)
 
     @property
     def cluster(self) -> Cluster:
@@ -81,7 +83,12 @@ def functions_folder() -> Path:
 
 
 def make_context(
-    name: str, lazy: Lazy, *, policy: Policy | None = None, clock: Clock = system_clock
+    name: str,
+    lazy: Lazy,
+    *,
+    policy: Policy | None = None,
+    clock: Clock = system_clock,
+    metrics: Metrics = OFF,
 ) -> Context:
     """Make the context of one function from the files in the functions folder.
 
@@ -99,4 +106,5 @@ def make_context(
         actions=load_actions(folder),
         cluster_name=os.environ.get(CLUSTER_NAME, "default"),
         clock=clock,
+        metrics=metrics,
     )

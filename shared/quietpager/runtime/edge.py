@@ -30,6 +30,7 @@ from quietpager.errors import BadMessage, GiveUp, Retry
 from quietpager.model.message import Message
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context, Handler
+from quietpager.runtime.metrics import count_messages
 from quietpager.runtime.pulse import PATH, Pulse
 from quietpager.runtime.wire import (
     LARGEST_BODY,
@@ -139,7 +140,9 @@ class Function:
         """Run the handler on one message, in the caller's thread."""
         ctx = self._ctx()
         with structlog.contextvars.bound_contextvars(function=ctx.name, incident=message.subject):
-            return self._handler(message, ctx)
+            answers = self._handler(message, ctx)
+            count_messages(ctx.metrics, ctx.name, message, answers)
+            return answers
 
     def _reply(self, answers: list[Message]) -> tuple[int, dict[str, str], bytes]:
         ctx = self._ctx()
