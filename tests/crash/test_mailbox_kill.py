@@ -13,6 +13,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from quietpager.store.postgres_mailbox import PostgresMailbox
 
 PROGRAM = Path(__file__).with_name("mailbox_process.py")
@@ -24,6 +26,7 @@ def lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
+@pytest.mark.timeout(300)  # many starts of a process, on whatever machine
 def test_every_accepted_event_is_delivered_across_kills(
     new_database: Callable[[], str], tmp_path: Path
 ) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local import host as module
+from infra.local.host import Host
 from infra.local.source import TRIES, EventSource
+from infra.render import triggers
 from infra.sandbox.server import running
 from quietpager.cluster.port import Listing, WatchEvent
 from quietpager.runtime.wire import LARGEST_BODY
@@ -25,7 +26,7 @@ def api() -> Iterator[str]:
         yield url
 
 
-async def post(host: module.Host, *chunks: bytes) -> tuple[int, bytes]:
+async def post(host: Host, *chunks: bytes) -> tuple[int, bytes]:
     parts, sent = list(chunks), list[dict[str, Any]]()
 
     async def receive() -> dict[str, Any]:
@@ -59,14 +60,12 @@ def test_a_message_over_the_limit_is_refused_before_it_is_read_to_its_end(
 def test_a_trigger_that_is_not_ready_is_told_and_the_rest_runs(
     api: str, new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rendered = module.triggers
-
     def with_a_bad_one(*given: Any) -> list[dict[str, Any]]:
-        good = rendered(*given)
+        good = triggers(*given)
         wrong = good[0]["spec"] | {"filters": [{"cesql": "a ="}]}
         return [*good, good[0] | {"metadata": {"name": "mine"}, "spec": wrong}]
 
-    monkeypatch.setattr(module, "triggers", with_a_bad_one)
+    monkeypatch.setattr("infra.local.host.triggers", with_a_bad_one)
 
     async def case() -> None:
         bench = Bench(new_database(), api, Policy())
