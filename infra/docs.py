@@ -385,8 +385,9 @@ def cli() -> str:
         "# The command line",
         GENERATED,
         "",
-        "In a checkout the command is `.venv/bin/quietpager`. What asks the store (`incidents`, `show`,",
-        "`approve`, `reject`, `stop`, `resume`, `audit`) finds it by `QUIETPAGER_STORE`, a PostgreSQL URL.",
+        "In a checkout the command is `.venv/bin/quietpager`. What asks the store (`status`, `incidents`,",
+        "`show`, `approve`, `reject`, `stop`, `resume`, `audit`) finds it by `QUIETPAGER_STORE`, a PostgreSQL",
+        "URL.",
     ]
     for path, text in commands(command_line):
         lines += ["", f"## {path}", "", "```text", text.rstrip(), "```"]
