@@ -349,8 +349,10 @@ def metrics() -> str:
         "",
         "By OpenTelemetry. Functions push them by OTLP over HTTP where `OTEL_EXPORTER_OTLP_ENDPOINT` (or",
         "`OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`) is set, and record nothing otherwise; OpenTelemetry's other",
-        "variables hold, such as `OTEL_METRIC_EXPORT_INTERVAL`. The local host answers `/metrics` as",
-        "Prometheus text; `quietpager status --serve` does so too, with the heartbeats' ages only.",
+        "variables hold, such as `OTEL_METRIC_EXPORT_INTERVAL`. On a cluster they come from the ConfigMap",
+        "`quietpager-telemetry` in the functions' namespace, if there is one. The local host answers",
+        "`/metrics` as Prometheus text; `quietpager status --serve` does so too, with the heartbeats' ages",
+        "only.",
         "",
         *_table(("Instrument", "Kind", "Unit", "Attributes", "In Prometheus", "What it says"), rows),
         "",
@@ -386,8 +388,8 @@ def cli() -> str:
         GENERATED,
         "",
         "In a checkout the command is `.venv/bin/quietpager`. What asks the store (`status`, `incidents`,",
-        "`show`, `approve`, `reject`, `stop`, `resume`, `audit`) finds it by `QUIETPAGER_STORE`, a PostgreSQL",
-        "URL.",
+        "`show`, `approve`, `reject`, `stop`, `resume`, `audit`) finds it by `QUIETPAGER_STORE`, a",
+        "PostgreSQL URL.",
     ]
     for path, text in commands(command_line):
         lines += ["", f"## {path}", "", "```text", text.rstrip(), "```"]

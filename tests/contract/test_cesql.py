@@ -8,7 +8,7 @@ import re
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.local.cesql import MOST_NESTED, CesqlError, InvalidExpression, parse
@@ -116,12 +116,14 @@ def test_what_is_no_expression_is_refused_with_a_sentence(text: str) -> None:
         parse(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_no_text_gives_anything_but_a_value_or_a_sentence(text: str) -> None:
     with suppress(InvalidExpression, CesqlError):
         parse(text).value(EVENT)
 
 
+@settings(deadline=None)
 @given(st.text("ab%_", max_size=12), st.text("ab", max_size=12))
 def test_like_agrees_with_a_plain_search(pattern: str, text: str) -> None:
     plain = re.fullmatch(pattern.replace("%", ".*").replace("_", "."), text) is not None

@@ -1,5 +1,6 @@
 """The instruments: their names and attributes, what is counted when, and what nothing costs when off."""
 
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from quietpager.runtime.metrics import (
     Metered,
     count_messages,
     metered,
+    resource_of,
     show_queue,
 )
 from quietpager.store.memory import MemoryStore
@@ -130,6 +132,14 @@ def test_the_queue_is_as_old_as_its_oldest_item() -> None:
     assert lines(shown) == {"quietpager_queue_age_seconds 40.0"}
     show_queue(shown.metrics, [], NOW)
     assert lines(shown) == {"quietpager_queue_age_seconds 0.0"}
+
+
+def test_each_process_counts_under_a_name_of_its_own() -> None:
+    who = resource_of({})
+    assert who["service.name"] == "quietpager"
+    assert who["service.instance.id"].endswith(f".{os.getpid()}")
+    assert resource_of({"OTEL_SERVICE_NAME": "x"}).keys() == {"service.instance.id"}
+    assert resource_of({"OTEL_RESOURCE_ATTRIBUTES": "service.name=x,service.instance.id=y"}) == {}
 
 
 def python(code: str, **env: str) -> str:

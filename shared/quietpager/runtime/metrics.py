@@ -15,6 +15,7 @@ host and `quietpager status --serve`, which answer `/metrics` as Prometheus text
 """
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -224,8 +225,20 @@ def _provider(readers: Sequence[Any]) -> "MeterProvider":
     from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415 (see above)
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 (see above)
 
-    named = {} if "OTEL_SERVICE_NAME" in os.environ else {"service.name": "quietpager"}
-    return MeterProvider(metric_readers=readers, resource=Resource.create(named))
+    return MeterProvider(metric_readers=readers, resource=Resource.create(resource_of(os.environ)))
+
+
+def resource_of(env: Mapping[str, str]) -> dict[str, str]:
+    """Say who is counting, as far as the environment does not.
+
+    Each process is an instance of its own: two that push one series would overwrite each other's counts.
+    """
+    stated = env.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    named = "OTEL_SERVICE_NAME" in env or "service.name=" in stated
+    who = {} if named else {"service.name": "quietpager"}
+    if "service.instance.id=" not in stated:
+        who["service.instance.id"] = f"{socket.gethostname()}.{os.getpid()}"
+    return who
 
 
 # What is recorded where
