@@ -117,11 +117,14 @@ def test_events_are_counted_where_they_come_in_only() -> None:
     count_messages(shown.metrics, "ingest-intake", event, [signal])
     count_messages(shown.metrics, "ingest-intake", event, [])
     count_messages(shown.metrics, "ingest-sweep", Message(id="p", type=PING), [])
+    swept = signal.but(attributes={"family": "image", "origin": "sweep"})
+    count_messages(shown.metrics, "ingest-sweep", Message(id="p", type=PING), [swept, swept])
     count_messages(shown.metrics, "detect-crash", signal, [signal])
     count_messages(shown.metrics, "govern-clock", Message(id="p", type=PING), [signal])
     assert lines(shown) == {
         'quietpager_events_total{family="crash",origin="event"} 1.0',
         'quietpager_events_total{family="none",origin="event"} 1.0',
+        'quietpager_events_total{family="image",origin="sweep"} 2.0',
     }
 
 
