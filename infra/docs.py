@@ -3,6 +3,7 @@
     docs/state-machine.md   every state and every kind of news, from the table's own docstrings
     docs/policy.md          every limit with its default, docs/policy.schema.json for editors
     docs/cli.md             every command's help
+    docs/metrics.md         every instrument, with its unit and attributes
     functions/README.md     every function, its Triggers and its rights
 
 With `--check` nothing is written; it ends with 1 and a sentence for each file that is stale.
@@ -26,6 +27,7 @@ from infra.render import FunctionFolder, function_folders
 from infra.render.folders import READS
 from quietpager.actions.schema import Access, Action, load_actions
 from quietpager.model.incident import Autonomy, IntentState, State, UndoWhen
+from quietpager.runtime.metrics import INSTRUMENTS
 from quietpager.safety.freeze import Freeze
 from quietpager.safety.machine import TABLE, Handler, News, keep
 from quietpager.safety.policy import Dial, Limit, Policy, Repository
@@ -348,6 +350,42 @@ def _verbs(rights: Sequence[Access]) -> str:
     )
 
 
+# --- the metrics -----------------------------------------------------------------------------------
+
+
+def metrics() -> str:
+    """Write every instrument."""
+    rows = [
+        (
+            f"`{one.name}`",
+            one.kind,
+            f"`{one.unit}`",
+            ", ".join(f"`{name}`" for name in one.attributes) or NOTHING,
+            f"`{one.prometheus}`",
+            one.says,
+        )
+        for one in INSTRUMENTS
+    ]
+    lines = [
+        "# The metrics",
+        GENERATED,
+        "",
+        "By OpenTelemetry. Functions push them by OTLP over HTTP where `OTEL_EXPORTER_OTLP_ENDPOINT` (or",
+        "`OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`) is set, and record nothing otherwise; OpenTelemetry's other",
+        "variables hold, such as `OTEL_METRIC_EXPORT_INTERVAL`. On a cluster they come from the ConfigMap",
+        "`quietpager-telemetry` in the functions' namespace, if there is one. The local host answers",
+        "`/metrics` as Prometheus text; `quietpager status --serve` does so too, with the heartbeats' ages",
+        "only.",
+        "",
+        *_table(("Instrument", "Kind", "Unit", "Attributes", "In Prometheus", "What it says"), rows),
+        "",
+        "Findings, actions, refusals and verifications are counted when their transaction has been",
+        "committed: a lost race or a message that came twice counts nothing twice. The audit stays the",
+        "record; these are for graphs and alarms.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 # --- the command line ------------------------------------------------------------------------------
 
 
@@ -372,8 +410,8 @@ def cli() -> str:
         "# The command line",
         GENERATED,
         "",
-        "In a checkout the command is `.venv/bin/quietpager`. What asks the store (`incidents`, `show`,",
-        "`approve`, `reject`, `ledger`, `stop`, `resume`, `audit`, `policy explain`) finds it by",
+        "In a checkout the command is `.venv/bin/quietpager`. What asks the store (`status`, `incidents`,",
+        "`show`, `approve`, `reject`, `ledger`, `stop`, `resume`, `audit`, `policy explain`) finds it by",
         "`QUIETPAGER_STORE`, the URL of the store.",
     ]
     for path, text in commands(command_line):
@@ -386,6 +424,7 @@ FILES: Mapping[str, Callable[[], str]] = {
     "docs/policy.md": policy,
     "docs/policy.schema.json": schema,
     "docs/cli.md": cli,
+    "docs/metrics.md": metrics,
     "functions/README.md": functions,
 }
 

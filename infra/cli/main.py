@@ -125,6 +125,22 @@ def watchdog(probe: str, every: str, misses: int) -> None:
     run(probe, every, misses)
 
 
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, as the probe answers it.")
+@click.option("--serve", "address", metavar="HOST:PORT", help="Serve it as /health/heartbeat instead.")
+def status(*, as_json: bool, address: str | None) -> None:
+    """Is every part alive? Source, broker, store, clock and sweep: last beat, age, limit, and what to do.
+
+    Exit 0 if all are; 1 if one is stale, was never heard of, or cannot be judged.
+    """
+    from infra.cli.status import serve as run
+    from infra.cli.status import status as once
+
+    if address is not None:
+        run(address, click.echo)
+        return
+    sys.exit(once(as_json=as_json, say=click.echo))
+
+
 KUBECONFIG = click.option(
     "--kubeconfig", envvar="KUBECONFIG", metavar="PATH",
     help="Whose rights are used, and on which cluster. Without one only the store's switch is set.",

@@ -18,45 +18,49 @@ tests/contract/test_broker.py:
   none where Knative's filter had no answer to tell of, a time-out or its own 502;
 - the 502 rule: `writeResponse` (pkg/broker/filter/filter_handler.go); the loop guard: `TTLDefaulter`
   (pkg/broker/ttl.go) and `receive` (pkg/broker/ingress/ingress_handler.go).
+What a Trigger says is read in `trigger.py` and `filters.py`; how an event is stored, in `envelope.py`.
 
 Differences, all on purpose: attempts are counted in memory, so a restart begins them anew; a ping
 is not stored (a lost one is only a late one), and is skipped while the one before it is still at
 work; a dead letter that cannot be delivered either is logged and dropped; `knativeerrordata` of more
 than 768 bytes is cut, where v0.49.2's in-memory dispatcher panics; specversion 0.3 is refused and an
-event without a time gets one, both by the CloudEvents SDK; a redirect is not followed.
+event without a time gets one, both by the CloudEvents SDK; a redirect is not followed; a body of more
+than 1 MiB, which no function would take, is refused with 413.
 """
 
 import asyncio
-import json
-import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Final
 from uuid import uuid4
 
 import structlog
 from cloudevents.core.v1.event import CloudEvent
 
+from infra.local.envelope import (
+    ARRIVAL,
+    TTL,
+    VERSIONS,
+    event_of,
+    is_readable,
+    read,
+    ttl_of,
+    type_untyped,
+    wire_of,
+)
+from infra.local.trigger import InvalidTrigger, Trigger
 from quietpager.errors import BadMessage
 from quietpager.model.message import PING
 from quietpager.model.time import system_clock, to_text
-from quietpager.runtime.wire import event_from_http
+from quietpager.runtime.wire import LARGEST_BODY
 from quietpager.store.mailbox import Delivery, Mailbox
 from quietpager.store.port import StoreUnavailable
 
 log = structlog.get_logger()
-
-TTL: Final = "knativebrokerttl"
-"""Extension that counts how often replies may still go round; of subscribers only dead letters' see it."""
-
-ARRIVAL: Final = "knativearrivaltime"
-"""Extension with the time at which the ingress took the event (`EventArrivalTime`); RFC 3339."""
 
 FIRST_TTL: Final = 255
 """What an event without the extension starts with; one that comes with it has one less."""
@@ -82,93 +86,6 @@ class Answer:
 
 Subscriber = Callable[[CloudEvent], Awaitable[Answer]]
 """Delivers one event to one function; raises anything for "no answer"."""
-
-
-class InvalidTrigger(ValueError):  # noqa: N818 (it names what is wrong with the file)
-    """A Trigger manifest that this broker cannot follow; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trigger:
-    """One subscription. `filter`: attribute → exact value, all must hold; "" means any but none.
-
-    `retry` counts tries after the first; `delay` and `timeout` are seconds (`None`: no limit).
-    The defaults are those of Knative's own Broker: retry 10, exponential, PT0.2S.
-    """
-
-    name: str
-    subscriber: str
-    filter: Mapping[str, str] = field(default_factory=dict)
-    retry: int = 10
-    policy: str = "exponential"
-    delay: float = 0.2
-    timeout: float | None = None
-    dead_letter: str | None = None
-
-    @classmethod
-    def from_manifest(cls, manifest: Mapping[str, Any], inherited: Mapping[str, Any] | None = None) -> Self:
-        """Read an `eventing.knative.dev/v1` Trigger.
-
-        Subscriber and dead letter are named by `ref.name`, or else by `uri`. `inherited`: the
-        Broker's own `delivery`, for a Trigger that states none. One that states a `delivery` states
-        all of it: what is left out is "none", but for the dead letter sink, which then still is the
-        Broker's (observed with v0.49.2).
-        Raises `InvalidTrigger`.
-        """
-        name = str((manifest.get("metadata") or {}).get("name") or "")
-        if manifest.get("apiVersion") != "eventing.knative.dev/v1" or manifest.get("kind") != "Trigger":
-            raise InvalidTrigger(f"{name or 'A manifest'} is no Trigger of eventing.knative.dev/v1.")
-        if not name:
-            raise InvalidTrigger("A Trigger has no name.")
-        spec = manifest.get("spec") or {}
-        subscriber = _destination(spec.get("subscriber"))
-        if subscriber is None:
-            raise InvalidTrigger(f"Trigger {name} has no subscriber with a ref.name or a uri.")
-        wanted = _filter(name, spec)
-        stated = spec.get("delivery")
-        if stated is None:
-            stated = inherited
-        if stated is None:
-            return cls(name, subscriber, wanted)
-        unknown = set(stated) - {
-            "retry",
-            "backoffPolicy",
-            "backoffDelay",
-            "timeout",
-            "deadLetterSink",
-        }
-        if unknown:
-            raise InvalidTrigger(f"Trigger {name}: the local broker knows no delivery.{min(unknown)}.")
-        policy = stated.get("backoffPolicy")
-        if policy not in (None, "exponential", "linear"):
-            raise InvalidTrigger(f"Trigger {name}: backoffPolicy {policy!r} is not exponential or linear.")
-        retry = stated.get("retry") or 0
-        if not isinstance(retry, int) or retry < 0:
-            raise InvalidTrigger(f"Trigger {name}: retry {retry!r} is no count.")
-        delay = stated.get("backoffDelay")
-        timeout = stated.get("timeout")
-        return cls(
-            name,
-            subscriber,
-            wanted,
-            retry=retry,
-            policy=policy or "linear",
-            # Knative backs off only if both policy and delay are stated; else it retries at once.
-            delay=_seconds(name, delay) if policy and delay else 0.0,
-            timeout=(_seconds(name, timeout) or None) if timeout else None,
-            dead_letter=_destination(stated.get("deadLetterSink") or (inherited or {}).get("deadLetterSink")),
-        )
-
-    def matches(self, attributes: Mapping[str, Any]) -> bool:
-        """Tell whether an event with these attributes is wanted."""
-        return all(
-            attributes.get(name) == value if value else attributes.get(name)
-            for name, value in self.filter.items()
-        )
-
-    def pause(self, attempt: int) -> float:
-        """Give the seconds to wait after that attempt (the first is 0) before the next."""
-        return self.delay * (2**attempt if self.policy == "exponential" else attempt)
 
 
 @dataclass(slots=True)
@@ -280,7 +197,7 @@ class Broker:
         went round too often · 503: the mailbox is away, or the broker is not running; send it
         again.
         """
-        wire = _wire_of(event)
+        wire = wire_of(event)
         if wire is None:
             return 400
         if not self._enter(wire):
@@ -305,9 +222,12 @@ class Broker:
         return 202
 
     async def post_http(self, headers: Mapping[str, str], body: bytes) -> int:
-        """Accept one CloudEvent as it came over HTTP, binary or structured; else 400."""
+        """Accept one CloudEvent as it came over HTTP, binary or structured; else 400, or 413 if too large."""
+        if len(body) > LARGEST_BODY:
+            log.warning("An event was refused.", why=f"Its body is larger than {LARGEST_BODY} bytes.")
+            return 413
         try:
-            event = _read({name.lower(): value for name, value in headers.items()}, body)
+            event = read({name.lower(): value for name, value in headers.items()}, body)
         except BadMessage as wrong:
             log.warning("An event was refused.", why=str(wrong))
             return 400
@@ -374,7 +294,7 @@ class Broker:
 
     def _enter(self, wire: dict[str, Any]) -> bool:
         """Do to an event what the ingress does; tells whether it may still go round."""
-        stated = _ttl(wire)
+        stated = ttl_of(wire)
         ttl = FIRST_TTL if stated is None else stated - 1
         wire[TTL] = str(ttl)
         wire[ARRIVAL] = to_text(self._clock())
@@ -447,7 +367,7 @@ class Broker:
         timer = asyncio.timeout(trigger.timeout)
         try:
             async with timer:
-                answer = await self._subscribers[who](_event_of(wire, dead=dead))
+                answer = await self._subscribers[who](event_of(wire, dead=dead))
         except Exception as wrong:  # noqa: BLE001 (whatever it is, there was no answer)
             if timer.expired():
                 return _Failure(retry=True, code=None, body=b"", why=f"no answer within {trigger.timeout} s")
@@ -459,17 +379,17 @@ class Broker:
         if dead:
             return None  # Knative does not read what a dead letter sink answers
         headers = {name.lower(): value for name, value in answer.headers.items()}
-        if not answer.body and headers.get("ce-specversion") not in _VERSIONS:
+        if not answer.body and headers.get("ce-specversion") not in VERSIONS:
             return None
         try:
-            reply = _wire_of(_read(headers, answer.body))
+            reply = wire_of(read(headers, answer.body))
         except BadMessage as wrong:
-            if _is_readable(headers, answer.body):
+            if is_readable(headers, answer.body):
                 return self._refused_reply(f"a reply that is no valid CloudEvent: {wrong}")
             reply = None
         if reply is None:
             return _Failure(retry=True, code=None, body=b"", why="a reply that is no CloudEvent")
-        _type_untyped(reply)
+        type_untyped(reply)
         reply[TTL] = wire[TTL]
         if not self._enter(reply):
             return self._refused_reply("a reply that went round too often")
@@ -507,131 +427,3 @@ def _no_answer(why: str) -> _Failure:
     # Knative reports "dispatch error: ..." with code 500 when there was no response
     # (executeRequest).
     return _Failure(retry=True, code=500, body=f"dispatch error: {why}".encode(), why=why)
-
-
-# -- between an event and what is stored: its attributes as text, and `data` or `data_base64`
-# ------------
-
-
-def _wire_of(event: object) -> dict[str, Any] | None:
-    """Write an event as the JSON object of its structured form; None if it is no valid event."""
-    if not isinstance(event, CloudEvent):
-        return None
-    with suppress(Exception):
-        # Its attributes can be changed after it was made, so they are validated again.
-        attributes = CloudEvent(dict(event.get_attributes())).get_attributes()
-        wire: dict[str, Any] = {name: _text(value) for name, value in attributes.items() if value is not None}
-        data = event.get_data()
-        if isinstance(data, bytes | bytearray):
-            wire["data_base64"] = b64encode(data).decode()
-        elif data is not None:
-            wire["data"] = data
-        return wire
-    return None
-
-
-def _event_of(wire: Mapping[str, Any], *, dead: bool) -> CloudEvent:
-    hidden = ("data", "data_base64") if dead else ("data", "data_base64", TTL)
-    attributes = {name: value for name, value in wire.items() if name not in hidden}
-    if "time" in attributes:
-        attributes["time"] = datetime.fromisoformat(attributes["time"])
-    if "data_base64" in wire:
-        return CloudEvent(attributes, b64decode(wire["data_base64"]))
-    # A copy: what one subscriber does to it must not reach the next attempt or another subscriber.
-    return CloudEvent(attributes, deepcopy(wire.get("data")))
-
-
-def _text(value: object) -> str:
-    if isinstance(value, datetime):
-        return to_text(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _ttl(wire: Mapping[str, Any]) -> int | None:
-    """Read how often an event may still go round; None where it says nothing that is a number."""
-    try:
-        return int(float(wire[TTL]))
-    except (KeyError, ValueError, OverflowError):
-        return None
-
-
-def _read(headers: Mapping[str, str], body: bytes) -> CloudEvent:
-    """Read one CloudEvent; raises `BadMessage`. The SDK would take JSON without a version for 1.0."""
-    event = event_from_http(headers, body)
-    if "ce-specversion" not in headers and "specversion" not in json.loads(body):
-        raise BadMessage("The CloudEvent has no specversion.")
-    return event
-
-
-def _type_untyped(reply: dict[str, Any]) -> None:
-    """Give a reply's data a type if it has none, as Go's HTTP server does when Knative's filter passes it on.
-
-    So JSON without a `datacontenttype` arrives as text (net/http's `DetectContentType`; of its many
-    signatures only text and not text are told apart here).
-    """
-    if "datacontenttype" in reply or not {"data", "data_base64"} & set(reply):
-        return
-    if "data" in reply and not isinstance(reply["data"], str):
-        reply["data"] = json.dumps(reply["data"])
-    raw = b64decode(reply["data_base64"]) if "data_base64" in reply else reply["data"].encode()
-    binary = any(byte in _NOT_TEXT for byte in raw[:512])
-    reply["datacontenttype"] = "application/octet-stream" if binary else "text/plain; charset=utf-8"
-
-
-def _is_readable(headers: Mapping[str, str], body: bytes) -> bool:
-    """Tell whether a reply that is not valid only lacks attributes; Knative sends such a one on."""
-    attributes: object = None
-    if "ce-specversion" in headers:
-        attributes = {name.removeprefix("ce-"): value for name, value in headers.items()}
-    else:
-        with suppress(ValueError, RecursionError):
-            attributes = json.loads(body)
-    return (
-        isinstance(attributes, dict)
-        and attributes.get("specversion") == "1.0"
-        and not all(attributes.get(name) for name in ("id", "source", "type"))
-    )
-
-
-# -- reading a Trigger
-# -----------------------------------------------------------------------------------
-
-
-def _destination(destination: Mapping[str, Any] | None) -> str | None:
-    destination = destination or {}
-    name = (destination.get("ref") or {}).get("name") or destination.get("uri")
-    return str(name) if name else None
-
-
-def _filter(name: str, spec: Mapping[str, Any]) -> dict[str, str]:
-    stated: list[Mapping[str, Any]] = spec.get("filters") or []
-    if not stated:
-        # The legacy form, which `filters` overrides.
-        return {str(k): str(v) for k, v in ((spec.get("filter") or {}).get("attributes") or {}).items()}
-    wanted: dict[str, str] = {}
-    for dialect in stated:
-        if set(dialect) != {"exact"} or not isinstance(dialect["exact"], Mapping):
-            kinds = ", ".join(sorted(map(str, dialect))) or "nothing"
-            raise InvalidTrigger(f"Trigger {name}: the local broker filters by exact only, not by {kinds}.")
-        for attribute, value in dialect["exact"].items():
-            if not value or wanted.get(str(attribute), str(value)) != str(value):
-                raise InvalidTrigger(f"Trigger {name}: no event can match the filter on {attribute}.")
-            wanted[str(attribute)] = str(value)
-    return wanted
-
-
-_VERSIONS: Final = frozenset({"0.3", "1.0"})
-"""What Knative takes for an event's specversion; with another one, an answer is no event."""
-
-_NOT_TEXT: Final = frozenset({*range(9), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)})
-"""Bytes that make data binary (https://mimesniff.spec.whatwg.org/#binary-data-byte)."""
-
-_DURATION: Final = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
-
-
-def _seconds(name: str, text: object) -> float:
-    found = _DURATION.fullmatch(str(text))
-    if found is None or not any(found.groups()):
-        raise InvalidTrigger(f"Trigger {name}: {text!r} is no duration like PT0.5S or PT1M.")
-    hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return hours * 3600 + minutes * 60 + seconds

@@ -2,7 +2,9 @@
 
     POST /            the broker's ingress
     POST /<function>  one function, directly
-    GET  /health/{liveness,readiness}
+    GET  /health/{liveness,readiness}    503 with a sentence while a Trigger is not ready
+    GET  /health/heartbeat    is every part alive? 200 or 503, and JSON
+    GET  /metrics             Prometheus text
 
 Who starts it: the demo, as a process that may be killed at any moment, and the tests.
 """
@@ -21,16 +23,20 @@ import hypercorn.config
 import structlog
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local.broker import Answer, Broker, Subscriber, Trigger
+from infra.local.broker import Answer, Broker, Subscriber
 from infra.local.source import EventSource
+from infra.local.trigger import read_triggers
 from infra.render import function_folders, triggers
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster
 from quietpager.model.message import PING, Message
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import Lazy, functions_folder, make_context
-from quietpager.runtime.edge import Function, Receive, Scope, Send
-from quietpager.runtime.wire import event_from_message, http_from_event
+from quietpager.runtime.edge import Function, Receive, Scope, Send, read_body
+from quietpager.runtime.metrics import PATH as METRICS
+from quietpager.runtime.metrics import TEXT, Exposition, show_pulse
+from quietpager.runtime.pulse import PATH, Pulse
+from quietpager.runtime.wire import LARGEST_BODY, event_from_message, http_from_event
 from quietpager.safety.policy import Policy, load_policy
 from quietpager.store.postgres import PostgresStore
 from quietpager.store.postgres_mailbox import PostgresMailbox
@@ -68,12 +74,15 @@ class Host:
         self.policy = policy
         self.store = PostgresStore(store_url, connections=8)
         self.mailbox = PostgresMailbox(store_url)
+        self.pulse = Pulse(lambda: self.store, policy)
+        self.exposition = Exposition()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.folders = function_folders(functions_folder())
         self.clusters = {f.name: connect(api_url, manager=f"quietpager-{f.name}") for f in self.folders}
         self.functions = {f.name: self._function(f.name, f.module) for f in self.folders}
+        ready, self.not_ready = read_triggers(triggers(self.folders))
         self.broker = Broker(
-            [Trigger.from_manifest(t) for t in triggers(self.folders)],
+            ready,
             {name: subscriber(function) for name, function in self.functions.items()},
             self.mailbox,
         )
@@ -91,7 +100,8 @@ class Host:
             self._post(event_from_message(message, source=f"/local/{name}", now=system_clock()))
 
         lazy = Lazy(lambda: self.store, open_cluster)
-        return Function(handle, lambda: make_context(name, lazy, policy=self.policy), say)
+        metrics = self.exposition.metrics
+        return Function(handle, lambda: make_context(name, lazy, policy=self.policy, metrics=metrics), say)
 
     def _post(self, event: CloudEvent) -> None:
         """Post from a thread, and wait until the broker has it."""
@@ -111,6 +121,11 @@ class Host:
             number += 1
             await asyncio.sleep(every)
 
+    def shown(self) -> bytes:
+        """Write the metrics as Prometheus text, with the heartbeats' ages as they are now."""
+        show_pulse(self.exposition.metrics, self.pulse.read())
+        return self.exposition.text()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer HTTP: the ingress, and every function under its name."""
         if scope["type"] == "lifespan":
@@ -119,14 +134,23 @@ class Host:
         if scope["type"] != "http":
             return
         path = scope["path"].strip("/")
-        if path.startswith("health/"):
+        if scope["path"] == PATH:
+            await _answer(send, *(await asyncio.to_thread(self.pulse.read)).to_http())
+        elif scope["path"] == METRICS:
+            await _answer(send, 200, await asyncio.to_thread(self.shown), TEXT)
+        elif path == "health/readiness" and self.not_ready:
+            await _answer(send, 503, "\n".join(self.not_ready.values()).encode("utf-8", "replace"))
+        elif path.startswith("health/"):
             await _answer(send, 200, b"OK")
         elif path in self.functions:
             await self.functions[path].handle(scope, receive, send)
         elif path == "":
             headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
-            status = await self.broker.post_http(headers, await _body(receive))
-            await _answer(send, status, b"")
+            body = await read_body(receive)
+            if body is None:
+                await _answer(send, 413, f"A message has at most {LARGEST_BODY} bytes.".encode())
+                return
+            await _answer(send, await self.broker.post_http(headers, body), b"")
         else:
             await _answer(send, 404, f"No function is called {path}.".encode("utf-8", "replace"))
 
@@ -139,17 +163,9 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-async def _body(receive: Receive) -> bytes:
-    chunks: list[bytes] = []
-    while True:
-        part = await receive()
-        chunks.append(part.get("body", b""))
-        if not part.get("more_body", False):
-            return b"".join(chunks)
-
-
-async def _answer(send: Send, status: int, body: bytes) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": []})
+async def _answer(send: Send, status: int, body: bytes, kind: str = "") -> None:
+    headers = [(b"content-type", kind.encode())] if kind else []
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -185,6 +201,7 @@ async def run(store_url: str, api_url: str, port: int, policy: Policy, ready: Ca
         await server
     for one in host.functions.values():
         one.stop()
+    host.exposition.close()
     host.mailbox.close()
     host.store.close()
 

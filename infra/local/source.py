@@ -1,7 +1,8 @@
 """The local ApiServerSource: a watch on Events that posts each as Knative's adapter would.
 
 Like the original it never sends what was there before it began, and loses what happens while it is
-down (knative/eventing v0.49.2, pkg/adapter/apiserver); the sweep is there for both.
+down (knative/eventing v0.49.2, pkg/adapter/apiserver) and what the broker does not take within six tries
+and about three seconds; the sweep is there for all three.
 """
 
 import threading
@@ -19,6 +20,12 @@ log = structlog.get_logger()
 
 WATCH_SECONDS = 30
 """How long one watch lasts before it is begun again from where it was."""
+
+TRIES = 6
+"""How often an Event is posted before it is lost (ContextWithRetriesExponentialBackoff(50ms, 5))."""
+
+FIRST_PAUSE = 0.1
+"""Seconds after the first try; each later pause is twice as long."""
 
 _TYPES = {"ADDED": EVENT_ADD, "MODIFIED": EVENT_UPDATE}
 
@@ -56,7 +63,18 @@ class EventSource:
                 meta = change.object["metadata"]
                 version = meta["resourceVersion"]
                 if change.type in _TYPES and not self._ended.is_set():
-                    self._post(self._cloud_event(_TYPES[change.type], change.object))
+                    self._say(self._cloud_event(_TYPES[change.type], change.object))
+
+    def _say(self, event: CloudEvent) -> None:
+        for attempt in range(TRIES):
+            try:
+                self._post(event)
+            except OSError as away:
+                if attempt == TRIES - 1 or self._ended.wait(FIRST_PAUSE * 2**attempt):
+                    log.error("an Event is lost: the broker did not take it", error=str(away))  # noqa: TRY400
+                    return
+            else:
+                return
 
     def _cloud_event(self, kind: str, obj: dict[str, object]) -> CloudEvent:
         meta = obj["metadata"]

@@ -14,6 +14,9 @@ RULES: Final = "quietpager-rules"
 """ConfigMap of every rule.yaml, action.yaml and func.yaml, and of the policy."""
 STORE: Final = "quietpager-store"
 """Secret with the store's `url`; made once by whoever installs, never rendered."""
+TELEMETRY: Final = "quietpager-telemetry"
+"""ConfigMap with OpenTelemetry's variables (`OTEL_EXPORTER_OTLP_ENDPOINT` …); never rendered. Without it
+functions record no metrics."""
 MOUNT: Final = "/etc/quietpager"
 POLICY: Final = "policy.yaml"
 DIGEST: Final = "quietpager.dev/rules"
@@ -142,6 +145,7 @@ def _container(folder: FunctionFolder, image: str, cluster: str, namespace: str)
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "ports": [{"name": "http", "containerPort": 8080}],
+        "envFrom": [{"configMapRef": {"name": TELEMETRY, "optional": True}}],
         "env": [{"name": "QUIETPAGER_STORE", "valueFrom": store}, *_pairs(env.items()), *_given(folder)],
         "resources": folder.resources,
         "readinessProbe": _probe("readiness", period=1, failures=3),

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import yaml
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local.broker import Answer, Broker, Trigger
+from infra.local.broker import Answer, Broker
+from infra.local.trigger import Trigger
 from infra.testbed import layout, machine
 from infra.testbed.addons import NAMESPACE as KNATIVE
 from infra.testbed.addons import kubectl

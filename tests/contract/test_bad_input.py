@@ -259,11 +259,22 @@ def test_a_recheck_of_an_unknown_incident_reads_and_writes_nothing() -> None:
 def test_a_repeated_event_of_the_recorded_kind_is_routed_and_not_written() -> None:
     handle, ctx, store = world("ingest/intake")
     before = everything(store)
+    beat = records.heartbeat("source")
     [said] = handle(Message(id="m", type=EVENT_ADD, data=event()), ctx)
     assert said.attributes["family"] == "crash"
     assert said.data["message"].startswith("Back-off")
+    assert store._state.pop(beat).body.keys() == {"at", "seen"}
     assert everything(store) == before
     assert handle(Message(id="m", type=EVENT_ADD, data=event()), ctx) == [said]
+
+
+@pytest.mark.parametrize("edge", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-01:00"])
+def test_an_event_made_at_the_edge_of_the_calendar_is_a_beat_like_any(edge: str) -> None:
+    handle, ctx, _ = world("ingest/intake")
+    odd = event()
+    odd["metadata"]["creationTimestamp"] = edge
+    [said] = handle(Message(id="m", type=EVENT_ADD, data=odd), ctx)
+    assert said.attributes["family"] == "crash"
 
 
 @pytest.mark.parametrize("edge", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-01:00"])

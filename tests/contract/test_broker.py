@@ -40,6 +40,18 @@ def exact(**attributes: str) -> Json:
     return {"filters": [{"exact": attributes}]}
 
 
+def one(**dialect: Any) -> Json:
+    return {"filters": [dialect]}
+
+
+def negated(inner: Json) -> Json:
+    return one(**{"not": inner})
+
+
+def cesql(expression: str) -> Json:
+    return one(cesql=expression)
+
+
 def delivery(retry: int = 0, dead_letter: str | None = "d", **more: str) -> Json:
     sink = {"deadLetterSink": dead_letter} if dead_letter else {}
     return {"filters": [{"exact": {"type": "t"}}], "delivery": {"retry": retry, **sink, **more}}
@@ -90,6 +102,82 @@ FILTERS = [
         [202] * 2,
     ),
     Case("filter-nobody", {"s": exact(type="u")}, [event()]),
+    Case(
+        "filter-dialects",
+        {
+            "prefix": one(prefix={"type": "dev.quiet"}),
+            "prefix-two": one(prefix={"type": "dev.", "family": "cr"}),
+            "suffix": one(suffix={"type": "pager.signal"}),
+            "suffix-source": one(suffix={"source": "test"}),
+            "absent": one(prefix={"family": "c"}),
+            "all": one(all=[{"prefix": {"type": "dev."}}, {"suffix": {"family": "sh"}}]),
+            "any": one(any=[{"exact": {"family": "image"}}, {"suffix": {"type": ".ping"}}]),
+            "not": negated({"exact": {"family": "crash"}}),
+            "not-not": negated({"not": {"exact": {"family": "crash"}}}),
+            "not-any": one(
+                **{"not": {"any": [{"prefix": {"type": "dev."}}, {"exact": {"family": "image"}}]}}
+            ),
+            "several": {"filters": [{"prefix": {"type": "dev."}}, {"not": {"exact": {"family": "image"}}}]},
+        },
+        [
+            event("1", type="dev.quietpager.signal", family="crash"),
+            event("2", type="dev.quietpager.signal", family="image"),
+            event("3", type="dev.ping"),
+            event("4", type="com.quietpager.signal", family="crush"),
+        ],
+        {
+            "prefix": "12",
+            "prefix-two": "1",
+            "suffix": "124",
+            "suffix-source": "1234",
+            "absent": "14",
+            "all": "1",
+            "any": "23",
+            "not": "234",
+            "not-not": "1",
+            "not-any": "4",
+            "several": "13",
+        },
+        statuses=[202] * 4,
+    ),
+    Case(
+        "filter-cesql",
+        {
+            "equal": cesql("family = 'crash'"),
+            "like": cesql("type LIKE 'dev.%.sig_al' AND source NOT LIKE '%other'"),
+            "in": cesql("family IN ('image', 'crash') OR n = 7"),
+            "exists": cesql("EXISTS family"),
+            "none": cesql("NOT EXISTS family"),
+            "number": cesql("n + 1 > 5"),
+            "missing": cesql("family = 'crash' OR TRUE"),
+            "guarded": cesql("EXISTS family AND family != 'crash'"),
+            "precedence": cesql("TRUE OR FALSE AND FALSE"),
+            "xor": cesql("(EXISTS family) XOR (EXISTS n)"),
+            "functions": cesql("UPPER(LEFT(type, 3)) = 'DEV' AND LENGTH(CONCAT(id, '-', source)) = 7"),
+            "no-boolean-cast": cesql("family AND TRUE"),
+            "inside": negated({"cesql": "family = 'crash'"}),
+        },
+        [
+            event("1", type="dev.quietpager.signal", family="crash"),
+            event("2", type="dev.quietpager.signal", family="image", n="4"),
+            event("3", type="com.ping", n="7"),
+        ],
+        {
+            "equal": "1",
+            "like": "12",
+            "in": "12",
+            "exists": "12",
+            "none": "3",
+            "number": "3",
+            "missing": "12",
+            "guarded": "2",
+            "precedence": "123",
+            "xor": "13",
+            "functions": "12",
+            "inside": "23",
+        },
+        statuses=[202] * 3,
+    ),
 ]
 
 JSON_FORM = {

@@ -39,7 +39,9 @@ class Answer:
     body: bytes
 
 
-async def ask(function: Function, headers: dict[str, str], *chunks: bytes, method: str = "POST") -> Answer:
+async def ask(
+    function: Function, headers: dict[str, str], *chunks: bytes, method: str = "POST", path: str = "/"
+) -> Answer:
     parts = list(chunks or (b"",))
     sent: list[dict[str, Any]] = []
 
@@ -51,7 +53,7 @@ async def ask(function: Function, headers: dict[str, str], *chunks: bytes, metho
         sent.append(part)
 
     pairs = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
-    await function.handle({"type": "http", "method": method, "headers": pairs}, receive, send)
+    await function.handle({"type": "http", "method": method, "path": path, "headers": pairs}, receive, send)
     start, *bodies = sent
     return Answer(
         start["status"],
@@ -310,3 +312,14 @@ def test_whatever_is_sent_only_known_codes_come_back(
     assert answer.status in {200, 400}
     assert (answer.status == 400) == bool(made.refusals())
     made.function.stop()
+
+
+def test_any_function_tells_whether_every_part_lives(edge: MakeEdge) -> None:
+    function = edge().function
+    asked = asyncio.run(ask(function, {}, method="GET", path="/health/heartbeat"))
+    assert (asked.status, asked.headers["content-type"]) == (503, "application/json")
+    answer = json.loads(asked.body)
+    assert {one["part"]: one["verdict"] for one in answer["parts"]} == {
+        "store": "ok", "broker": "never", "clock": "unknown", "sweep": "unknown", "source": "unknown",
+    }  # fmt: skip
+    assert asyncio.run(ask(function, {}, method="GET", path="/")).status == 405

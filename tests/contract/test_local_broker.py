@@ -14,7 +14,9 @@ from typing import Any, Self
 import pytest
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local.broker import Answer, Broker, InvalidTrigger, Trigger
+from infra.local.broker import Answer, Broker
+from infra.local.filters import EVERYTHING, Every, Exact
+from infra.local.trigger import InvalidTrigger, Trigger, read_triggers
 from quietpager.store.mailbox import Delivery, Mailbox
 from quietpager.store.memory import MemoryMailbox
 from quietpager.store.port import StoreUnavailable
@@ -200,7 +202,7 @@ def test_the_loop_guard_ends_a_circle() -> None:
             again = {"specversion": "1.0", "id": str(turn), "source": "/r", "type": "t"}
             return Answer(200, {"content-type": "application/cloudevents+json"}, json.dumps(again).encode())
 
-        async with Bench([Trigger("t", "s", {"type": "t"})], {"s": echo}) as bench:
+        async with Bench([Trigger("t", "s", Exact({"type": "t"}))], {"s": echo}) as bench:
             await bench.send(event())
             assert len(bench.got["s"]) == 255
             assert bench.broker.counters.dropped == 1
@@ -260,8 +262,8 @@ def test_pings_are_not_stored_and_do_not_pile_up() -> None:
 
         ping = "dev.knative.sources.ping"
         triggers = [
-            Trigger("sweep", "sweep", {"job": "sweep"}),
-            Trigger("clock", "clock", {"job": "clock"}),
+            Trigger("sweep", "sweep", Exact({"job": "sweep"})),
+            Trigger("clock", "clock", Exact({"job": "clock"})),
         ]
         async with Bench(triggers, {"sweep": slow}) as bench:
             for n in range(4):
@@ -394,7 +396,7 @@ def test_a_manifest_is_read() -> None:
     assert Trigger.from_manifest(MANIFEST) == Trigger(
         "detect-crash",
         "crash",
-        {"type": "dev.quietpager.signal", "family": "crash"},
+        Every((Exact({"type": "dev.quietpager.signal"}), Exact({"family": "crash"}))),
         retry=4,
         policy="exponential",
         delay=0.5,
@@ -402,9 +404,9 @@ def test_a_manifest_is_read() -> None:
         dead_letter="dead-letter",
     )
     legacy = Trigger.from_manifest(manifest(filters=[], filter={"attributes": {"type": "t", "kind": ""}}))
-    assert legacy.filter == {"type": "t", "kind": ""}
+    assert legacy.filter == Exact({"type": "t", "kind": ""})
     bare = Trigger.from_manifest(manifest(filters=None, delivery=None, subscriber={"uri": "http://x"}))
-    assert bare == Trigger("detect-crash", "http://x", {}, retry=10, policy="exponential", delay=0.2)
+    assert bare == Trigger("detect-crash", "http://x", EVERYTHING, retry=10, policy="exponential", delay=0.2)
     inherited = {"retry": 3, "deadLetterSink": {"uri": "http://d"}}
     heir = Trigger.from_manifest(manifest(delivery=None), inherited=inherited)
     assert (heir.retry, heir.delay, heir.dead_letter) == (3, 0, "http://d")
@@ -412,10 +414,25 @@ def test_a_manifest_is_read() -> None:
     assert (only_retry.retry, only_retry.pause(0), only_retry.pause(5)) == (2, 0, 0)
 
 
+def nested(levels: int) -> dict[str, Any]:
+    inner: dict[str, Any] = {"exact": {"type": "t"}}
+    for _ in range(levels):
+        inner = {"not": inner}
+    return inner
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (manifest(filters=[{"prefix": {"type": "dev."}}]), "prefix"),
+        (manifest(filters=[{"regex": {"type": "dev."}}]), "regex"),
+        (manifest(filters=[{"prefix": {"type": ""}}]), "empty"),
+        (manifest(filters=[{"suffix": {"No-Name": "x"}}]), "No-Name"),
+        (manifest(filters=[{"all": []}]), "at least one"),
+        (manifest(filters=[{"any": {"exact": {"type": "t"}}}]), "list"),
+        (manifest(filters=[{"not": [{"exact": {"type": "t"}}]}]), "one dialect"),
+        (manifest(filters=[{"cesql": "type = "}]), "column"),
+        (manifest(filters=[{"cesql": "FOO(type) = 'x'"}]), "FOO"),
+        (manifest(filters=[nested(40)]), "nested deeper"),
         (manifest(filters=[{"exact": {"type": "t"}, "suffix": {"type": "t"}}]), "suffix"),
         (manifest(filters=[{"exact": {"type": "t"}}, {"exact": {"type": "u"}}]), "type"),
         (manifest(filters=[{"exact": {"type": ""}}]), "type"),
@@ -438,3 +455,25 @@ def test_a_manifest_that_cannot_be_followed_is_refused(wrong: dict[str, Any], sa
 def test_a_subscriber_that_is_not_there_is_found_at_once() -> None:
     with pytest.raises(InvalidTrigger, match="nowhere"):
         Broker([Trigger("t", "nowhere")], {}, MemoryMailbox())
+
+
+def test_a_trigger_that_is_not_ready_says_why_and_leaves_the_others_alone() -> None:
+    bad = manifest(filters=[{"cesql": "type LIKE"}]) | {"metadata": {"name": "bad"}}
+    ready, not_ready = read_triggers([bad, MANIFEST, {"kind": "Trigger"}])
+    assert [one.name for one in ready] == ["detect-crash"]
+    assert set(not_ready) == {"bad", "number 3"}
+    assert (
+        "Trigger bad: filters[0].cesql cannot be read: 'type LIKE' is no CESQL expression" in not_ready["bad"]
+    )
+
+
+def test_a_body_that_no_function_would_take_is_refused_at_the_door() -> None:
+    async def case() -> None:
+        headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
+        async with Bench([Trigger("t", "s")]) as bench:
+            assert await bench.broker.post_http(headers, b"x" * ((1 << 20) + 1)) == 413
+            assert await bench.broker.post_http(headers, b"x" * (1 << 20)) == 202
+            await bench.broker.idle()
+            assert bench.ids("s") == ["1"]
+
+    run(case())

@@ -13,7 +13,9 @@ from contextlib import closing
 
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local.broker import Answer, Broker, Subscriber, Trigger
+from infra.local.broker import Answer, Broker, Subscriber
+from infra.local.filters import Exact
+from infra.local.trigger import Trigger
 from quietpager.store.postgres_mailbox import PostgresMailbox
 
 REPLY = b'{"specversion": "1.0", "source": "/reply", "type": "reply", "id": "%s"}'
@@ -30,6 +32,8 @@ async def main(url: str, first: int, last: int, accepted: str, delivered: str) -
         async def receive(event: CloudEvent) -> Answer:
             await asyncio.sleep(0.002)
             note(delivered, f"{name} {event.get_id()}")
+            if name == "refusing":
+                return Answer(400, {}, b"not today")
             if name == "replying":
                 body = REPLY % event.get_id().encode()
                 return Answer(200, {"content-type": "application/cloudevents+json"}, body)
@@ -37,11 +41,12 @@ async def main(url: str, first: int, last: int, accepted: str, delivered: str) -
 
         return receive
 
-    names = ("replying", "quiet", "replies")
+    names = ("replying", "quiet", "replies", "refusing", "dead")
     triggers = [
-        Trigger("replying", "replying", {"type": "t"}),
-        Trigger("quiet", "quiet", {"type": "t"}),
-        Trigger("replies", "replies", {"type": "reply"}),
+        Trigger("replying", "replying", Exact({"type": "t"})),
+        Trigger("quiet", "quiet", Exact({"type": "t"})),
+        Trigger("replies", "replies", Exact({"type": "reply"})),
+        Trigger("refusing", "refusing", Exact({"type": "t"}), dead_letter="dead"),
     ]
     with closing(PostgresMailbox(url)) as mailbox:
         broker = Broker(triggers, {name: subscriber(name) for name in names}, mailbox)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local.broker import Answer, Broker, Trigger
+from infra.local.broker import Answer, Broker
 from infra.local.host import subscriber
+from infra.local.trigger import Trigger
 from infra.render import function_folders, triggers
 from infra.sandbox.load import load_case
 from infra.sandbox.server import running

@@ -2,8 +2,10 @@
 
 from quietpager.model.message import Message
 from quietpager.model.time import to_text
-from quietpager.runtime.beat import beat
+from quietpager.runtime.beat import beat, canary
 from quietpager.runtime.context import Context
+from quietpager.runtime.metrics import show_pulse, show_queue
+from quietpager.runtime.pulse import Pulse
 
 MOST = 200
 """Due items claimed in one tick; what is left comes with the next."""
@@ -14,5 +16,8 @@ def handle(_message: Message, ctx: Context) -> list[Message]:
     now = ctx.clock()
     due = ctx.store.claim_due(now, MOST)
     beat(ctx, "clock")
+    show_queue(ctx.metrics, due, now)
+    if ctx.metrics.active:
+        show_pulse(ctx.metrics, Pulse(lambda: ctx.store, ctx.policy, ctx.clock).read())
     messages = (Message.from_json(item.message).but(id=f"{item.id}@{to_text(item.at)}") for item in due)
-    return list(messages)
+    return [*messages, canary(ctx)]

@@ -9,6 +9,7 @@ from quietpager.model.finding import Finding
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
 from quietpager.model.message import DECISION, DUE, FINDING, OUTCOME, REHEARSED, Message
 from quietpager.runtime.context import Context
+from quietpager.runtime.metrics import REFUSALS
 from quietpager.safety import guards, records, storm
 from quietpager.safety.effect import reversed_edits
 from quietpager.safety.ground import Conditions, ground_of
@@ -129,10 +130,15 @@ def _rehearsed(message: Message, ctx: Context) -> list[Message]:
     # A proposal writes nothing to the cluster; what may be pushed was asked before it was made.
     said = () if rehearsal.proposal is not None else guards.verdicts(ground)
     dial = guards.autonomy(ground)
-    news = _verdict(rehearsal, guards.refusal(said), dial)
+    no = guards.refusal(said)
+    news = _verdict(rehearsal, no, dial)
     done.append(verdict_audit(rehearsal, said, dial, news.kind.value, ctx, now))
     taken = step(incident, news, ctx.policy, now)
-    return _commit(ctx, before, taken, news, now, done, on if news.kind is News.ALLOWED else None)
+    conditions = on if news.kind is News.ALLOWED else None
+    messages = _commit(ctx, before, taken, news, now, done, conditions)
+    if no is not None:
+        ctx.metrics.add(REFUSALS, guard=no.guard)
+    return messages
 
 
 def _verdict(rehearsal: Rehearsal, refusal: guards.Verdict | None, dial: Autonomy) -> Input:

@@ -14,7 +14,7 @@ from quietpager.model.kubernetes import ContainerStatus, Pod
 from quietpager.model.message import Message
 from quietpager.model.signal import Signal
 from quietpager.rules.health import STARTING, crash_of
-from quietpager.runtime.beat import beat
+from quietpager.runtime.beat import beat, canary, compare_source
 from quietpager.runtime.context import Context
 
 BUCKET = 600
@@ -22,7 +22,7 @@ BUCKET = 600
 
 
 def handle(_message: Message, ctx: Context) -> list[Message]:
-    """Sweep once; the signals found are the answers.
+    """Sweep once; the signals found are the answers, and a heartbeat that shows that the broker lives.
 
     Raises:
         Retry: the cluster cannot be read just now.
@@ -45,8 +45,9 @@ def handle(_message: Message, ctx: Context) -> list[Message]:
             if reason is None:
                 continue
             found += _routed(signal_of(pod, container, reason, now, ctx.cluster_name), ctx)
+    compare_source(ctx)
     beat(ctx, "sweep")
-    return found
+    return [*found, canary(ctx)]
 
 
 def _routed(signal: Signal, ctx: Context) -> list[Message]:

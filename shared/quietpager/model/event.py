@@ -76,6 +76,14 @@ class _Event(View):
     reporting_controller: StrictStr = ""
 
 
+def created_at(event: object, received: datetime) -> datetime | None:
+    """Tell when the API server made the Event, which no reporter can choose; None where it does not say."""
+    try:
+        return _utc(_Event.model_validate(event).metadata.creation_timestamp, received)
+    except ValidationError:
+        return None
+
+
 def signal_from_event(raw: Any, *, cluster: str, received: datetime, origin: Origin = "event") -> Signal:
     """Normalise one Event. Called by ingest/intake and by replay.
 

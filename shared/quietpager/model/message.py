@@ -11,6 +11,7 @@ EventType = Literal[
     "dev.knative.apiserver.resource.add",
     "dev.knative.apiserver.resource.update",
     "dev.knative.sources.ping",
+    "dev.quietpager.heartbeat",
     "dev.quietpager.signal",
     "dev.quietpager.finding",
     "dev.quietpager.remedy.rehearse",
@@ -29,6 +30,7 @@ EventType = Literal[
 EVENT_ADD: Final = "dev.knative.apiserver.resource.add"
 EVENT_UPDATE: Final = "dev.knative.apiserver.resource.update"
 PING: Final = "dev.knative.sources.ping"
+HEARTBEAT: Final = "dev.quietpager.heartbeat"
 SIGNAL: Final = "dev.quietpager.signal"
 FINDING: Final = "dev.quietpager.finding"
 REHEARSE: Final = "dev.quietpager.remedy.rehearse"

@@ -13,6 +13,7 @@ from quietpager.model.message import Message
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import Context, Handler, Lazy, make_context
 from quietpager.runtime.edge import Function
+from quietpager.runtime.metrics import from_environment
 from quietpager.runtime.wire import event_from_message, http_from_event
 from quietpager.store.port import Store
 
@@ -63,6 +64,7 @@ def function(name: str, handler: Handler) -> Function:
     """Make the function of a folder; what every folder's `new()` calls."""
 
     def make() -> Context:
-        return make_context(name, Lazy(open_store, lambda: open_cluster(name)))
+        lazy = Lazy(open_store, lambda: open_cluster(name))
+        return make_context(name, lazy, metrics=from_environment())
 
     return Function(handler, make, post_to_sink)

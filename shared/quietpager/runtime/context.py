@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from quietpager.model.message import Message
 from quietpager.model.time import Clock, system_clock
 from quietpager.rules.routing import RouteTable, render_routes
 from quietpager.rules.schema import Rule, load_rules
+from quietpager.runtime.metrics import OFF, Metrics, metered
 from quietpager.runtime.trace import TracedStore
 from quietpager.safety.policy import Policy, load_policy
 from quietpager.store.port import Store
@@ -27,8 +29,9 @@ class Lazy:
     """Opens store and cluster when first asked, so that a function answers its probes at once."""
 
     def __init__(self, store: Callable[[], Store], cluster: Callable[[], Cluster]) -> None:
-        """Nothing is opened yet."""
+        """Nothing is opened yet. `beaten`: part → when this process last wrote its heartbeat."""
         self._store, self._cluster = store, cluster
+        self.beaten: dict[str, datetime] = {}
 
     @cached_property
     def store(self) -> Store:
@@ -55,11 +58,13 @@ class Context:
     clock: Clock = field(default=system_clock)
     trace: str | None = None
     """The `traceparent` of the message at hand; what the store's due items say later stays in it."""
+    metrics: Metrics = OFF
 
     @property
     def store(self) -> Store:
         """Where records are kept."""
-        return self.lazy.store if self.trace is None else TracedStore(self.lazy.store, self.trace)
+        store = metered(self.lazy.store, self.metrics)
+        return store if self.trace is None else TracedStore(store, self.trace)
 
     @property
     def cluster(self) -> Cluster:
@@ -82,7 +87,12 @@ def functions_folder() -> Path:
 
 
 def make_context(
-    name: str, lazy: Lazy, *, policy: Policy | None = None, clock: Clock = system_clock
+    name: str,
+    lazy: Lazy,
+    *,
+    policy: Policy | None = None,
+    clock: Clock = system_clock,
+    metrics: Metrics = OFF,
 ) -> Context:
     """Make the context of one function from the files in the functions folder.
 
@@ -100,4 +110,5 @@ def make_context(
         actions=load_actions(folder),
         cluster_name=os.environ.get(CLUSTER_NAME, "default"),
         clock=clock,
+        metrics=metrics,
     )

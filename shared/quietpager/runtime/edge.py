@@ -13,6 +13,8 @@ What a sender sees (Knative retries >= 500, 404, 408, 409 and 429; other 4xx go 
     | BadMessage             | 400, audited                             |
     | GiveUp, body too large | 422, audited                             |
     | anything else          | 503: delivered again                     |
+
+`GET /health/heartbeat` answers whether every part of the product lives (`runtime.pulse`).
 """
 
 import asyncio
@@ -28,6 +30,8 @@ from quietpager.errors import BadMessage, GiveUp, Retry
 from quietpager.model.message import PING, Message
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context, Handler
+from quietpager.runtime.metrics import count_messages
+from quietpager.runtime.pulse import PATH, Pulse
 from quietpager.runtime.trace import TRACE, handled, trace_id
 from quietpager.runtime.wire import (
     LARGEST_BODY,
@@ -64,6 +68,7 @@ class Function:
         """Nothing is opened before `start`, or the first message."""
         self._handler, self._make, self._post = handler, make, post
         self._context: Context | None = None
+        self._pulse: Pulse | None = None
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="handler")
 
     def start(self, env: Mapping[str, str]) -> None:
@@ -95,9 +100,12 @@ class Function:
         await send({"type": "http.response.body", "body": body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, str], bytes]:
+        if scope["method"] == "GET" and scope.get("path") == PATH:
+            status, text = await asyncio.get_running_loop().run_in_executor(self._pool, self._beats)
+            return status, {"content-type": "application/json"}, text
         if scope["method"] != "POST":
             return _refused(405, "Only POST of a CloudEvent is answered here.")
-        body = await _read(receive)
+        body = await read_body(receive)
         loop = asyncio.get_running_loop()
         if body is None:
             no = GiveUp(f"The body is larger than {LARGEST_BODY} bytes.")
@@ -109,6 +117,12 @@ class Function:
         if self._context is None:
             self._context = self._make()
         return self._context
+
+    def _beats(self) -> tuple[int, bytes]:
+        ctx = self._ctx()
+        if self._pulse is None:
+            self._pulse = Pulse(lambda: ctx.store, ctx.policy, ctx.clock)
+        return self._pulse.read().to_http()
 
     def _run(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         message: Message | None = None
@@ -132,6 +146,7 @@ class Function:
             function=ctx.name, incident=message.subject, trace=carried
         ):
             answers = handled(self._handler, message, ctx)
+            count_messages(ctx.metrics, ctx.name, message, answers)
             traces = sorted({one.attributes[TRACE] for one in answers})
             if answers or message.type != PING:
                 log.info(
@@ -180,8 +195,8 @@ def _refused(status: int, sentence: str) -> tuple[int, dict[str, str], bytes]:
     return status, {"content-type": "text/plain; charset=utf-8"}, text
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """Read the body, or None as soon as it is too large."""
+async def read_body(receive: Receive) -> bytes | None:
+    """Read a request's body, or None as soon as it is too large. The local host calls it, too."""
     chunks: list[bytes] = []
     size = 0
     while True:

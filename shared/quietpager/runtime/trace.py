@@ -9,13 +9,13 @@ The attribute is that of CloudEvents' distributed tracing extension, its form W3
 
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from quietpager.model.message import PING, Message
-from quietpager.store.port import AuditEntry, Due, Record, Store, Write
+from quietpager.store.port import Due, Store, Write
+from quietpager.store.wrapped import Wrapped
 
 if TYPE_CHECKING:
     from quietpager.runtime.context import Context, Handler
@@ -62,12 +62,13 @@ def handled(handler: "Handler", message: Message, ctx: "Context") -> list[Messag
     return [traced(answer, here) for answer in answers]
 
 
-class TracedStore:
-    """A store whose due items are put into a trace. Everything else goes straight through."""
+class TracedStore(Wrapped):
+    """A store whose due items are put into a trace."""
 
     def __init__(self, store: Store, traceparent: str) -> None:
         """Wrap a store for the time of one message."""
-        self._store, self._trace = store, traceparent
+        super().__init__(store)
+        self._trace = traceparent
 
     def transact(self, writes: Iterable[Write]) -> None:
         """Stamp the due items' messages; see `Store.transact`."""
@@ -77,39 +78,3 @@ class TracedStore:
         if not isinstance(write, Due):
             return write
         return replace(write, message=traced(Message.from_json(write.message), self._trace).to_json())
-
-    def get(self, key: str) -> Record | None:
-        """See `Store.get`."""
-        return self._store.get(key)
-
-    def get_many(self, keys: Sequence[str]) -> dict[str, Record]:
-        """See `Store.get_many`."""
-        return self._store.get_many(keys)
-
-    def scan(self, kind: str) -> list[Record]:
-        """See `Store.scan`."""
-        return self._store.scan(kind)
-
-    def similar(self, text: str, limit: int) -> list[Record]:
-        """See `Store.similar`."""
-        return self._store.similar(text, limit)
-
-    def claim_due(self, now: datetime, limit: int) -> list[Due]:
-        """See `Store.claim_due`."""
-        return self._store.claim_due(now, limit)
-
-    def due_items(self) -> list[Due]:
-        """See `Store.due_items`."""
-        return self._store.due_items()
-
-    def audit(self, chain: str) -> list[AuditEntry]:
-        """See `Store.audit`."""
-        return self._store.audit(chain)
-
-    def audit_chains(self) -> list[str]:
-        """See `Store.audit_chains`."""
-        return self._store.audit_chains()
-
-    def close(self) -> None:
-        """See `Store.close`."""
-        self._store.close()

@@ -162,6 +162,11 @@ class Policy(Part):
         description=f"{_LOOK}the clock looks for what is due, and when an unheard message speaks again",
     )
     sweep: float = Field(default=30.0, gt=0, description=f"{_LOOK}all pods are listed and looked at")
+    silence: float = Field(
+        default=90.0,
+        gt=0,
+        description="s; a part without a heartbeat for so long is stale; at least three ticks or sweeps",
+    )
     recheck: float = Field(default=10.0, gt=0, description=f"{_LOOK}an open incident is looked at again")
     healthy_rechecks: int = Field(
         default=3, ge=1, description="healthy looks in a row that it takes to close"
@@ -256,6 +261,11 @@ class Policy(Part):
     def repository(self, namespace: str) -> Repository | None:
         """Find the repository of a namespace; the first that fits counts."""
         return next((r for r in self.repositories if not r.namespaces or namespace in r.namespaces), None)
+
+    @property
+    def silent_after(self) -> float:
+        """Seconds without a beat after which a part is stale: `silence`, but never less than three turns."""
+        return max(self.silence, 3 * max(self.tick, self.sweep))
 
     def is_protected(self, namespace: str) -> bool:
         """Tell whether it is a platform namespace, where nothing is ever written."""

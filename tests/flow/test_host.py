@@ -1,0 +1,112 @@
+"""The local host: what is too large, a Trigger that is not ready, a broker that is away for a moment."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from cloudevents.core.v1.event import CloudEvent
+
+from infra.local.host import Host
+from infra.local.source import TRIES, EventSource
+from infra.render import triggers
+from infra.sandbox.server import running
+from quietpager.cluster.port import Listing, WatchEvent
+from quietpager.runtime.wire import LARGEST_BODY
+from quietpager.safety.policy import Policy
+from tests.flow.host_bench import Bench
+
+HEADERS = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
+
+
+@pytest.fixture
+def api() -> Iterator[str]:
+    with running(speed=1) as url:
+        yield url
+
+
+async def post(host: Host, *chunks: bytes) -> tuple[int, bytes]:
+    parts, sent = list(chunks), list[dict[str, Any]]()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+    async def send(part: dict[str, Any]) -> None:
+        sent.append(part)
+
+    pairs = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+    await host({"type": "http", "method": "POST", "path": "/", "headers": pairs}, receive, send)
+    return sent[0]["status"], sent[1]["body"]
+
+
+def test_a_message_over_the_limit_is_refused_before_it_is_read_to_its_end(
+    api: str, new_database: Callable[[], str]
+) -> None:
+    async def case() -> None:
+        bench = Bench(new_database(), api, Policy())
+        await bench.start()
+        try:
+            unread = b"x" * LARGEST_BODY
+            status, said = await post(bench.host, unread, b"x", unread)
+            assert (status, said) == (413, f"A message has at most {LARGEST_BODY} bytes.".encode())
+            assert (await post(bench.host, unread[:1000]))[0] == 202
+        finally:
+            await bench.end()
+
+    asyncio.run(case())
+
+
+def test_a_trigger_that_is_not_ready_is_told_and_the_rest_runs(
+    api: str, new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_a_bad_one(*given: Any) -> list[dict[str, Any]]:
+        good = triggers(*given)
+        wrong = good[0]["spec"] | {"filters": [{"cesql": "a ="}]}
+        return [*good, good[0] | {"metadata": {"name": "mine"}, "spec": wrong}]
+
+    monkeypatch.setattr("infra.local.host.triggers", with_a_bad_one)
+
+    async def case() -> None:
+        bench = Bench(new_database(), api, Policy())
+        status, said = await bench.ask("/health/readiness")
+        assert status == 503
+        assert said.startswith(b"Trigger mine: filters[0].cesql cannot be read: 'a =' is no CESQL expression")
+        assert (await bench.ask("/health/liveness"))[0] == 200
+        bench.host.mailbox.close()
+        bench.host.store.close()
+
+    asyncio.run(case())
+
+
+class OneEvent:
+    """A cluster in which one thing happens, again at each watch."""
+
+    def listing(self, _kind: str) -> Listing:
+        return Listing([], "1")
+
+    def watch(self, *_: Any) -> Iterator[WatchEvent]:
+        meta = {"name": "e", "namespace": "shop", "resourceVersion": "2"}
+        yield WatchEvent("ADDED", {"metadata": meta})
+
+
+def test_the_source_outlives_a_broker_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.local.source.FIRST_PAUSE", 0.001)
+    answers, through = [OSError("503")] * (TRIES - 1) + [None] + [OSError("503")] * TRIES, threading.Event()
+    got: list[str] = []
+
+    def take(event: CloudEvent) -> None:
+        got.append(event.get_id())
+        if not answers:
+            through.set()
+            return
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    source = EventSource(OneEvent(), "test", take)  # type: ignore[arg-type]
+    source.start()
+    assert through.wait(20)
+    source.stop()
+    # One came through with the last try, the next one is lost, the one after it comes through at once.
+    assert [got.count(one) for one in dict.fromkeys(got[: 2 * TRIES + 1])][:3] == [TRIES, TRIES, 1]
