@@ -4,31 +4,26 @@ A case is a folder (event.json, objects/*.json, related_events.json, expected.ya
 it is read, and what is not in it does not exist. Pure: no store, no network, no clock but the case's.
 """
 
-import importlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from infra.cli.catalogue import actions, planner, routes, rule, verdict_on
 from infra.cli.unwell import unwell
-from quietpager.actions.plan import Planner, rehearse
-from quietpager.actions.schema import Action, load_actions
+from quietpager.actions.plan import rehearse
 from quietpager.cluster.port import Json
 from quietpager.errors import BadMessage
 from quietpager.model.event import signal_from_event
-from quietpager.model.finding import Diagnosis, Finding, NotMine, NotYet, Remedy, Verdict
+from quietpager.model.finding import Diagnosis, Finding, NotYet, Remedy
 from quietpager.model.incident import Autonomy, Incident, Rehearsal
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.model.text import clean
 from quietpager.rules.live import Live
 from quietpager.rules.recorded import Recorded, read_json
-from quietpager.rules.routing import RouteTable, render_routes
-from quietpager.rules.schema import Rule, load_rules
-from quietpager.runtime.context import functions_folder
-from quietpager.runtime.detecting import Diagnose, finding_of, forwarded, judge
+from quietpager.runtime.detecting import finding_of
 from quietpager.safety import guards
 from quietpager.safety.machine import Input, News, dwell_met, step
 from quietpager.safety.policy import Policy
@@ -41,38 +36,6 @@ ASSUMED = (
     "the API server's dry run admits the change",
 )
 _EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-@cache
-def _rules() -> tuple[Rule, ...]:
-    return load_rules(functions_folder())
-
-
-@cache
-def _routes() -> RouteTable:
-    return render_routes(_rules())
-
-
-@cache
-def _actions() -> dict[str, Action]:
-    return load_actions(functions_folder())
-
-
-@cache
-def _detector(family: str) -> Diagnose | None:
-    if not (functions_folder() / "detect" / family / "diagnose.py").exists():
-        return None
-    found: Diagnose = importlib.import_module(f"functions.detect.{family}.diagnose").diagnose
-    return found
-
-
-@cache
-def _planner(action: str) -> Planner | None:
-    folder = action.replace("-", "_")
-    if not (functions_folder() / "remediate" / folder / "plan.py").exists():
-        return None
-    found: Planner = importlib.import_module(f"functions.remediate.{folder}.plan").plan
-    return found
 
 
 def replay(folders: Iterable[Path]) -> Iterator[Json]:
@@ -102,11 +65,11 @@ def _replay(folder: Path) -> Json:
     except BadMessage as no:
         return _answer(folder, INVALID, why=str(no))
     reader = Recorded(folder)
-    family = _routes().family_of(signal)
+    family = routes().family_of(signal)
     if family is None:
         return _answer(folder, BENIGN, why="No route: a Normal Event of no interest, or benign by rule.")
     signal = signal.but(family=family)
-    signal, verdict = _judge(signal, reader)
+    signal, verdict = verdict_on(signal, reader)
     if isinstance(verdict, Diagnosis):
         return _known(folder, signal, verdict, reader)
     if signal.family != UNKNOWN_FAMILY and not isinstance(verdict, NotYet):
@@ -130,18 +93,6 @@ def _owner(signal: Signal, reader: Recorded) -> str | None:
     return None if owner is None else str(owner)
 
 
-def _judge(signal: Signal, reader: Recorded) -> tuple[Signal, Verdict | None]:
-    """Let the family judge; "not mine" goes on, at most two hops, at last to `unknown`."""
-    while True:
-        diagnose = _detector(signal.family)
-        if diagnose is None:
-            return signal.but(family=UNKNOWN_FAMILY), None
-        verdict = judge(signal, Live(reader, signal.target), diagnose)
-        if not isinstance(verdict, NotMine):
-            return signal, verdict
-        signal = forwarded(signal, verdict, _routes())
-
-
 def _newest(raw: Any) -> datetime:
     """The case's own clock: the newest time its Event tells, or the epoch."""
     times: list[datetime] = []
@@ -157,9 +108,9 @@ def _newest(raw: Any) -> datetime:
 
 
 def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded) -> Json:
-    rule = next(r for r in _rules() if r.family == signal.family)
-    finding = finding_of(signal, verdict, rule, "replay", signal.last_seen, None)
-    dial = rule.classes[verdict.failure_class].autonomy
+    known = rule(signal.family)
+    finding = finding_of(signal, verdict, known, "replay", signal.last_seen, None)
+    dial = known.classes[verdict.failure_class].autonomy
     return _answer(
         folder,
         verdict.failure_class,
@@ -193,9 +144,9 @@ def _would_act(finding: Finding, reader: Recorded) -> list[str]:
 def _rehearsed(
     incident: Incident, remedy: Remedy | None, reader: Recorded, policy: Policy, now: datetime
 ) -> Input:
-    action = None if remedy is None else _actions().get(remedy.action)
-    planner = None if remedy is None else _planner(remedy.action)
-    if remedy is None or action is None or planner is None:
+    action = None if remedy is None else actions().get(remedy.action)
+    plans = None if remedy is None else planner(remedy.action)
+    if remedy is None or action is None or plans is None:
         return Input(News.REFUSED, sentence="There is no such action.")
     asked = Rehearsal(
         id=incident.rehearsal or "",
@@ -205,7 +156,7 @@ def _rehearsed(
         asked_at=now,
     )
     plan = rehearse(
-        asked, action, planner, Live(reader, incident.owner),
+        asked, action, plans, Live(reader, incident.owner),
         opt_in_label=policy.opt_in_label, ignore_annotation=policy.ignore_annotation, dry_run=None,
     )  # fmt: skip
     if plan.facts is None:
