@@ -127,7 +127,9 @@ class Api:
                 await _answer(send, 200, self._list(target, request))
 
     def _hold_to_rights(self, target: Target, request: Request) -> None:
-        """Answer 403 for what has been forbidden; impersonation comes first, as on a real one."""
+        """Answer 403 for what has been forbidden, and 401 where ("authenticate", "users") is."""
+        if ("authenticate", "users") in self._forbidden:
+            raise Problem(401, "Unauthorized", "Unauthorized")
         user = request.headers.get("impersonate-user")
         if user is not None and ("impersonate", "serviceaccounts") in self._forbidden:
             raise answers.may_not_impersonate(user)

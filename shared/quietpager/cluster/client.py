@@ -338,9 +338,12 @@ def _read_kubeconfig(configuration: Any, path: str | os.PathLike[str], context: 
         config.load_kube_config(
             config_file=os.fspath(path), context=context, client_configuration=configuration
         )
+    except (config.ConfigException, OSError) as error:
+        text = f"the kubeconfig {path} cannot be used: {error}".rstrip(".")
+        raise ClusterUnavailable(text) from error
     # Besides its own error the loader raises whatever broken YAML, base64 or a wrong shape lead to.
     except Exception as error:
-        raise ClusterUnavailable(f"the kubeconfig {path} cannot be used: {error}") from error
+        raise ClusterUnavailable(f"{path} is no kubeconfig ({type(error).__name__})") from error
 
 
 def _read_service_account(configuration: Any) -> None:
