@@ -4,6 +4,7 @@ The terminal is the only channel yet. At least once: a message that was said and
 again, with the same number.
 """
 
+import os
 import sys
 
 from quietpager.errors import BadMessage
@@ -13,6 +14,9 @@ from quietpager.model.text import clean
 from quietpager.runtime.context import Context
 from quietpager.safety import records
 from quietpager.store.port import Audit, Conflict, Delete, DueDone
+
+ONE_LINE = "QUIETPAGER_ONE_LINE"
+"""Environment variable: any value makes one line of the three, as `quietpager run` prints them."""
 
 
 def handle(message: Message, ctx: Context) -> list[Message]:
@@ -29,7 +33,8 @@ def handle(message: Message, ctx: Context) -> list[Message]:
     if record is None or found is None:
         return []
     incident = Incident.from_json(found.body)
-    sys.stdout.write(lines(str(record.body["what"]), str(record.body["text"]), incident))
+    text = lines(str(record.body["what"]), str(record.body["text"]), incident)
+    sys.stdout.write(in_one(text) if os.environ.get(ONE_LINE) else text)
     sys.stdout.flush()
     try:
         ctx.store.transact(
@@ -51,3 +56,8 @@ def lines(what: str, text: str, incident: Incident) -> str:
         f"  {clean(text, 600)}\n"
         f"  quietpager show {incident.id}\n"
     )
+
+
+def in_one(text: str) -> str:
+    """Make one line of the three."""
+    return " | ".join(part.strip() for part in text.splitlines()) + "\n"
