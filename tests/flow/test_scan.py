@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from infra.cli.main import main
@@ -27,6 +28,9 @@ FAULTS = {
     "Deployment team-13/app": ("crashloop_app_error", "detect/crash/cases/03-crashloop"),
     "Deployment team-30/app": ("container_start_error", "detect/crash/cases/20-run-error"),
 }
+CASES = sorted(
+    p for family in ("crash", "image") for p in (functions_folder() / "detect" / family).glob("cases/*")
+)
 HEALTHY = "ingest/intake/cases/25-healthy-pulled"
 
 
@@ -94,6 +98,14 @@ def test_one_row_for_each_fault_and_none_for_what_is_well(url: str, kubeconfig: 
     assert len(found["rows"]) == len(FAULTS)
     assert (found["unknown"], found["undecided"], found["missing"]) == ([], [], [])
     assert writes(url) == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_recorded_case_is_the_row_that_replay_says(url: str, kubeconfig: Path, case: Path) -> None:
+    load_case(url, case, system_clock())
+    expected = yaml.safe_load((case / "expected.yaml").read_text(encoding="utf-8"))["failure_class"]
+    rows = report(kubeconfig)["rows"]
+    assert [row["failure_class"] for row in rows] == [expected] * (expected != "benign_no_action")
 
 
 def test_a_row_says_how_many_pods_what_it_would_do_and_why(url: str, kubeconfig: Path) -> None:
