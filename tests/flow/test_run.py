@@ -289,6 +289,20 @@ def test_no_function_can_write_but_by_the_account_that_is_rendered(folder: Funct
     assert asked == ([] if folder.action is None else [f"system:serviceaccount:quietpager:{folder.name}"])
 
 
+def test_nothing_is_written_outside_the_namespace_that_is_kept_to() -> None:
+    [folder] = [one for one in FOLDERS if one.action == "raise-memory"]
+    with running() as url:
+        base = connect(url, manager="run")
+        cluster = connections(base, "team-a")(folder)
+        with pytest.raises(Rejected, match="outside namespace team-a"):
+            cluster.json_patch("Deployment", "team-b", "web", [])
+        assert writes(url) == []
+        with pytest.raises(Rejected, match="not found"):
+            cluster.json_patch("Deployment", "team-a", "web", [])
+        assert len(writes(url)) == 1
+        base.close()
+
+
 def test_what_the_api_server_refuses_the_account_is_left_as_it_says() -> None:
     [folder] = [one for one in FOLDERS if one.action == "raise-memory"]
     with running() as url:

@@ -116,8 +116,15 @@ class WritesAs(ReadOnly):
         """Patch as the other user.
 
         Raises:
-            Rejected: also where impersonation itself is refused; the text names the missing right.
+            Rejected: also where impersonation itself is refused; the text names the missing right. Also,
+                and then nothing was sent, where the object is outside the namespace that is kept to: the
+                store may hold incidents from a time when more was watched.
         """
+        if self._namespace not in (None, namespace):
+            where = f"{kind} {namespace}/{name}"
+            raise Rejected(
+                403, "Forbidden", f"{where} is outside namespace {self._namespace}, which is kept to"
+            )
         try:
             return self._other.json_patch(
                 kind, namespace, name, patch, dry_run=dry_run, subresource=subresource
