@@ -35,6 +35,7 @@ from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
 from quietpager.rules.health import pod_fault
 from quietpager.rules.live import Live
+from quietpager.runtime.context import functions_folder
 from quietpager.runtime.detecting import finding_of
 from quietpager.safety import guards
 from quietpager.safety.machine import Input, News, dwell_met, step
@@ -130,6 +131,9 @@ def run(
     kubeconfig: str | None, context: str | None, namespace: str | None, *, as_json: bool, say: Say
 ) -> int:
     """Scan a kubeconfig's cluster and print the report; gives the exit code: 2 where it cannot be read."""
+    if not routes().families:
+        click.echo(f"There is no rule in {functions_folder()}, so nothing could be found.", err=True)
+        return 2
     cluster = None
     try:
         cluster = connected(kubeconfig, context, "quietpager-scan")
@@ -321,7 +325,7 @@ def _table(report: Report) -> Iterator[str]:
         yield line(parts, clean(row.plan.would, 300))
         if row.plan.held is not None:
             yield f"    but   {clean(row.plan.held, 300)}"
-        yield f"    why   {clean(row.why, 300)}"
+        yield f"    why   {clean(row.why, 200)}"
 
 
 def _notes(report: Report) -> Iterator[str]:

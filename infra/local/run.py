@@ -22,7 +22,7 @@ from infra.cli.scan import Missing
 from infra.local.host import Host
 from infra.local.host import run as run_host
 from infra.render import DEFAULTS, FunctionFolder, user_of
-from quietpager.cluster.client import ApiServer
+from quietpager.cluster.client import RESOURCES, ApiServer
 from quietpager.cluster.limits import ReadOnly, WritesAs
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.runtime.connect import STORE
@@ -35,8 +35,8 @@ from quietpager.store.postgres import PostgresStore
 
 Say = Callable[[str], None]
 
-NEEDED: Final[tuple[Kind, ...]] = ("Event", "Pod", "Deployment", "ReplicaSet")
-"""What must be listed to see anything; plans read nodes, quotas and the namespace, too."""
+NEEDED: Final[tuple[Kind, ...]] = ("Event", "Pod", "Deployment", "ReplicaSet", "Node", "ResourceQuota")
+"""What is listed to see what is wrong, and (the last two) to plan what may be done."""
 NOBODY: Final = "quietpager.dev/nothing-has-this-label"
 """A selector that selects nothing: the answer says whether one may ask, and is small."""
 
@@ -95,7 +95,7 @@ def missing(cluster: ApiServer, namespace: str | None) -> Iterator[Missing]:
     """
     for kind in NEEDED:
         try:
-            cluster.list(kind, namespace, NOBODY)
+            cluster.list(kind, namespace if RESOURCES[kind].namespaced else None, NOBODY)
         except Rejected as no:
             if no.code != 403:
                 raise

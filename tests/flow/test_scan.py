@@ -1,6 +1,9 @@
 """`quietpager scan` over HTTP on a sandbox cluster: one row a cause, no row for what is well, and rights."""
 
 import json
+import os
+import subprocess
+import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -223,6 +226,14 @@ def test_a_cluster_that_cannot_be_read_is_one_sentence_and_2(tmp_path: Path, url
     done = scan(good)
     assert (done.exit_code, len(done.output.splitlines())) == (2, 1)
     assert "has expired" in done.output
+
+
+def test_without_rules_nothing_is_said_to_be_well(kubeconfig: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "infra.cli.main", "scan", "--kubeconfig", str(kubeconfig)]
+    env = os.environ | {"QUIETPAGER_FUNCTIONS": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"There is no rule in {tmp_path}, so nothing could be found.\n"
 
 
 def test_500_failing_pods_take_no_request_each(url: str, kubeconfig: Path) -> None:

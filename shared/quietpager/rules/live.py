@@ -161,5 +161,6 @@ class Live:
 
 def _controller_uid(raw: Json) -> str | None:
     """Read who manages an object, before the whole of it is parsed: most of a list is somebody else's."""
-    owners = (raw.get("metadata") or {}).get("ownerReferences") or ()
-    return next((owner.get("uid") for owner in owners if owner.get("controller")), None)
+    owners = (raw.get("metadata") or {}).get("ownerReferences")
+    named = [one for one in owners if isinstance(one, dict)] if isinstance(owners, list) else []
+    return next((str(one.get("uid")) for one in named if one.get("controller")), None)
