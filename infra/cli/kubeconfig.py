@@ -3,21 +3,30 @@
 Who calls it: `quietpager scan` and `quietpager run`.
 """
 
+import os
 from pathlib import Path
+from typing import Final
 
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.cluster.port import ClusterUnavailable, Rejected
 from quietpager.model.text import clean
 
+IN_A_POD: Final = "KUBERNETES_SERVICE_HOST"
+"""Environment variable that a kubelet sets in every container."""
+
 
 def connected(kubeconfig: str | None, context: str | None, manager: str) -> ApiServer:
     """Connect by the kubeconfig that is given (option or KUBECONFIG), else by `~/.kube/config`.
+
+    Where there is neither, and it runs in a pod, the pod's ServiceAccount counts.
 
     Raises:
         ClusterUnavailable: there is none, or it cannot be used; the text is the sentence to show.
     """
     default = Path.home() / ".kube" / "config"
     if not kubeconfig and not default.exists():
+        if IN_A_POD in os.environ:
+            return connect(manager=manager)
         raise ClusterUnavailable(
             f"no kubeconfig is named and there is no {default}; name one with --kubeconfig, or set KUBECONFIG"
         )

@@ -10,6 +10,7 @@ Started as it is, it is stopped: the kill switch counts as stored, the policy's 
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ Say = Callable[[str], None]
 
 NEEDED: Final[tuple[Kind, ...]] = ("Event", "Pod", "Deployment", "ReplicaSet", "Node", "ResourceQuota")
 """What is listed to see what is wrong, and (the last two) to plan what may be done."""
+STOP_TRIES, STOP_PAUSE = 20, 0.25
+"""How often, and every how many seconds, its own PostgreSQL is asked to stop."""
 NOBODY: Final = "quietpager.dev/nothing-has-this-label"
 """A selector that selects nothing: the answer says whether one may ask, and is small."""
 
@@ -123,9 +126,17 @@ def _store(data: Path) -> Iterator[str]:
     if named:
         yield named
         return
-    with embedded.start(data / "postgres") as server:
-        os.environ[STORE] = server.url
+    server = embedded.start(data / "postgres")
+    os.environ[STORE] = server.url
+    try:
         yield server.url
+    finally:
+        # Our own connections are closed by now, but their backends take a moment to go; till then the
+        # server looks used. One that others do use is left running.
+        for _ in range(STOP_TRIES):
+            if server.stop():
+                break
+            time.sleep(STOP_PAUSE)
 
 
 def _switch(store: PostgresStore) -> str:

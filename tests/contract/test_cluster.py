@@ -267,7 +267,7 @@ def test_a_watch_that_asks_for_it_hears_how_far_it_has_come(cluster: Cluster, na
     """A real server says it about 2 s before a watch's time is over (cacher, bookmarkFrequency)."""
     version = cluster.listing("Pod", namespace).resource_version
     cluster.create("Namespace", {"metadata": {"name": f"{namespace}-more"}})
-    seen = [*cluster.watch("Pod", namespace, version, 5, bookmarks=True)]
+    seen = [*cluster.watch("Pod", namespace, version, 4, bookmarks=True)]
     cluster.delete("Namespace", None, f"{namespace}-more")
     assert {one.type for one in seen} == {"BOOKMARK"}
     assert int(seen[-1].object["metadata"]["resourceVersion"]) >= int(version)
@@ -275,7 +275,7 @@ def test_a_watch_that_asks_for_it_hears_how_far_it_has_come(cluster: Cluster, na
 
 def test_a_watch_that_does_not_ask_hears_changes_only(cluster: Cluster, namespace: str) -> None:
     version = cluster.listing("Pod", namespace).resource_version
-    assert [*cluster.watch("Pod", namespace, version, 5)] == []
+    assert [*cluster.watch("Pod", namespace, version, 3)] == []
 
 
 def test_a_watch_keeps_to_its_namespace(cluster: Cluster, namespace: str) -> None:

@@ -185,15 +185,15 @@ def test_without_the_right_to_impersonate_a_person_is_told_which_right(place: Pl
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("at", [State.WAITING, State.ACTING, State.VERIFYING])
+@pytest.mark.parametrize("at", [State.WAITING, State.ACTING])
 def test_killed_and_started_again_it_goes_on(place: Place, at: State) -> None:
     place.resume()
     # The recorded pods are some 40 s old.
     slow = POLICY | {"dwell_seconds": 50.0, "dwell_restarts": 0} if at is State.WAITING else POLICY
     run = place.start(policy=slow)
     place.fault()
-    after = {State.WAITING: (), State.ACTING: (State.VERIFYING,), State.VERIFYING: (State.CLOSED,)}
-    until(place.is_in(at, *after[at]), f"{at}")
+    # ACTING may be over before anybody looks.
+    until(place.is_in(at, *([State.VERIFYING] if at is State.ACTING else [])), f"{at}")
     run.end(signal.SIGKILL)
     again = place.start(policy=slow)
     until(place.is_in(State.CLOSED), "closed")
