@@ -28,6 +28,66 @@ def demo(*, once: bool, kills: int, seed: int) -> None:
     sys.exit(run(once=once, kills=kills, seed=seed, say=click.echo))
 
 
+READ_BY = click.option(
+    "--kubeconfig", envvar="KUBECONFIG", metavar="PATH",
+    help="Whose rights are used, and on which cluster.  [default: KUBECONFIG, or ~/.kube/config]",
+)  # fmt: skip
+CONTEXT = click.option("--context", metavar="NAME", help="One of the kubeconfig's; else its current one.")
+WITHIN = click.option("--namespace", "-n", metavar="NAME", help="Keep to one namespace.")
+
+
+@main.command()
+@READ_BY
+@CONTEXT
+@WITHIN
+@click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
+def scan(kubeconfig: str | None, context: str | None, namespace: str | None, *, as_json: bool) -> None:
+    """Look at a live cluster once, read-only: what is wrong, what would be done, and why.
+
+    One row for each cause. Exit 0 whatever is found, 2 where the cluster cannot be read.
+    """
+    from infra.cli.scan import run
+
+    sys.exit(run(kubeconfig, context, namespace, as_json=as_json, say=click.echo))
+
+
+@main.command()
+@READ_BY
+@CONTEXT
+@WITHIN
+@click.option(
+    "--policy", type=click.Path(path_type=Path), help="A policy file; else QUIETPAGER_POLICY; else analyze."
+)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".quietpager"),
+    show_default=True,
+    help="Where its PostgreSQL lives, if QUIETPAGER_STORE names none.",
+)
+@click.option(
+    "--port", type=int, help="Let its broker listen on this port of 127.0.0.1, for `quietpager send`."
+)
+def run(
+    kubeconfig: str | None,
+    context: str | None,
+    namespace: str | None,
+    policy: Path | None,
+    data: Path,
+    port: int | None,
+) -> None:
+    """Watch a live cluster, without Knative: all functions in one process, until Ctrl-C.
+
+    It reads with your rights, and writes only by impersonating the ServiceAccount of each action (see
+    `quietpager render`). A new install writes nothing: it is stopped, and its autonomy is analyze.
+    """
+    from infra.local.run import Asked
+    from infra.local.run import run as begin
+
+    asked = Asked(kubeconfig, context, namespace, policy, data, port)
+    sys.exit(begin(asked, click.echo))
+
+
 @main.command()
 @click.argument("cases", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one for each case, in order.")

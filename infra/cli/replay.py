@@ -4,31 +4,25 @@ A case is a folder (event.json, objects/*.json, related_events.json, expected.ya
 it is read, and what is not in it does not exist. Pure: no store, no network, no clock but the case's.
 """
 
-import importlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from functions.analyze.unknown.analyse import analyse
-from quietpager.actions.plan import Planner, rehearse
-from quietpager.actions.schema import Action, load_actions
+from infra.cli.catalogue import actions, ground, planner, routes, rule, verdict_on
+from quietpager.actions.plan import rehearse
 from quietpager.cluster.port import Json
 from quietpager.errors import BadMessage
 from quietpager.model.event import signal_from_event
-from quietpager.model.finding import Diagnosis, Finding, NotMine, NotYet, Remedy, Verdict
+from quietpager.model.finding import Diagnosis, Finding, NotYet, Remedy
 from quietpager.model.incident import Autonomy, Fleet, Incident, Rehearsal, lowest
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.model.text import clean
 from quietpager.rules.live import Live
 from quietpager.rules.recorded import Recorded, read_json
-from quietpager.rules.routing import RouteTable, render_routes
-from quietpager.rules.schema import Rule, load_rules
-from quietpager.runtime.context import functions_folder
-from quietpager.runtime.detecting import Diagnose, finding_of, forwarded, judge
+from quietpager.runtime.detecting import finding_of
 from quietpager.safety import guards
-from quietpager.safety.ground import scopes
 from quietpager.safety.machine import Input, News, dwell_met, step
 from quietpager.safety.ownership import with_owner
 from quietpager.safety.policy import Policy
@@ -42,38 +36,6 @@ ASSUMED = (
     "the API server's dry run admits the change",
 )
 _EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-@cache
-def _rules() -> tuple[Rule, ...]:
-    return load_rules(functions_folder())
-
-
-@cache
-def _routes() -> RouteTable:
-    return render_routes(_rules())
-
-
-@cache
-def _actions() -> dict[str, Action]:
-    return load_actions(functions_folder())
-
-
-@cache
-def _detector(family: str) -> Diagnose | None:
-    if not (functions_folder() / "detect" / family / "diagnose.py").exists():
-        return None
-    found: Diagnose = importlib.import_module(f"functions.detect.{family}.diagnose").diagnose
-    return found
-
-
-@cache
-def _planner(action: str) -> Planner | None:
-    folder = action.replace("-", "_")
-    if not (functions_folder() / "remediate" / folder / "plan.py").exists():
-        return None
-    found: Planner = importlib.import_module(f"functions.remediate.{folder}.plan").plan
-    return found
 
 
 def replay(folders: Iterable[Path]) -> Iterator[Json]:
@@ -103,11 +65,11 @@ def _replay(folder: Path) -> Json:
     except BadMessage as no:
         return _answer(folder, INVALID, why=str(no))
     reader = Recorded(folder)
-    family = _routes().family_of(signal)
+    family = routes().family_of(signal)
     if family is None:
         return _answer(folder, BENIGN, why="No route: a Normal Event of no interest, or benign by rule.")
     signal = signal.but(family=family)
-    signal, verdict = _judge(signal, reader)
+    signal, verdict = verdict_on(signal, reader)
     if isinstance(verdict, Diagnosis):
         return _known(folder, signal, verdict, reader)
     if signal.family != UNKNOWN_FAMILY and not isinstance(verdict, NotYet):
@@ -122,9 +84,9 @@ def _replay(folder: Path) -> Json:
 
 def _unknown(folder: Path, verdict: Diagnosis) -> Json:
     """Answer with the analyst's page. Nothing is ever done about it without a person."""
-    rule = next(r for r in _rules() if r.family == UNKNOWN_FAMILY)
-    dial = rule.classes[verdict.failure_class].autonomy
-    remedies = rule.candidates(verdict.failure_class, verdict.facts)
+    known = rule(UNKNOWN_FAMILY)
+    dial = known.classes[verdict.failure_class].autonomy
+    remedies = known.candidates(verdict.failure_class, verdict.facts)
     return _answer(
         folder,
         verdict.failure_class,
@@ -134,18 +96,6 @@ def _unknown(folder: Path, verdict: Diagnosis) -> Json:
         evidence=[e.to_json() for e in verdict.evidence],
         page=None if verdict.page is None else verdict.page.to_json(),
     )
-
-
-def _judge(signal: Signal, reader: Recorded) -> tuple[Signal, Verdict | None]:
-    """Let the family judge; "not mine" goes on, at most two hops, at last to `unknown`."""
-    while True:
-        diagnose = _detector(signal.family)
-        if diagnose is None:
-            return signal.but(family=UNKNOWN_FAMILY), None
-        verdict = judge(signal, Live(reader, signal.target), diagnose)
-        if not isinstance(verdict, NotMine):
-            return signal, verdict
-        signal = forwarded(signal, verdict, _routes())
 
 
 def _newest(raw: Any) -> datetime:
@@ -163,9 +113,9 @@ def _newest(raw: Any) -> datetime:
 
 
 def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded) -> Json:
-    rule = next(r for r in _rules() if r.family == signal.family)
-    finding = finding_of(signal, verdict, rule, "replay", signal.last_seen, None)
-    dial = rule.classes[verdict.failure_class].autonomy
+    known = rule(signal.family)
+    finding = finding_of(signal, verdict, known, "replay", signal.last_seen, None)
+    dial = known.classes[verdict.failure_class].autonomy
     return _answer(
         folder,
         verdict.failure_class,
@@ -183,9 +133,9 @@ def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded) -
     )
 
 
-def _dial(remedy: Remedy, rule: Autonomy) -> Autonomy:
-    action = _actions().get(remedy.action)
-    return rule if action is None else lowest(rule, action.autonomy_at_most)
+def _dial(remedy: Remedy, dial: Autonomy) -> Autonomy:
+    action = actions().get(remedy.action)
+    return dial if action is None else lowest(dial, action.autonomy_at_most)
 
 
 def _would_act(finding: Finding, reader: Recorded) -> list[str]:
@@ -209,9 +159,9 @@ def _would_act(finding: Finding, reader: Recorded) -> list[str]:
 def _rehearsed(
     incident: Incident, remedy: Remedy | None, reader: Recorded, policy: Policy, now: datetime
 ) -> Input:
-    action = None if remedy is None else _actions().get(remedy.action)
-    planner = None if remedy is None else _planner(remedy.action)
-    if remedy is None or action is None or planner is None:
+    action = None if remedy is None else actions().get(remedy.action)
+    plans = None if remedy is None else planner(remedy.action)
+    if remedy is None or action is None or plans is None:
         return Input(News.REFUSED, sentence="There is no such action.")
     asked = Rehearsal(
         id=incident.rehearsal or "",
@@ -222,7 +172,7 @@ def _rehearsed(
     )
     live = Live(reader, incident.owner)
     plan = rehearse(
-        asked, action, planner, live,
+        asked, action, plans, live,
         opt_in_label=policy.opt_in_label, ignore_annotation=policy.ignore_annotation, dry_run=None,
     )  # fmt: skip
     if plan.facts is None:
@@ -230,13 +180,9 @@ def _rehearsed(
     # A case holds the nodes that matter to it, not the fleet; so the fleet is assumed (see ASSUMED).
     fleet = Fleet(nodes=max(1, plan.facts.fleet.nodes if plan.facts.fleet else 0))
     plan = with_owner(plan.but(facts=plan.facts.but(opted_in=True, fleet=fleet)), live, policy)
-    levels = tuple(guards.Level(name, limit, 0) for name, limit in scopes(incident, plan, policy).items())
-    ground = guards.Ground(
-        incident=incident, rehearsal=plan, policy=policy, now=now, stopped=False,
-        breaker_until=None, last_act=None, levels=levels, recent=0, at_most=action.autonomy_at_most,
-    )  # fmt: skip
-    refusal = guards.check(ground)
+    seen = ground(incident, plan, policy, now, action.autonomy_at_most)
+    refusal = guards.check(seen)
     if refusal is not None:
         return Input(News.REFUSED, rehearsal=plan, sentence=refusal.sentence)
-    allowed = guards.autonomy(ground) is Autonomy.AUTO
+    allowed = guards.autonomy(seen) is Autonomy.AUTO
     return Input(News.ALLOWED if allowed else News.ASK, rehearsal=plan)

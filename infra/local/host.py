@@ -6,7 +6,8 @@
     GET  /health/heartbeat    is every part alive? 200 or 503, and JSON
     GET  /metrics             Prometheus text
 
-Who starts it: the demo, as a process that may be killed at any moment, and the tests.
+Who starts it: the demo, as a process that may be killed at any moment, and `quietpager run`, which
+gives each function a connection of its own kind.
 """
 
 import asyncio
@@ -26,12 +27,12 @@ from cloudevents.core.v1.event import CloudEvent
 from infra.local.broker import Answer, Broker, Subscriber
 from infra.local.source import EventSource
 from infra.local.trigger import read_triggers
-from infra.render import function_folders, triggers
+from infra.render import FunctionFolder, function_folders, triggers
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster
 from quietpager.model.message import PING, Message
 from quietpager.model.time import system_clock
-from quietpager.runtime.context import Lazy, functions_folder, make_context
+from quietpager.runtime.context import CLUSTER_NAME, Lazy, functions_folder, make_context
 from quietpager.runtime.edge import Function, Receive, Scope, Send, read_body
 from quietpager.runtime.metrics import PATH as METRICS
 from quietpager.runtime.metrics import TEXT, Exposition, show_pulse
@@ -42,6 +43,15 @@ from quietpager.store.postgres import PostgresStore
 from quietpager.store.postgres_mailbox import PostgresMailbox
 
 log = structlog.get_logger()
+
+
+ConnectAs = Callable[[FunctionFolder | None], Cluster]
+"""Connects one function to the cluster, or the Event source (None)."""
+Say = Callable[[str], None]
+
+
+def _nothing(_sentence: str) -> None:
+    pass
 
 
 def subscriber(function: Function) -> Subscriber:
@@ -69,8 +79,8 @@ def subscriber(function: Function) -> Subscriber:
 class Host:
     """Everything that runs in the one process."""
 
-    def __init__(self, store_url: str, api_url: str, policy: Policy) -> None:
-        """Make the functions and their broker; nothing runs yet."""
+    def __init__(self, store_url: str, connect_as: ConnectAs, policy: Policy, say: Say = _nothing) -> None:
+        """Make the functions and their broker; nothing runs yet. `say` gets what a person should know."""
         self.policy = policy
         self.store = PostgresStore(store_url, connections=8)
         self.mailbox = PostgresMailbox(store_url)
@@ -78,7 +88,7 @@ class Host:
         self.exposition = Exposition()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.folders = function_folders(functions_folder())
-        self.clusters = {f.name: connect(api_url, manager=f"quietpager-{f.name}") for f in self.folders}
+        self.clusters = {f.name: connect_as(f) for f in self.folders}
         self.functions = {f.name: self._function(f.name, f.module) for f in self.folders}
         ready, self.not_ready = read_triggers(triggers(self.folders))
         self.broker = Broker(
@@ -86,8 +96,8 @@ class Host:
             {name: subscriber(function) for name, function in self.functions.items()},
             self.mailbox,
         )
-        watcher = connect(api_url, manager="quietpager-source")
-        self.source = EventSource(watcher, os.environ.get("QUIETPAGER_CLUSTER", "default"), self._post)
+        name = os.environ.get(CLUSTER_NAME, "default")
+        self.source = EventSource(connect_as(None), name, self._post, say)
 
     def _function(self, name: str, module: str) -> Function:
         handle = importlib.import_module(f"{module}.handler").handle
@@ -169,9 +179,11 @@ async def _answer(send: Send, status: int, body: bytes, kind: str = "") -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def run(store_url: str, api_url: str, port: int, policy: Policy, ready: Callable[[str], None]) -> None:
-    """Run until SIGTERM or SIGINT; `ready` gets the address once everything serves."""
-    host = Host(store_url, api_url, policy)
+async def run(host: Host, port: int | None, ready: Callable[[str], None]) -> None:
+    """Run until SIGTERM or SIGINT; `ready` gets the address once everything serves.
+
+    Without a port nothing is served over HTTP, and the address is "".
+    """
     host.loop = asyncio.get_running_loop()
     for function in host.functions.values():
         function.start({})
@@ -180,18 +192,13 @@ async def run(store_url: str, api_url: str, port: int, policy: Policy, ready: Ca
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         host.loop.add_signal_handler(number, stop.set)
-    config = hypercorn.config.Config()
-    config.bind = [f"127.0.0.1:{port}"]
-    config.errorlog = None
-    server = asyncio.create_task(
-        hypercorn.asyncio.serve(host, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
-    )
+    server = asyncio.create_task(_serve(host, port, stop))
     ticks = [
-        asyncio.create_task(host.tick("clock", policy.tick)),
-        asyncio.create_task(host.tick("sweep", policy.sweep)),
+        asyncio.create_task(host.tick("clock", host.policy.tick)),
+        asyncio.create_task(host.tick("sweep", host.policy.sweep)),
     ]
     await asyncio.to_thread(host.source.started.wait, 10)
-    ready(f"http://127.0.0.1:{port}")
+    ready("" if port is None else f"http://127.0.0.1:{port}")
     await stop.wait()
     host.source.stop()
     for task in ticks:
@@ -206,6 +213,16 @@ async def run(store_url: str, api_url: str, port: int, policy: Policy, ready: Ca
     host.store.close()
 
 
+async def _serve(host: Host, port: int | None, stop: asyncio.Event) -> None:
+    if port is None:
+        await stop.wait()
+        return
+    config = hypercorn.config.Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.errorlog = None
+    await hypercorn.asyncio.serve(host, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+
+
 def main(env: Mapping[str, str] = os.environ) -> None:
     """Start from the environment: QUIETPAGER_STORE, QUIETPAGER_API_SERVER, QUIETPAGER_PORT."""
     from quietpager.runtime.logs import configure_logs  # noqa: PLC0415 (only as a process)
@@ -216,12 +233,12 @@ def main(env: Mapping[str, str] = os.environ) -> None:
         sys.stdout.write(f"quietpager ready on {url}\n")
         sys.stdout.flush()
 
-    asyncio.run(
-        run(
-            env["QUIETPAGER_STORE"], env["QUIETPAGER_API_SERVER"], int(env["QUIETPAGER_PORT"]),
-            load_policy(), ready,
-        )
-    )  # fmt: skip
+    def connect_as(folder: FunctionFolder | None) -> Cluster:
+        who = "source" if folder is None else folder.name
+        return connect(env["QUIETPAGER_API_SERVER"], manager=f"quietpager-{who}")
+
+    host = Host(env["QUIETPAGER_STORE"], connect_as, load_policy())
+    asyncio.run(run(host, int(env["QUIETPAGER_PORT"]), ready))
 
 
 if __name__ == "__main__":

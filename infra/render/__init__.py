@@ -6,7 +6,7 @@ deploy`, and `resume`, which binds the rendered write roles. Nothing rendered is
 
 from infra.render.everything import DEFAULTS, Settings, manifests
 from infra.render.folders import FunctionFolder, function_folders
-from infra.render.rights import write_binding_name, write_bindings
+from infra.render.rights import user_of, write_binding_name, write_bindings
 from infra.render.triggers import DEAD_LETTER, triggers
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "function_folders",
     "manifests",
     "triggers",
+    "user_of",
     "write_binding_name",
     "write_bindings",
 ]

@@ -37,6 +37,11 @@ def service_accounts(folders: Iterable[FunctionFolder], namespace: str) -> list[
     ]
 
 
+def user_of(folder: FunctionFolder, namespace: str) -> str:
+    """Name a function's ServiceAccount as RBAC does, for who acts as it without its token."""
+    return f"system:serviceaccount:{namespace}:{folder.name}"
+
+
 def needs_token(folder: FunctionFolder) -> bool:
     """Tell whether a function talks to the API server at all."""
     return bool(folder.reads) or folder.action is not None

@@ -104,6 +104,26 @@ def forbidden(resource: Resource, name: str, why: str) -> Problem:
     return Problem(403, "Forbidden", text, _details(resource, name))
 
 
+def not_allowed(verb: str, resource: Resource, namespace: str) -> Problem:
+    """403 by RBAC; where nobody is said to be, it is the sandbox's one user."""
+    where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+    text = (
+        f'{resource.qualified} is forbidden: User "sandbox" cannot {verb} resource "{resource.plural}" in '
+        f'API group "{resource.group}" {where}'
+    )
+    return Problem(403, "Forbidden", text, {"group": resource.group, "kind": resource.plural})
+
+
+def may_not_impersonate(user: str) -> Problem:
+    """403 for a request that says to be somebody else (a ServiceAccount has a resource of its own)."""
+    *_, namespace, account = user.split(":")
+    text = (
+        f'serviceaccounts "{account}" is forbidden: User "sandbox" cannot impersonate resource '
+        f'"serviceaccounts" in API group "" in the namespace "{namespace}"'
+    )
+    return Problem(403, "Forbidden", text, {"name": account, "kind": "serviceaccounts"})
+
+
 def bad_version(text: str) -> Problem:
     """500, not 400, for a watch from what is no version (measured on 1.35.4)."""
     why = f'strconv.ParseUint: parsing "{text}": invalid syntax'

@@ -2,7 +2,9 @@
 
 Served by `server`. Paths, parameters and bodies are those of the Kubernetes API conventions
 (https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md);
-the two paths under /sandbox/ are our own: POST /sandbox/load, GET /sandbox/audit.
+the paths under /sandbox/ are our own: POST /sandbox/load, POST /sandbox/forbid, GET /sandbox/audit.
+
+There is no RBAC here: everybody is one user who may do everything, but for what /sandbox/forbid names.
 """
 
 import asyncio
@@ -27,6 +29,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
+_ALWAYS = frozenset({"/readyz", "/livez", "/healthz", "/version"})
 _VERBS: Final = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}
 _MAX_BODY: Final = 3 << 20
 _JSON_PATCH: Final = "application/json-patch+json"
@@ -78,6 +81,8 @@ class Api:
         """Serve a registry."""
         self._registry, self._clock = registry, clock
         self.audit: deque[Json] = deque(maxlen=_AUDIT_LINES)
+        self._forbidden: frozenset[tuple[str, str]] = frozenset()
+        """Verb and resource, as RBAC has them, that are answered with 403."""
         self.closing = asyncio.Event()
         """Ends all watches."""
 
@@ -95,16 +100,11 @@ class Api:
             await _answer(send, problem.code, problem.body())
 
     async def _route(self, path: str, request: Request, receive: Receive, send: Send) -> None:
-        if path == "/sandbox/audit":
-            await _answer(send, 200, [*self.audit])
-        elif path == "/sandbox/load" and request.method == "POST":
-            await _answer(send, 200, self._load(request.json()))
-        elif path in {"/readyz", "/livez", "/healthz"}:
-            await _answer(send, 200, {"status": "ok"})
-        elif path == "/version":
-            await _answer(send, 200, {"major": "1", "minor": "35", "gitVersion": "v1.35.4-sandbox"})
+        if path.startswith("/sandbox/") or path in _ALWAYS:
+            await _answer(send, 200, self._own(path, request))
         else:
             target = _target(path)
+            self._hold_to_rights(target, request)
             if request.method in _VERBS:
                 await _answer(send, *self._write(target, request))
             elif request.method != "GET":
@@ -116,10 +116,37 @@ class Api:
             elif target.name:
                 resource = target.resource
                 await _answer(send, 200, self._registry.read(resource, target.namespace, target.name))
-            elif request.query.get("watch", "").lower() in {"1", "true"}:
+            elif _watches(request):
                 await self._watch(target, request, receive, send)
             else:
                 await _answer(send, 200, self._list(target, request))
+
+    def _own(self, path: str, request: Request) -> Any:
+        """Answer what is not about objects: health, version, and what tests ask of the sandbox itself."""
+        match path, request.method:
+            case "/sandbox/audit", _:
+                return [*self.audit]
+            case "/sandbox/load", "POST":
+                return self._load(request.json())
+            case "/sandbox/forbid", "POST":
+                self._forbidden = frozenset((one["verb"], one["resource"]) for one in request.json())
+                return {}
+            case "/version", _:
+                return {"major": "1", "minor": "35", "gitVersion": "v1.35.4-sandbox"}
+            case _ if path in _ALWAYS:
+                return {"status": "ok"}
+        raise Problem(404, "NotFound", "the server could not find the requested resource")
+
+    def _hold_to_rights(self, target: Target, request: Request) -> None:
+        """Answer 403 for what has been forbidden, and 401 where ("authenticate", "users") is."""
+        if ("authenticate", "users") in self._forbidden:
+            raise Problem(401, "Unauthorized", "Unauthorized")
+        user = request.headers.get("impersonate-user")
+        if user is not None and ("impersonate", "serviceaccounts") in self._forbidden:
+            raise answers.may_not_impersonate(user)
+        verb = _verb(target, request)
+        if (verb, target.resource.plural) in self._forbidden:
+            raise answers.not_allowed(verb, target.resource, target.namespace)
 
     def _load(self, body: Any) -> Json:
         if not isinstance(body, dict) or not isinstance(body.get("objects"), list):
@@ -162,6 +189,7 @@ class Api:
                 "dryRun": request.query.get("dryRun") == "All",
                 "code": code,
                 "user_agent": request.headers.get("user-agent", ""),
+                "impersonate": request.headers.get("impersonate-user", ""),
                 "field_manager": request.query.get("fieldManager", ""),
                 "body": body,
             }
@@ -215,6 +243,8 @@ class Api:
                 )
                 if not getter.done():
                     getter.cancel()
+                    if request.query.get("allowWatchBookmarks") == "true" and not left.done():
+                        await _lines(send, [_bookmark(target.resource, store.version)])
                     break
                 changes = [getter.result()]
                 while not queue.empty():
@@ -246,6 +276,25 @@ class Api:
         for change in changes:
             if event := _event(change, target, wanted):
                 yield event
+
+
+def _bookmark(resource: Resource, version: int) -> Json:
+    """Say how far a watch has come. A real server also says it once a minute on the way."""
+    about = {"kind": resource.kind, "apiVersion": resource.api_version}
+    return {"type": "BOOKMARK", "object": about | {"metadata": {"resourceVersion": str(version)}}}
+
+
+def _verb(target: Target, request: Request) -> str:
+    """Name what a request does, in RBAC's word."""
+    if request.method != "GET":
+        return _VERBS.get(request.method, "")
+    if target.name:
+        return "get"
+    return "watch" if _watches(request) else "list"
+
+
+def _watches(request: Request) -> bool:
+    return request.query.get("watch", "").lower() in {"1", "true"}
 
 
 def _selected(request: Request) -> selection.Matches:

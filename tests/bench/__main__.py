@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from functions.ingest.intake import new
+from infra.cli.scan import scan
 from infra.local.demo import POLICY, Child, free_port, sandbox
 from infra.render import function_folders
 from infra.sandbox.load import read_case
@@ -30,9 +31,11 @@ from quietpager.model.message import EVENT_ADD
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
+from quietpager.safety.policy import Policy
 from quietpager.store import embedded
 from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore
+from tests.flow.many import many_ooms
 
 Json = dict[str, Any]
 CASE = functions_folder() / "detect/image/cases/32-bad-tag-new-revision"
@@ -298,9 +301,31 @@ def _first_message(name: str, event: Json) -> Json:
     }  # fmt: skip
 
 
+def look() -> list[tuple[str, str]]:
+    """Scan a large cluster, once with every pod failing and once with few."""
+    rows = []
+    for failing in (20, 500):
+        with sandbox(speed=0.001) as url:
+            objects = many_ooms(500)
+            for one in objects[2 * failing :]:
+                if one["kind"] == "Pod":
+                    one["status"]["containerStatuses"] = []
+                    one["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+            body = json.dumps({"objects": objects, "enabled": True}).encode()
+            head = {"Content-Type": "application/json"}
+            request = urllib.request.Request(f"{url}/sandbox/load", body, head)
+            urllib.request.urlopen(request, timeout=60).close()
+            cluster, begun = connect(url, manager="bench"), time.perf_counter()
+            found = scan(cluster, None, Policy(), system_clock())
+            seconds = time.perf_counter() - begun
+            cluster.close()
+            rows.append((f"scan of {found.counts['Pod']} pods, {len(found.rows)} causes", f"{seconds:.2f} s"))
+    return rows
+
+
 def main() -> None:
     """Measure everything and print the table."""
-    rows = intake()
+    rows = intake() + look()
     with product() as bench:
         rows += latency(bench)
         rows += duplicates(bench)

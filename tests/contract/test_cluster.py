@@ -263,6 +263,21 @@ def test_a_watch_goes_on_where_the_last_one_ended(cluster: Cluster, namespace: s
     assert added["metadata"]["name"] == "two"
 
 
+def test_a_watch_that_asks_for_it_hears_how_far_it_has_come(cluster: Cluster, namespace: str) -> None:
+    """A real server says it about 2 s before a watch's time is over (cacher, bookmarkFrequency)."""
+    version = cluster.listing("Pod", namespace).resource_version
+    cluster.create("Namespace", {"metadata": {"name": f"{namespace}-more"}})
+    seen = [*cluster.watch("Pod", namespace, version, 4, bookmarks=True)]
+    cluster.delete("Namespace", None, f"{namespace}-more")
+    assert {one.type for one in seen} == {"BOOKMARK"}
+    assert int(seen[-1].object["metadata"]["resourceVersion"]) >= int(version)
+
+
+def test_a_watch_that_does_not_ask_hears_changes_only(cluster: Cluster, namespace: str) -> None:
+    version = cluster.listing("Pod", namespace).resource_version
+    assert [*cluster.watch("Pod", namespace, version, 3)] == []
+
+
 def test_a_watch_keeps_to_its_namespace(cluster: Cluster, namespace: str) -> None:
     start = cluster.listing("Event", namespace).resource_version
     about_a_node = event("default", "default") | {"metadata": {"namespace": "default"}}
@@ -1677,3 +1692,33 @@ def test_the_official_clients_models_are_not_loaded() -> None:
         "from kubernetes.client import V1Pod; from kubernetes import config, watch"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_whom_a_call_is_made_as_is_said_with_every_call() -> None:
+    asked: list[str | None] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Impersonate-User"))
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_PATCH = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        client = connect(f"http://127.0.0.1:{server.server_port}", manager="me", impersonate="somebody")
+        client.get("Pod", "a", "b")
+        client.json_patch("Deployment", "a", "b", [])
+        client.acting_as("me", "else").list("Pod")
+        client.acting_as("me").list("Pod")
+        client.close()
+        server.shutdown()
+        thread.join()
+    assert asked == ["somebody", "somebody", "else", None]

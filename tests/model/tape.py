@@ -138,7 +138,13 @@ class TapeCluster:
         raise NotImplementedError
 
     def watch(
-        self, kind: Kind, namespace: str | None, resource_version: str, timeout_seconds: int
+        self,
+        kind: Kind,
+        namespace: str | None,
+        resource_version: str,
+        timeout_seconds: int,
+        *,
+        bookmarks: bool = False,
     ) -> Iterator[WatchEvent]:
         raise NotImplementedError
 

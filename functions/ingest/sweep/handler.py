@@ -4,16 +4,18 @@ A signal's id says which failure it means (pod, container, restart count, reason
 has been found is not found again; every ten minutes it may be, for the case that it was closed.
 """
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from pydantic import ValidationError
 
-from quietpager.cluster.port import ClusterUnavailable, Rejected
+from quietpager.cluster.port import ClusterUnavailable, Reader, Rejected
 from quietpager.errors import Retry
 from quietpager.model.kubernetes import ContainerStatus, Pod
 from quietpager.model.message import Message
 from quietpager.model.signal import Signal
 from quietpager.rules.health import STARTING, crash_of
+from quietpager.rules.routing import RouteTable
 from quietpager.runtime.beat import beat, canary, compare_source
 from quietpager.runtime.context import Context
 
@@ -27,32 +29,38 @@ def handle(_message: Message, ctx: Context) -> list[Message]:
     Raises:
         Retry: the cluster cannot be read just now.
     """
-    now = ctx.clock()
     try:
-        raw = ctx.cluster.list("Pod")
+        found = [one.to_message() for one in find(ctx.cluster, ctx.routes, ctx.clock(), ctx.cluster_name)]
     except (ClusterUnavailable, Rejected) as away:
         raise Retry(f"the pods cannot be listed: {away}") from away
-    found: list[Message] = []
-    for one in raw:
-        try:
-            pod = Pod.read(one | {"kind": "Pod", "apiVersion": "v1"})
-        except ValidationError:
-            continue
-        if waits_for_a_node(pod):
-            found += _routed(unscheduled(pod, now, ctx.cluster_name), ctx)
-        for container in pod.containers:
-            reason = reason_of(pod, container)
-            if reason is None:
-                continue
-            found += _routed(signal_of(pod, container, reason, now, ctx.cluster_name), ctx)
     compare_source(ctx)
     beat(ctx, "sweep")
     return [*found, canary(ctx)]
 
 
-def _routed(signal: Signal, ctx: Context) -> list[Message]:
-    family = ctx.routes.family_of(signal)
-    return [] if family is None else [signal.but(family=family).to_message()]
+def find(reader: Reader, routes: RouteTable, now: datetime, cluster: str) -> Iterator[Signal]:
+    """Look at everything once, and give a signal with its family for each thing that is wrong.
+
+    Who else calls it: `quietpager scan`. Raises whatever the reader raises.
+    """
+    for raw in reader.list("Pod"):
+        try:
+            pod = Pod.read(raw | {"kind": "Pod", "apiVersion": "v1"})
+        except ValidationError:
+            continue
+        if waits_for_a_node(pod):
+            yield from _routed(unscheduled(pod, now, cluster), routes)
+        for container in pod.containers:
+            reason = reason_of(pod, container)
+            if reason is None:
+                continue
+            yield from _routed(signal_of(pod, container, reason, now, cluster), routes)
+
+
+def _routed(signal: Signal, routes: RouteTable) -> Iterator[Signal]:
+    family = routes.family_of(signal)
+    if family is not None:
+        yield signal.but(family=family)
 
 
 def waits_for_a_node(pod: Pod) -> bool:

@@ -38,6 +38,9 @@ TIMEOUT: Final = 2.5
 SIGNATURE: Final = "X-Quietpager-Signature"
 """Header of a webhook with a `secret`: `sha256=` and the HMAC-SHA256 of the body, in hex."""
 
+ONE_LINE: Final = "QUIETPAGER_ONE_LINE"
+"""Environment variable: any value makes one line of the three, as `quietpager run` prints them."""
+
 
 class NotTold(Exception):  # noqa: N818 (a sentence for the audit)
     """A channel did not take a message; the text names no address."""
@@ -115,9 +118,10 @@ class Terminal:
     name: str
 
     def tell(self, notice: Notice) -> None:
-        """Write the three lines."""
+        """Write the three lines, or one."""
+        one = " | ".join(part.strip() for part in notice.lines.splitlines()) + "\n"
         try:
-            sys.stdout.write(notice.lines)
+            sys.stdout.write(one if os.environ.get(ONE_LINE) else notice.lines)
             sys.stdout.flush()
         except (OSError, ValueError) as no:
             raise NotTold(f"standard output is closed ({type(no).__name__})") from None

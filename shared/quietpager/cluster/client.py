@@ -67,13 +67,20 @@ RESOURCES: Final[Mapping[Kind, Resource]] = {
 
 
 def connect(
-    url: str | None = None, *, kubeconfig: str | os.PathLike[str] | None = None, manager: str
+    url: str | None = None,
+    *,
+    kubeconfig: str | os.PathLike[str] | None = None,
+    context: str | None = None,
+    manager: str,
+    impersonate: str | None = None,
 ) -> "ApiServer":
     """Connect to a kubeconfig's cluster, a plain-http sandbox or the cluster we run in.
 
     The first that is given wins: `kubeconfig`, `url`, the environment's QUIETPAGER_API_SERVER, the
     pod's service account. No request is sent yet. `manager` is who we say we are: the User-Agent
-    of every call and the fieldManager of every write (at most 128 printable characters).
+    of every call and the fieldManager of every write (at most 128 printable characters). `context` is
+    one of the kubeconfig's; without it the current one. `impersonate` is the user as whom every call
+    is made (`ApiServer.acting_as`).
 
     Raises:
         ClusterUnavailable: neither of them gives usable credentials.
@@ -84,23 +91,41 @@ def connect(
     configuration.no_proxy = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
     address = url or os.environ.get(ENV_API_SERVER)
     if kubeconfig is not None:
-        _read_kubeconfig(configuration, kubeconfig)
+        _read_kubeconfig(configuration, kubeconfig, context)
     elif address:
         configuration.host, configuration.proxy = address.rstrip("/"), None
     else:
         _read_service_account(configuration)
     configuration.connection_pool_maxsize = POOL_SIZE
     configuration.retries = False  # a write that was repeated below us would be a second write
-    return ApiServer(configuration, kubernetes.rest.RESTClientObject(configuration), manager)
+    try:
+        rest = kubernetes.rest.RESTClientObject(configuration)
+    except (OSError, ValueError) as error:  # a certificate or key that is none
+        raise ClusterUnavailable(f"the credentials cannot be used: {error}") from error
+    return ApiServer(configuration, rest, manager, impersonate)
 
 
 class ApiServer:
     """One API server, as `port.Cluster` says; safe to share between threads."""
 
-    def __init__(self, configuration: Any, rest: Any, manager: str) -> None:
+    def __init__(self, configuration: Any, rest: Any, manager: str, impersonate: str | None = None) -> None:
         """Use the official client's configuration and connection pool."""
-        self._configuration, self._manager = configuration, manager
-        self._pool = rest.pool_manager
+        self._configuration, self._manager, self._impersonate = configuration, manager, impersonate
+        self._rest, self._pool = rest, rest.pool_manager
+
+    @property
+    def address(self) -> str:
+        """The URL of the API server."""
+        return str(self._configuration.host)
+
+    def acting_as(self, manager: str, impersonate: str | None = None) -> "ApiServer":
+        """Give the same server and connections under another name.
+
+        `impersonate` is a user's name, `system:serviceaccount:<namespace>:<name>` for a ServiceAccount;
+        the server adds a ServiceAccount's groups by itself
+        (https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/).
+        """
+        return ApiServer(self._configuration, self._rest, manager, impersonate)
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
         """Read one object; None where it does not exist."""
@@ -151,13 +176,21 @@ class ApiServer:
         return b"".join(parts)
 
     def watch(
-        self, kind: Kind, namespace: str | None, resource_version: str, timeout_seconds: int
+        self,
+        kind: Kind,
+        namespace: str | None,
+        resource_version: str,
+        timeout_seconds: int,
+        *,
+        bookmarks: bool = False,
     ) -> Iterator[WatchEvent]:
         """Follow changes; the iterator ends when the API server ends the watch."""
         import urllib3  # noqa: PLC0415 (imported with the official client, on first use)
 
         query = {"watch": "1", "resourceVersion": resource_version}
         query["timeoutSeconds"] = str(timeout_seconds)
+        if bookmarks:
+            query["allowWatchBookmarks"] = "true"
         response = self._send(
             "GET", _path(kind, namespace), query, read_seconds=timeout_seconds + READ_SECONDS
         )
@@ -268,6 +301,8 @@ class ApiServer:
 
         headers = {"Accept": accept, "User-Agent": self._manager}
         headers |= self._credentials()
+        if self._impersonate is not None:
+            headers["Impersonate-User"] = self._impersonate
         if body is not None:
             headers["Content-Type"] = content_type
         url = self._configuration.host + path + ("?" + urlencode(query) if query else "")
@@ -332,13 +367,19 @@ def _watch_event(line: Any) -> WatchEvent:
     return WatchEvent(kind, obj)
 
 
-def _read_kubeconfig(configuration: Any, path: str | os.PathLike[str]) -> None:
+def _read_kubeconfig(configuration: Any, path: str | os.PathLike[str], context: str | None) -> None:
     from kubernetes import config  # noqa: PLC0415 (loads the whole client; only people do this)
 
     try:
-        config.load_kube_config(config_file=os.fspath(path), client_configuration=configuration)
+        config.load_kube_config(
+            config_file=os.fspath(path), context=context, client_configuration=configuration
+        )
     except (config.ConfigException, OSError) as error:
-        raise ClusterUnavailable(f"the kubeconfig {path} cannot be used: {error}") from error
+        text = f"the kubeconfig {path} cannot be used: {error}".rstrip(".")
+        raise ClusterUnavailable(text) from error
+    # Besides its own error the loader raises whatever broken YAML, base64 or a wrong shape lead to.
+    except Exception as error:
+        raise ClusterUnavailable(f"{path} is no kubeconfig ({type(error).__name__})") from error
 
 
 def _read_service_account(configuration: Any) -> None:

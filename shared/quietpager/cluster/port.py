@@ -41,9 +41,9 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
-    """One line of a watch."""
+    """One line of a watch. The object of a BOOKMARK has a kind and a resourceVersion, and nothing else."""
 
-    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
     object: Json
 
 
@@ -95,10 +95,19 @@ class Cluster(LogReader, Protocol):
         ...
 
     def watch(
-        self, kind: Kind, namespace: str | None, resource_version: str, timeout_seconds: int
+        self,
+        kind: Kind,
+        namespace: str | None,
+        resource_version: str,
+        timeout_seconds: int,
+        *,
+        bookmarks: bool = False,
     ) -> Iterator[WatchEvent]:
         """Follow changes after `resource_version` until the timeout, in seconds.
 
+        With `bookmarks` the server may say now and then how far it has come although nothing of this
+        kind changed, so that the next watch does not begin from a version that is too old
+        (https://kubernetes.io/docs/reference/using-api/api-concepts/#watch-bookmarks).
         `Rejected` 410 where the version is too old: list again. What goes wrong is raised while
         iterating. Closing the iterator closes the connection.
         """

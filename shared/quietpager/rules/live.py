@@ -137,10 +137,7 @@ class Live:
         if deployment is None:
             return []
         every = self.reader.list("ReplicaSet", deployment.metadata.namespace)
-        mine = [
-            raw for raw in every
-            if (up := ReplicaSet.read(raw).metadata.controller) and up.uid == deployment.metadata.uid
-        ]  # fmt: skip
+        mine = [raw for raw in every if _controller_uid(raw) == deployment.metadata.uid]
         return sorted(mine, key=lambda raw: -ReplicaSet.read(raw).revision)
 
     @cached_property
@@ -155,11 +152,8 @@ class Live:
         if deployment is None:
             return () if self.pod is None else (self.pod,)
         uids = {one.metadata.uid for one in self.replica_sets}
-        every = (Pod.read(raw) for raw in self.reader.list("Pod", deployment.metadata.namespace))
-        return tuple(
-            pod for pod in every
-            if (up := pod.metadata.controller) is not None and up.uid in uids
-        )  # fmt: skip
+        every = self.reader.list("Pod", deployment.metadata.namespace)
+        return tuple(Pod.read(raw) for raw in every if _controller_uid(raw) in uids)
 
     @cached_property
     def newest_pods(self) -> tuple[Pod, ...]:
@@ -193,3 +187,10 @@ class Live:
         """The namespace's quotas."""
         found = self.reader.list("ResourceQuota", self.target.namespace)
         return tuple(ResourceQuota.read(raw) for raw in found)
+
+
+def _controller_uid(raw: Json) -> str | None:
+    """Read who manages an object, before the whole of it is parsed: most of a list is somebody else's."""
+    owners = (raw.get("metadata") or {}).get("ownerReferences")
+    named = [one for one in owners if isinstance(one, dict)] if isinstance(owners, list) else []
+    return next((str(one.get("uid")) for one in named if one.get("controller")), None)

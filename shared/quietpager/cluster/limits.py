@@ -1,0 +1,157 @@
+"""What one part of the product may do on a cluster that a person's own credentials would let it do.
+
+Who calls it: `quietpager run`, where all functions share one process and one kubeconfig. On Knative
+each function has its own ServiceAccount instead.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from quietpager.cluster.client import RESOURCES
+from quietpager.cluster.port import Cluster, Json, Kind, Listing, Rejected, WatchEvent
+from quietpager.errors import GiveUp
+
+
+class ReadOnly:
+    """A `Cluster` that reads as given and refuses every write in process, before anything is sent.
+
+    Where a namespace is given, what would list or watch all namespaces keeps to that one.
+    """
+
+    def __init__(self, cluster: Cluster, who: str, namespace: str | None = None) -> None:
+        """Read through `cluster`; `who` is named in refusals."""
+        self._cluster, self._who, self._namespace = cluster, who, namespace
+
+    def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Read one object."""
+        return self._cluster.get(kind, namespace, name)
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
+        """Read all objects of a kind."""
+        return self._cluster.list(kind, self._within(kind, namespace), labels)
+
+    def listing(self, kind: Kind, namespace: str | None = None) -> Listing:
+        """List with the resourceVersion of the list."""
+        return self._cluster.listing(kind, self._within(kind, namespace))
+
+    def watch(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        resource_version: str,
+        timeout_seconds: int,
+        *,
+        bookmarks: bool = False,
+    ) -> Iterator[WatchEvent]:
+        """Follow changes."""
+        within = self._within(kind, namespace)
+        return self._cluster.watch(kind, within, resource_version, timeout_seconds, bookmarks=bookmarks)
+
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        *,
+        previous: bool = False,
+        tail: int = 100,
+        most: int = 1 << 16,
+    ) -> bytes:
+        """Read the end of a container's log."""
+        return self._cluster.logs(namespace, pod, container, previous=previous, tail=tail, most=most)
+
+    def create(self, kind: Kind, obj: Json, *, dry_run: bool = False) -> Json:
+        """Refuse."""
+        del obj, dry_run
+        raise self._no("create", kind)
+
+    def json_patch(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        patch: Sequence[Json],
+        *,
+        dry_run: bool = False,
+        subresource: Literal["", "status"] = "",
+    ) -> Json:
+        """Refuse."""
+        del namespace, name, patch, dry_run, subresource
+        raise self._no("patch", kind)
+
+    def merge_patch(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        patch: Json,
+        *,
+        dry_run: bool = False,
+        subresource: Literal["", "status"] = "",
+    ) -> Json:
+        """Refuse."""
+        del namespace, name, patch, dry_run, subresource
+        raise self._no("patch", kind)
+
+    def delete(self, kind: Kind, namespace: str | None, name: str) -> None:
+        """Refuse."""
+        del namespace, name
+        raise self._no("delete", kind)
+
+    def _within(self, kind: Kind, namespace: str | None) -> str | None:
+        return namespace or (self._namespace if RESOURCES[kind].namespaced else None)
+
+    def _no(self, verb: str, kind: Kind) -> GiveUp:
+        return GiveUp(f"{self._who} may only read; it tried to {verb} a {kind}, and nothing was sent.")
+
+
+class WritesAs(ReadOnly):
+    """Reads with its own rights, and patches as another user, so that RBAC binds the patch to that user.
+
+    The only write there is is `json_patch`, as everywhere in the product.
+    """
+
+    def __init__(self, own: Cluster, other: Cluster, user: str, namespace: str | None = None) -> None:
+        """Read through `own`; `other` impersonates `user`."""
+        super().__init__(own, user, namespace)
+        self._other = other
+
+    def json_patch(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        name: str,
+        patch: Sequence[Json],
+        *,
+        dry_run: bool = False,
+        subresource: Literal["", "status"] = "",
+    ) -> Json:
+        """Patch as the other user.
+
+        Raises:
+            Rejected: also where impersonation itself is refused; the text names the missing right. Also,
+                and then nothing was sent, where the object is outside the namespace that is kept to: the
+                store may hold incidents from a time when more was watched.
+        """
+        if self._namespace not in (None, namespace):
+            where = f"{kind} {namespace}/{name}"
+            raise Rejected(
+                403, "Forbidden", f"{where} is outside namespace {self._namespace}, which is kept to"
+            )
+        try:
+            return self._other.json_patch(
+                kind, namespace, name, patch, dry_run=dry_run, subresource=subresource
+            )
+        except Rejected as no:
+            if no.code == 403 and "cannot impersonate" in no.message:
+                raise Rejected(no.code, no.reason, self._may_not_impersonate()) from no
+            raise
+
+    def _may_not_impersonate(self) -> str:
+        """Name the right. A ServiceAccount is a resource of its own for the verb `impersonate`."""
+        *_, where, account = self._who.split(":")
+        return (
+            f"whoever the kubeconfig names may not impersonate {self._who}. Give them the verb "
+            f"impersonate on serviceaccounts/{account} in namespace {where}: kubectl -n {where} create role "
+            f"quietpager-run --verb=impersonate --resource=serviceaccounts, and a rolebinding of it"
+        )

@@ -1,0 +1,102 @@
+"""A cluster as it was when each kind was first asked for: one LIST call a kind, and no GET.
+
+Who calls it: `quietpager scan`, whose detectors and planners would otherwise read hundreds of objects
+one by one.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from quietpager.cluster.client import RESOURCES
+from quietpager.cluster.port import Json, Kind, Reader, Rejected
+
+
+class Snapshot:
+    """A `Reader` over lists. With a namespace it knows that namespace's objects only.
+
+    A kind that may not be listed is asked for once; each later question raises the same `Rejected`.
+    """
+
+    def __init__(self, reader: Reader, namespace: str | None = None) -> None:
+        """Nothing is listed yet."""
+        self._reader, self.namespace = reader, namespace
+        self._kinds: dict[Kind, dict[str | None, dict[str, Json]]] = {}
+        self.refused: dict[Kind, Rejected] = {}
+        """What may not be listed, and the API server's answer."""
+
+    def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Find one object; None where it was not listed."""
+        return self._of(kind).get(namespace, {}).get(name)
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
+        """Give the listed objects; a label selector is left to the API server."""
+        if labels:
+            return self._reader.list(kind, namespace or self._scope(kind), labels)
+        places = self._of(kind)
+        if namespace is not None:
+            return [*places.get(namespace, {}).values()]
+        return [one for place in places.values() for one in place.values()]
+
+    def counts(self) -> dict[Kind, int]:
+        """Count what was listed, by kind."""
+        return {kind: sum(map(len, places.values())) for kind, places in self._kinds.items()}
+
+    def _scope(self, kind: Kind) -> str | None:
+        return self.namespace if RESOURCES[kind].namespaced else None
+
+    def _of(self, kind: Kind) -> dict[str | None, dict[str, Json]]:
+        if kind in self.refused:
+            raise self.refused[kind]
+        if kind not in self._kinds:
+            try:
+                self._kinds[kind] = _by_place(self._read(kind))
+            except Rejected as no:
+                if no.code == 403:
+                    self.refused[kind] = no
+                raise
+        return self._kinds[kind]
+
+    def _read(self, kind: Kind) -> Iterable[Json]:
+        if kind == "Namespace" and self.namespace is not None:
+            # A Role in a namespace lets its holder get that Namespace, never list them.
+            one = self._reader.get(kind, None, self.namespace)
+            return [] if one is None else [one]
+        return self._reader.list(kind, self._scope(kind))
+
+
+class WhatMayBeRead:
+    """A `Reader` to which a kind that may not be listed is empty; for looking at the rest all the same.
+
+    Who calls it: the diagnosis in `quietpager scan`, which says what it could not read. Plans must not
+    be made on it.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Read through a snapshot."""
+        self._snapshot = snapshot
+
+    def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Find one object."""
+        try:
+            return self._snapshot.get(kind, namespace, name)
+        except Rejected as no:
+            if no.code == 403:
+                return None
+            raise
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
+        """Give the objects of a kind."""
+        try:
+            return self._snapshot.list(kind, namespace, labels)
+        except Rejected as no:
+            if no.code == 403:
+                return []
+            raise
+
+
+def _by_place(objects: Iterable[Json]) -> dict[str | None, dict[str, Json]]:
+    places: dict[str | None, dict[str, Json]] = defaultdict(dict)
+    for one in objects:
+        meta = one["metadata"]
+        places[meta.get("namespace")][meta["name"]] = one
+    return dict(places)
