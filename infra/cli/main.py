@@ -82,13 +82,33 @@ def show(incident: str) -> None:
     click.echo(story(open_store_or_exit(), incident), nl=False)
 
 
+DIFF = click.option(
+    "--diff", metavar="KEY",
+    help="The diff key that `show` printed; another one is refused. Without it: what is asked now.",
+)  # fmt: skip
+
+
 @main.command()
 @click.argument("incident")
-def approve(incident: str) -> None:
+@DIFF
+def approve(incident: str, diff: str | None) -> None:
     """Approve what an incident asks for: exactly the diff that was shown, once."""
     from infra.cli.people import answer, open_store_or_exit
 
-    click.echo(answer(open_store_or_exit(), incident, "approve"))
+    click.echo(answer(open_store_or_exit(), incident, "approve", diff=diff))
+
+
+@main.command()
+@click.argument("incident")
+@click.option("--action", required=True, help="What to do instead, e.g. raise-memory.")
+@click.option("--set", "fields", multiple=True, metavar="NAME=VALUE", help="A parameter of the action.")
+@DIFF
+def modify(incident: str, action: str, fields: tuple[str, ...], diff: str | None) -> None:
+    """Have another remedy planned instead; its diff is then asked for as any other."""
+    from infra.cli.people import answer, open_store_or_exit
+
+    given = dict(field.partition("=")[::2] for field in fields)
+    click.echo(answer(open_store_or_exit(), incident, "modify", diff=diff, action=action, fields=given))
 
 
 @main.command()
@@ -98,6 +118,15 @@ def reject(incident: str) -> None:
     from infra.cli.people import answer, open_store_or_exit
 
     click.echo(answer(open_store_or_exit(), incident, "reject"))
+
+
+@main.command()
+@click.argument("incident")
+def take_over(incident: str) -> None:
+    """Take it over: it is yours now; no more automation and no more questions in this episode."""
+    from infra.cli.people import answer, open_store_or_exit
+
+    click.echo(answer(open_store_or_exit(), incident, "take over"))
 
 
 KUBECONFIG = click.option(
