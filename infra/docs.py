@@ -262,8 +262,8 @@ def functions() -> str:
     rows = [
         (
             f"[{one.parent.parent.name}/{one.parent.name}]({one.parent.parent.name}/{one.parent.name}/)",
-            _does(one.parent / "handler.py"),
-            _triggers(spec),
+            _does(one.parent / ("app.py" if spec.web else "handler.py")),
+            "a person's browser" if spec.web else _triggers(spec),
             _reads(spec, actions),
             _verbs(actions[spec.action].write) if spec.action else "nothing",
         )

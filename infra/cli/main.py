@@ -129,6 +129,43 @@ def take_over(incident: str) -> None:
     click.echo(answer(open_store_or_exit(), incident, "take over"))
 
 
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8089, show_default=True)
+@click.option("--users", "file", type=click.Path(dir_okay=False), help="The users file.")
+def console(host: str, port: int, file: str | None) -> None:
+    """Serve the console: what waits for a person, and the answers, as web pages."""
+    import os
+
+    from functions.people.console.users import USERS
+    from infra.local.serve import serve as run
+
+    if file is not None:
+        os.environ[USERS] = file
+    click.echo(f"The console listens on http://{host}:{port}/", err=True)
+    run("people/console", port, host)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--users", "file", type=click.Path(dir_okay=False, path_type=Path), help="The users file.")
+@click.option("--remove", is_flag=True, help="Take the account away; whoever is signed in as it is out.")
+def console_user(name: str, file: Path | None, *, remove: bool) -> None:
+    """Add an account to the console, or give it another password; the password is asked for."""
+    from functions.people.console.users import Users, users_file
+
+    users = Users(file or users_file())
+    if remove:
+        there = users.remove(name)
+        click.echo(f"{name} is removed." if there else f"There is no account {name} in {users.path}.")
+        sys.exit(0 if there else 1)
+    try:
+        users.put(name, click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    except ValueError as no:
+        raise click.ClickException(str(no)) from None
+    click.echo(f"{name} may sign in now; accounts are in {users.path}.")
+
+
 KUBECONFIG = click.option(
     "--kubeconfig", envvar="KUBECONFIG", metavar="PATH",
     help="Whose rights are used, and on which cluster. Without one only the store's switch is set.",

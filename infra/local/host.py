@@ -69,7 +69,7 @@ class Host:
         self.store = PostgresStore(store_url, connections=8)
         self.mailbox = PostgresMailbox(store_url)
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.folders = function_folders(functions_folder())
+        self.folders = tuple(one for one in function_folders(functions_folder()) if not one.web)
         self.clusters = {f.name: connect(api_url, manager=f"quietpager-{f.name}") for f in self.folders}
         self.functions = {f.name: self._function(f.name, f.module) for f in self.folders}
         self.broker = Broker(

@@ -16,6 +16,10 @@ READS: Final = "quietpager.dev/reads"
 `group/resource` (`pods`, `apps/deployments`), separated by spaces. Without it: nothing, and no token."""
 
 
+WEB: Final = "quietpager.dev/web"
+"""Annotation of a func.yaml's `deploy`, `"true"`: it serves web pages to people, and takes no messages."""
+
+
 @dataclass(frozen=True, slots=True)
 class FunctionFolder:
     """One function: its Knative name, its module, the filters of its Triggers, and what it needs."""
@@ -25,6 +29,7 @@ class FunctionFolder:
     filters: tuple[dict[str, str], ...]
     reads: tuple[str, ...] = ()
     resources: Json = field(default_factory=dict)
+    web: bool = False
 
     @property
     def action(self) -> str | None:
@@ -50,4 +55,5 @@ def _folder(path: Path) -> FunctionFolder:
         ),
         reads=tuple(notes.get(READS, "").split()),
         resources=(deploy.get("options") or {}).get("resources") or {},
+        web=notes.get(WEB) == "true",
     )

@@ -14,11 +14,17 @@ RULES: Final = "quietpager-rules"
 """ConfigMap of every rule.yaml, action.yaml and func.yaml, and of the policy."""
 STORE: Final = "quietpager-store"
 """Secret with the store's `url`; made once by whoever installs, never rendered."""
+CONSOLE: Final = "quietpager-console"
+"""Secret with the console's `users.json`, and optionally `url`, its address as people reach it; made by
+whoever installs. Without it the console runs, and nobody can sign in."""
+ACCOUNTS: Final = "/etc/quietpager-console"
 MOUNT: Final = "/etc/quietpager"
 POLICY: Final = "policy.yaml"
 DIGEST: Final = "quietpager.dev/rules"
 """Annotation of a pod template: it changes with the rules, so pods that read them are replaced."""
 NONROOT: Final = 1000
+LINKED: Final = frozenset({"people-notify", "people-console"})
+"""Functions that write or serve links to the console."""
 
 
 def rules(functions: Path, policy: str, namespace: str) -> Json:
@@ -69,10 +75,14 @@ def workload(folder: FunctionFolder, image: str, config: Json, cluster: str, nam
                 "runAsNonRoot": True,
                 "runAsUser": NONROOT,
                 "runAsGroup": NONROOT,
+                **({"fsGroup": NONROOT} if folder.web else {}),
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [_container(folder, image, cluster, namespace)],
-            "volumes": [{"name": "rules", "configMap": {"name": RULES, "items": _items(config)}}],
+            "volumes": [
+                {"name": "rules", "configMap": {"name": RULES, "items": _items(config)}},
+                *([_ACCOUNTS_VOLUME] if folder.web else []),
+            ],
         },
     }
     deployment = {
@@ -121,6 +131,13 @@ def wall(folders: Iterable[FunctionFolder], namespace: str) -> Json:
     }
 
 
+_ACCOUNTS_VOLUME: Final[Json] = {
+    "name": "accounts",
+    # 0440 and the group: the pod is not root, and the file holds password hashes.
+    "secret": {"secretName": CONSOLE, "optional": True, "defaultMode": 0o440},
+}
+
+
 def _items(config: Json) -> list[Json]:
     return [{"key": key, "path": _path(key)} for key in sorted(config["data"])]
 
@@ -133,13 +150,21 @@ def _container(folder: FunctionFolder, image: str, cluster: str, namespace: str)
         "QUIETPAGER_CLUSTER": cluster,
         "K_SINK": sink,
     }
+    if folder.web:
+        env["QUIETPAGER_CONSOLE_USERS"] = f"{ACCOUNTS}/users.json"
     store = {"secretKeyRef": {"name": STORE, "key": "url"}}
+    # Whoever writes messages, and the console, know its address; without one there are no links.
+    url = {"secretKeyRef": {"name": CONSOLE, "key": "url", "optional": True}}
+    linked = [{"name": "QUIETPAGER_CONSOLE_URL", "valueFrom": url}] if folder.name in LINKED else []
+    mounts = [{"name": "rules", "mountPath": MOUNT, "readOnly": True}]
+    if folder.web:
+        mounts.append({"name": "accounts", "mountPath": ACCOUNTS, "readOnly": True})
     return {
         "name": "function",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "ports": [{"name": "http", "containerPort": 8080}],
-        "env": [{"name": "QUIETPAGER_STORE", "valueFrom": store}, *_pairs(env.items())],
+        "env": [{"name": "QUIETPAGER_STORE", "valueFrom": store}, *linked, *_pairs(env.items())],
         "resources": folder.resources,
         "readinessProbe": _probe("readiness", period=1, failures=3),
         "livenessProbe": _probe("liveness", period=10, failures=3),
@@ -148,7 +173,7 @@ def _container(folder: FunctionFolder, image: str, cluster: str, namespace: str)
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "rules", "mountPath": MOUNT, "readOnly": True}],
+        "volumeMounts": mounts,
     }
 
 

@@ -11,6 +11,7 @@ from quietpager.model.incident import Incident
 from quietpager.model.message import INCIDENT, Message
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context
+from quietpager.runtime.links import incident_link
 from quietpager.safety import records
 from quietpager.store.port import Audit, Conflict, Delete, DueDone
 
@@ -49,5 +50,5 @@ def lines(what: str, text: str, incident: Incident) -> str:
     return (
         f"[{what}] {incident.failure_class} on {incident.owner} ({incident.symptom_count} affected)\n"
         f"  {clean(text, 600)}\n"
-        f"  quietpager show {incident.id}\n"
+        f"  {incident_link(incident.id) or f'quietpager show {incident.id}'}\n"
     )
