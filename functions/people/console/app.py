@@ -25,7 +25,7 @@ from functions.people.console import views
 from functions.people.console.users import Users
 from quietpager.errors import Refused, Retry
 from quietpager.model.finding import Remedy
-from quietpager.model.incident import Incident, Rehearsal
+from quietpager.model.incident import Incident, Rehearsal, State
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context
 from quietpager.safety import records
@@ -231,7 +231,11 @@ def _inside(path: str) -> str:
 
 
 def _incidents(ctx: Context) -> list[Incident]:
-    return [Incident.from_json(record.body) for record in ctx.store.scan("INCIDENT")]
+    """Read what is open, and what was closed lately; of years of closed ones only the rows are read."""
+    bodies = [record.body for record in ctx.store.scan("INCIDENT")]
+    done = sorted((b for b in bodies if b["state"] == State.CLOSED), key=lambda b: str(b["state_since"]))
+    kept = [b for b in bodies if b["state"] != State.CLOSED] + done[-views.MOST_CLOSED :]
+    return [Incident.from_json(body) for body in kept]
 
 
 def _stopped(ctx: Context) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from pydantic import BaseModel
 
+from functions.people.console import users as accounts
 from functions.people.console.app import HEADERS, TRIES, make_app
 from functions.people.console.users import Users
 from functions.people.console.views import broke, page_parts
@@ -32,8 +33,10 @@ def asked() -> Asked:
 @pytest.fixture(scope="module")
 def users(tmp_path_factory: pytest.TempPathFactory) -> Users:
     users = Users(tmp_path_factory.mktemp("console") / "users.json")
-    users.put("alice", PASSWORD)
-    users.put("bob", PASSWORD)
+    with pytest.MonkeyPatch.context() as quick:
+        quick.setattr(accounts, "METHOD", "pbkdf2:sha256:1")
+        users.put("alice", PASSWORD)
+        users.put("bob", PASSWORD)
     return users
 
 

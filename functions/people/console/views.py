@@ -190,7 +190,9 @@ def why(one: Incident, audit: Sequence[AuditEntry]) -> str:
     if one.state is not State.APPROVAL:
         for entry in reversed(audit):
             if entry.kind.endswith(f"-> {one.state}") and not entry.kind.startswith(f"{one.state} "):
-                return str(entry.body.get("note") or "")
+                note = str(entry.body.get("note") or "")
+                if note and note != f"{one.failure_class} on {one.owner}":  # the heading says that
+                    return note
     return one.evidence[0].text if one.evidence else ""
 
 
