@@ -349,7 +349,8 @@ def cli() -> str:
         GENERATED,
         "",
         "In a checkout the command is `.venv/bin/quietpager`. What asks the store (`incidents`, `show`,",
-        "`approve`, `reject`, `stop`, `resume`, `audit`) finds it by `QUIETPAGER_STORE`, a PostgreSQL URL.",
+        "`approve`, `modify`, `reject`, `take-over`, `console`, `stop`, `resume`, `audit`) finds it by",
+        "`QUIETPAGER_STORE`, a PostgreSQL URL.",
     ]
     for path, text in commands(command_line):
         lines += ["", f"## {path}", "", "```text", text.rstrip(), "```"]

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
 
+from functions.people.console.app import make_app
+from functions.people.console.users import Users
 from quietpager.actions.schema import load_actions
 from quietpager.errors import Refused
 from quietpager.model.finding import Remedy
@@ -214,6 +217,20 @@ def test_an_answer_to_a_question_that_is_over_changes_nothing(asked: Asked) -> N
     assert say(asked, name, "reject", seen=seen(asked, name)).used
 
 
+def test_an_answer_that_is_overtaken_before_it_is_carried_out_is_not(asked: Asked) -> None:
+    name = asked.blocked()
+    assert say(asked, name, "take over").used
+    asked.wait(3)
+    record = asked.store.get(records.incident(name))
+    assert record is not None
+    later = asked.the(name).but(state=State.HANDOVER, state_since=asked.now)  # it went on meanwhile
+    asked.store.transact([Put(record.key, later.to_json(), record.version)])
+    asked.tick()
+    assert not asked.the(name).taken_over
+    [entry] = [e for e in asked.store.audit(name) if e.kind == "answer refused"]
+    assert "nothing of this kind is asked any more" in str(entry.body["note"])
+
+
 @pytest.mark.parametrize("text", ["abc", "1,5", "0x2", ""])
 def test_what_is_no_number_is_said_in_words(text: str) -> None:
     with pytest.raises(Refused, match="factor"):
@@ -248,4 +265,32 @@ def test_of_twenty_racing_answers_exactly_one_counts(new_database: Callable[[], 
     assert len(asked.intents()) == (1 if make == "ask" else 0)
     assert asked.the(name).decided_by == f"p{winner}"
     assert verify_all(store) == []
+    store.close()
+
+
+def test_of_twenty_racing_clicks_in_twenty_browsers_exactly_one_counts(
+    new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    store, users = PostgresStore(new_database(), connections=20), Users(tmp_path / "users.json")
+    asked = Asked(store)
+    name = asked.ask()
+    users.put("alice", "correct horse battery")
+    app, start = make_app(asked.ctx, users, secure=False), Barrier(20)
+    shown = seen(asked, name)
+
+    def click(_number: int) -> int:
+        client = app.test_client()
+        with client.session_transaction() as session:
+            session.update(user="alice", mark=users.mark("alice"), csrf="c")
+        start.wait()
+        fields = {"csrf": "c", "question": shown.question, "diff": shown.diff}
+        return client.post(f"/incident/{name}/approve", data=fields).status_code
+
+    with ThreadPoolExecutor(20) as pool:
+        codes = list(pool.map(click, range(20)))
+    assert sorted(codes) == [303, *[409] * 19]
+    asked.tick()
+    asked.plan(name)
+    assert len(asked.intents()) == 1
+    assert [e.kind for e in store.audit(name)].count("approve") == 1
     store.close()
