@@ -188,7 +188,7 @@ def _to_sign_in() -> Any:
         return Response(status=HTTPStatus.NO_CONTENT, headers={"HX-Refresh": "true"})
     if request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site":
         # A link in a chat: a strict cookie is not sent along with it, but with the next step from here.
-        return render_template("continue.html", to=request.path)
+        return render_template("continue.html", to=_inside(request.path))
     return redirect(url_for("sign_in", next=request.path), HTTPStatus.SEE_OTHER)
 
 

@@ -200,6 +200,7 @@ def test_a_link_from_elsewhere_goes_on_with_the_session(site: Any, alice: Browse
     page = site().get("/incident/inc-1", **{"Sec-Fetch-Site": "cross-site"})
     assert 'http-equiv="refresh"' in page
     assert 'href="/incident/inc-1"' in page
+    assert 'href="/"' in site().get("//evil.example", **{"Sec-Fetch-Site": "cross-site"})
     assert alice.get("/", **{"Sec-Fetch-Site": "cross-site"}).count("<h1>Queue</h1>") == 1
 
 
