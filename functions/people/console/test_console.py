@@ -454,7 +454,7 @@ def test_another_remedy_outside_its_bounds_is_said_and_what_was_typed_is_kept(
 
 def test_another_remedy_is_planned_and_asked_for(asked: Asked, alice: Browser) -> None:
     name = asked.blocked()
-    alice.get(f"/incident/{name}")
+    assert 'name="param-ceiling" value="4Gi"' in alice.get(f"/incident/{name}")  # what the rule proposed
     alice.send(
         f"/incident/{name}/modify", action="raise-memory", **{"param-factor": "1.5", "param-ceiling": "1Gi"}
     )
