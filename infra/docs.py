@@ -271,8 +271,8 @@ def functions() -> str:
     rows = [
         (
             f"[{one.parent.parent.name}/{one.parent.name}]({one.parent.parent.name}/{one.parent.name}/)",
-            _does(one.parent / "handler.py"),
-            _triggers(spec),
+            _does(one.parent / ("app.py" if spec.web else "handler.py")),
+            "a person's browser" if spec.web else _triggers(spec),
             _reads(spec, actions),
             _verbs(actions[spec.action].write) if spec.action else "nothing",
         )
@@ -411,7 +411,8 @@ def cli() -> str:
         GENERATED,
         "",
         "In a checkout the command is `.venv/bin/quietpager`. What asks the store (`status`, `incidents`,",
-        "`show`, `approve`, `reject`, `ledger`, `stop`, `resume`, `audit`, `policy explain`) finds it by",
+        "`show`, `approve`, `modify`, `reject`, `take-over`, `console`, `ledger`, `stop`, `resume`, `audit`,",
+        "`policy explain`) finds it by",
         "`QUIETPAGER_STORE`, the URL of the store.",
     ]
     for path, text in commands(command_line):

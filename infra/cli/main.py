@@ -142,6 +142,12 @@ def show(incident: str) -> None:
     click.echo(story(open_store_or_exit(), incident), nl=False)
 
 
+DIFF = click.option(
+    "--diff", metavar="KEY",
+    help="The diff key that `show` printed; another one is refused. Without it: what is asked now.",
+)  # fmt: skip
+
+
 @main.command()
 def ledger() -> None:
     """Show what was tried for each failure class, and whether it helped."""
@@ -153,11 +159,25 @@ def ledger() -> None:
 
 @main.command()
 @click.argument("incident")
-def approve(incident: str) -> None:
+@DIFF
+def approve(incident: str, diff: str | None) -> None:
     """Approve what an incident asks for: exactly the diff that was shown, once."""
     from infra.cli.people import answer, open_store_or_exit
 
-    click.echo(answer(open_store_or_exit(), incident, "approve"))
+    click.echo(answer(open_store_or_exit(), incident, "approve", diff=diff))
+
+
+@main.command()
+@click.argument("incident")
+@click.option("--action", required=True, help="What to do instead, e.g. raise-memory.")
+@click.option("--set", "fields", multiple=True, metavar="NAME=VALUE", help="A parameter of the action.")
+@DIFF
+def modify(incident: str, action: str, fields: tuple[str, ...], diff: str | None) -> None:
+    """Have another remedy planned instead; its diff is then asked for as any other."""
+    from infra.cli.people import answer, open_store_or_exit
+
+    given = dict(field.partition("=")[::2] for field in fields)
+    click.echo(answer(open_store_or_exit(), incident, "modify", diff=diff, action=action, fields=given))
 
 
 @main.command()
@@ -185,6 +205,7 @@ def watchdog(probe: str, every: str, misses: int) -> None:
     run(probe, every, misses)
 
 
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, as the probe answers it.")
 @click.option("--serve", "address", metavar="HOST:PORT", help="Serve it as /health/heartbeat instead.")
 def status(*, as_json: bool, address: str | None) -> None:
@@ -199,6 +220,52 @@ def status(*, as_json: bool, address: str | None) -> None:
         run(address, click.echo)
         return
     sys.exit(once(as_json=as_json, say=click.echo))
+
+
+@main.command()
+@click.argument("incident")
+def take_over(incident: str) -> None:
+    """Take it over: it is yours now; no more automation and no more questions in this episode."""
+    from infra.cli.people import answer, open_store_or_exit
+
+    click.echo(answer(open_store_or_exit(), incident, "take over"))
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8089, show_default=True)
+@click.option("--users", "file", type=click.Path(dir_okay=False), help="The users file.")
+def console(host: str, port: int, file: str | None) -> None:
+    """Serve the console: what waits for a person, and the answers, as web pages."""
+    import os
+
+    from functions.people.console.users import USERS
+    from infra.local.serve import serve as run
+
+    if file is not None:
+        os.environ[USERS] = file
+    click.echo(f"The console listens on http://{host}:{port}/", err=True)
+    run("people/console", port, host)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--users", "file", type=click.Path(dir_okay=False, path_type=Path), help="The users file.")
+@click.option("--remove", is_flag=True, help="Take the account away; whoever is signed in as it is out.")
+def console_user(name: str, file: Path | None, *, remove: bool) -> None:
+    """Add an account to the console, or give it another password; the password is asked for."""
+    from functions.people.console.users import Users, users_file
+
+    users = Users(file or users_file())
+    if remove:
+        there = users.remove(name)
+        click.echo(f"{name} is removed." if there else f"There is no account {name} in {users.path}.")
+        sys.exit(0 if there else 1)
+    try:
+        users.put(name, click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    except ValueError as no:
+        raise click.ClickException(str(no)) from None
+    click.echo(f"{name} may sign in now; accounts are in {users.path}.")
 
 
 KUBECONFIG = click.option(

@@ -2,18 +2,21 @@
 
 import getpass
 import os
-from datetime import timedelta
+from collections.abc import Mapping
 
-from quietpager.errors import Retry
+from quietpager.actions.schema import load_actions
+from quietpager.errors import Refused, Retry
 from quietpager.model.incident import Incident, Rehearsal
 from quietpager.model.ledger import Count
-from quietpager.model.message import DECISION, Message
 from quietpager.model.page import Changed, Page, Similar
 from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.connect import open_store
+from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
-from quietpager.store.port import Audit, Conflict, Due, Json, Put, Store
+from quietpager.safety.decisions import Decision, Question, Seen, question_of, read_remedy
+from quietpager.safety.decisions import answer as decide
+from quietpager.store.port import Json, Store
 
 
 def open_store_or_exit() -> Store:
@@ -47,6 +50,7 @@ def story(store: Store, name: str) -> str:
     else:
         lines += page_lines(incident.page)
     lines += [f"  refused: {sentence}" for sentence in incident.refusals]
+    lines += _asked(store, incident)
     lines += [f"  tried: {t.action} {t.params}: {t.result}" for t in incident.tried]
     lines += proposal_lines(store, incident)
     lines += [f"  {to_text(e.at)} {e.actor} {e.kind} {said(e.body)}" for e in store.audit(name)]
@@ -102,29 +106,67 @@ def ledger(store: Store) -> str:
     return head + "".join(rows) if rows else "Nothing was tried in any closed incident yet.\n"
 
 
-def answer(store: Store, name: str, decision: str) -> str:
-    """Answer the question that an incident asks; the answer is used once, and the first one counts."""
+def answer(
+    store: Store,
+    name: str,
+    decision: Decision,
+    *,
+    diff: str | None = None,
+    action: str = "",
+    fields: Mapping[str, str] | None = None,
+) -> str:
+    """Answer the question that an incident asks, as the person at this terminal.
+
+    Args:
+        store: where question and answer are kept.
+        name: the incident.
+        decision: what is answered.
+        diff: the diff key that `show` printed; without one, whatever is asked now is meant.
+        action: for `modify`: what to do instead.
+        fields: for `modify`: the action's parameters, as typed.
+    """
+    actions = load_actions(functions_folder())
+    remedy = None
+    if decision == "modify":
+        if action not in actions:
+            return f"There is no action {action!r}. There are: {', '.join(sorted(actions))}."
+        try:
+            remedy = read_remedy(actions[action], fields or {})
+        except Refused as no:
+            return str(no)
+    seen = None
+    if diff is not None:
+        question = _question(store, name)
+        seen = Seen("" if question is None else question.id, diff)
+    given = decide(
+        store, name, decision, by=terminal_user(), via="terminal", now=system_clock(),
+        seen=seen, remedy=remedy, actions=actions,
+    )  # fmt: skip
+    return given.sentence
+
+
+def terminal_user() -> str:
+    """Name who sits at this terminal: whoever the machine says, not an argument."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def _question(store: Store, name: str) -> Question | None:
     record = store.get(records.incident(name))
-    incident = None if record is None else Incident.from_json(record.body)
-    asked = None if incident is None or incident.approval is None else incident.approval
-    question = None if asked is None else store.get(records.approval(asked))
-    if asked is None or question is None:
-        return f"Incident {name} asks nothing just now; see `quietpager show {name}`."
-    if question.body.get("decision") is not None:
-        return f"{question.body.get('by')} has answered already: {question.body['decision']}."
-    now, by = system_clock(), os.environ.get("SUDO_USER") or getpass.getuser()
-    message = Message(id=f"{asked}.{decision}", type=DECISION, subject=name, data={"approval": asked})
-    try:
-        store.transact(
-            [
-                Put(question.key, question.body | {"decision": decision, "by": by}, question.version),
-                Audit(name, now, decision, by, {"approval": asked, "diff": question.body.get("diff")}),
-                Due(records.talk(asked), now, timedelta(seconds=5), message.to_json()),
-            ]
-        )
-    except Conflict:
-        return "Somebody else answered at the same moment; look again."
-    return f"{decision}: noted for {by}; it is carried out with the clock's next tick."
+    return None if record is None else question_of(store, Incident.from_json(record.body))
+
+
+def _asked(store: Store, incident: Incident) -> list[str]:
+    """Write what is asked now: the exact diff with its key, until when, and what may be answered."""
+    question = question_of(store, incident)
+    if question is None:
+        return []
+    plan = question.rehearsal
+    lines = [] if plan is None else [f"  would change: {plan.summary}"] if plan.summary else []
+    lines += [f"    {e.path}: {e.had} -> {e.gets}" for e in (() if plan is None else plan.edits)]
+    until = "" if question.expires is None else f" until {question.expires:%H:%M} UTC, diff {question.diff}"
+    if question.decision:
+        return [*lines, f"  answered: {question.decision} by {question.by}"]
+    return [*lines, f"  you may: {', '.join(question.choices)}{until}"]
 
 
 def said(body: Json) -> str:

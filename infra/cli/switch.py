@@ -7,31 +7,26 @@ Once its binding is gone the API server refuses even a worker that stands betwee
 write. `resume` makes the bindings with the person's own rights: software alone can stop, but not start.
 """
 
-import getpass
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Final
 
+from infra.cli.people import terminal_user
 from infra.render import function_folders, write_bindings
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster, Rejected
-from quietpager.model.time import system_clock, to_text
+from quietpager.model.time import system_clock
 from quietpager.runtime.connect import open_store
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import records
-from quietpager.store.port import ABSENT, Audit, Conflict, Put, Store
+from quietpager.safety.switch import set_switch
+from quietpager.store.port import Store
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
 
-CHAIN: Final = "switch"
-"""The audit chain of stop and resume."""
-
 NAMESPACE: Final = "quietpager"
-TRIES: Final = 5
 NO_CLUSTER: Final = (
     "No kubeconfig is named (--kubeconfig, KUBECONFIG), so the write bindings are left as they are: "
     "the store's switch alone counts."
@@ -144,21 +139,6 @@ def _set_switch(by: Reach, *, stopped: bool) -> str:
     """Set the store's switch, with who and when; somebody else's change at the same moment is read anew."""
     store = by.store()
     try:
-        return _put_switch(store, stopped=stopped)
+        return set_switch(store, stopped=stopped, by=terminal_user(), now=system_clock())
     finally:
         store.close()
-
-
-def _put_switch(store: Store, *, stopped: bool) -> str:
-    person = os.environ.get("SUDO_USER") or getpass.getuser()
-    word = "stopped" if stopped else "resumed"
-    for _ in range(TRIES):
-        before, now = store.get(records.SWITCH), system_clock()
-        body = {"stopped": stopped, "by": person, "at": to_text(now)}
-        version = ABSENT if before is None else before.version
-        try:
-            store.transact([Put(records.SWITCH, body, version), Audit(CHAIN, now, word, person)])
-        except Conflict:
-            continue
-        return f"Writing is {word} by {person}."
-    raise RuntimeError(f"others set it at the same moment, {TRIES} times; look, and try again")

@@ -81,7 +81,7 @@ def test_a_function_image_holds_no_tests_no_cases_and_no_other_function(
     parts = [name.split("/") for name in files]
     assert not [name for *folders, name in parts if {"cases", "tests"} & set(folders) or "test_" in name]
     assert not [name for name in files if name.endswith(".md") or name.startswith("func/app/infra")]
-    assert f"func/app/functions/{stage}/{folder}/handler.py" in files
+    assert f"func/app/functions/{stage}/{folder}/{'app' if own.web else 'handler'}.py" in files
     assert "func/app/shared/quietpager/store/migrations/0001_store.sql" in files
 
 

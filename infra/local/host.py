@@ -87,7 +87,7 @@ class Host:
         self.pulse = Pulse(lambda: self.store, policy)
         self.exposition = Exposition()
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.folders = function_folders(functions_folder())
+        self.folders = tuple(one for one in function_folders(functions_folder()) if not one.web)
         self.clusters = {f.name: connect_as(f) for f in self.folders}
         self.functions = {f.name: self._function(f.name, f.module) for f in self.folders}
         ready, self.not_ready = read_triggers(triggers(self.folders))

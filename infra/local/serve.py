@@ -8,7 +8,7 @@ from quietpager.runtime.context import functions_folder
 from quietpager.runtime.logs import configure_logs
 
 
-def serve(function: str, port: int) -> None:
+def serve(function: str, port: int, host: str = "127.0.0.1") -> None:
     """Serve until interrupted. Store and cluster come from the environment.
 
     Raises:
@@ -21,6 +21,6 @@ def serve(function: str, port: int) -> None:
         names = ", ".join(str(p.parent.relative_to(folder)) for p in sorted(folder.glob("*/*/func.yaml")))
         raise SystemExit(f"There is no function {function}. There are: {names}.")
     configure_logs()
-    os.environ["LISTEN_ADDRESS"] = f"127.0.0.1:{port}"
+    os.environ["LISTEN_ADDRESS"] = f"{host}:{port}"
     module = importlib.import_module("functions." + ".".join(Path(function).parts))
     run(module.new)

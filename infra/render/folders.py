@@ -22,6 +22,8 @@ SECRETS: Final = "quietpager.dev/secrets"
 
 SCRATCH: Final = "quietpager.dev/scratch"
 """Annotation of a func.yaml's `deploy`: the size of a folder /tmp that it may write to. Without it: none."""
+WEB: Final = "quietpager.dev/web"
+"""Annotation of a func.yaml's `deploy`, `"true"`: it serves web pages to people, and takes no messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class FunctionFolder:
     secrets: tuple[tuple[str, str, str], ...] = ()
     scratch: str = ""
     writes: bool = True
+    web: bool = False
 
     @property
     def action(self) -> str | None:
@@ -67,6 +70,7 @@ def _folder(path: Path) -> FunctionFolder:
         secrets=tuple(_secret(one) for one in notes.get(SECRETS, "").split()),
         scratch=notes.get(SCRATCH, ""),
         writes=_writes(path.with_name("action.yaml")),
+        web=notes.get(WEB) == "true",
     )
 
 

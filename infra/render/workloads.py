@@ -17,6 +17,10 @@ STORE: Final = "quietpager-store"
 TELEMETRY: Final = "quietpager-telemetry"
 """ConfigMap with OpenTelemetry's variables (`OTEL_EXPORTER_OTLP_ENDPOINT` …); never rendered. Without it
 functions record no metrics."""
+CONSOLE: Final = "quietpager-console"
+"""Secret with the console's `users.json`, and optionally `url`, its address as people reach it; made by
+whoever installs. Without it the console runs, and nobody can sign in."""
+ACCOUNTS: Final = "/etc/quietpager-console"
 MOUNT: Final = "/etc/quietpager"
 POLICY: Final = "policy.yaml"
 DIGEST: Final = "quietpager.dev/rules"
@@ -72,12 +76,14 @@ def workload(folder: FunctionFolder, image: str, config: Json, cluster: str, nam
                 "runAsNonRoot": True,
                 "runAsUser": NONROOT,
                 "runAsGroup": NONROOT,
+                **({"fsGroup": NONROOT} if folder.web else {}),
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [_container(folder, image, cluster, namespace)],
             "volumes": [
                 {"name": "rules", "configMap": {"name": RULES, "items": _items(config)}},
                 *([{"name": "scratch", "emptyDir": {"sizeLimit": folder.scratch}}] if folder.scratch else []),
+                *([_ACCOUNTS_VOLUME] if folder.web else []),
             ],
         },
     }
@@ -127,6 +133,13 @@ def wall(folders: Iterable[FunctionFolder], namespace: str) -> Json:
     }
 
 
+_ACCOUNTS_VOLUME: Final[Json] = {
+    "name": "accounts",
+    # 0440 and the group: the pod is not root, and the file holds password hashes.
+    "secret": {"secretName": CONSOLE, "optional": True, "defaultMode": 0o440},
+}
+
+
 def _items(config: Json) -> list[Json]:
     return [{"key": key, "path": _path(key)} for key in sorted(config["data"])]
 
@@ -139,7 +152,14 @@ def _container(folder: FunctionFolder, image: str, cluster: str, namespace: str)
         "QUIETPAGER_CLUSTER": cluster,
         "K_SINK": sink,
     }
+    if folder.web:
+        env["QUIETPAGER_CONSOLE_USERS"] = f"{ACCOUNTS}/users.json"
     store = {"secretKeyRef": {"name": STORE, "key": "url"}}
+    mounts: list[Json] = [{"name": "rules", "mountPath": MOUNT, "readOnly": True}]
+    if folder.web:
+        mounts.append({"name": "accounts", "mountPath": ACCOUNTS, "readOnly": True})
+    if folder.scratch:
+        mounts.append({"name": "scratch", "mountPath": "/tmp"})  # noqa: S108 (its own)
     return {
         "name": "function",
         "image": image,
@@ -155,10 +175,7 @@ def _container(folder: FunctionFolder, image: str, cluster: str, namespace: str)
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [
-            {"name": "rules", "mountPath": MOUNT, "readOnly": True},
-            *([{"name": "scratch", "mountPath": "/tmp"}] if folder.scratch else []),  # noqa: S108 (its own)
-        ],
+        "volumeMounts": mounts,
     }
 
 

@@ -245,7 +245,7 @@ def cold(bench: Bench) -> list[tuple[str, str]]:
         for _ in range(RUNS)
     )
     rows = [("cold start of a bare interpreter", f"{base:.0f} ms CPU")]
-    for folder in function_folders(functions_folder()):
+    for folder in (one for one in function_folders(functions_folder()) if not one.web):
         body = json.dumps(_first_message(folder.name, event)).encode()
         best: Json = {}
         for _ in range(RUNS):

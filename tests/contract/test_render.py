@@ -14,7 +14,7 @@ from infra.render import DEFAULTS, FunctionFolder, Settings, function_folders, m
 from infra.render.everything import _schedule
 from infra.render.folders import PART_OF
 from infra.render.rights import roles
-from infra.render.workloads import DIGEST, MOUNT, STORE
+from infra.render.workloads import CONSOLE, DIGEST, MOUNT, STORE
 from quietpager.actions.schema import Access, Action, load_actions
 from quietpager.rules.live import READABLE
 from quietpager.rules.schema import load_rules
@@ -332,6 +332,27 @@ def test_pods_find_store_rules_policy_and_broker(name: str) -> None:
     assert env["QUIETPAGER_FUNCTIONS"]["value"] == f"{MOUNT}/functions"
     assert env["QUIETPAGER_POLICY"]["value"] == f"{MOUNT}/policy.yaml"
     assert "QUIETPAGER_API_SERVER" not in env
+
+
+def test_the_console_has_its_accounts_from_a_secret_no_trigger_and_no_token() -> None:
+    pod = pod_of(of("Deployment")["people-console"])
+    [container] = pod["containers"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["accounts"]["secret"] == {"secretName": CONSOLE, "optional": True, "defaultMode": 0o440}
+    mounts = {one["name"]: one for one in container["volumeMounts"]}
+    assert mounts["accounts"]["readOnly"] is True
+    env = {one["name"]: one for one in container["env"]}
+    assert env["QUIETPAGER_CONSOLE_USERS"]["value"] == f"{mounts['accounts']['mountPath']}/users.json"
+    assert pod["automountServiceAccountToken"] is False
+    assert "people-console" not in {t["spec"]["subscriber"]["ref"]["name"] for t in of("Trigger").values()}
+    assert "people-console" in NAMES
+
+
+def test_only_the_console_sees_its_accounts() -> None:
+    with_accounts = {
+        name for name in NAMES if "accounts" in {v["name"] for v in pod_of(of("Deployment")[name])["volumes"]}
+    }
+    assert with_accounts == {"people-console"}
 
 
 def mounted(rendered: list[Json], into: Path) -> Path:

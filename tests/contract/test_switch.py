@@ -6,9 +6,10 @@ from typing import Any, Never
 import pytest
 
 from infra.cli import switch
-from infra.cli.switch import CHAIN, NO_CLUSTER, Reach, resume, stop
+from infra.cli.switch import NO_CLUSTER, Reach, resume, stop
 from quietpager.cluster.port import ClusterUnavailable, Kind, Rejected
 from quietpager.safety import records
+from quietpager.safety.switch import CHAIN
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import StoreUnavailable
 

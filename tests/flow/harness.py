@@ -45,7 +45,7 @@ class Product:
     def __post_init__(self) -> None:
         """Import every function and render its triggers."""
         lazy = Lazy(lambda: self.store, lambda: self.cluster)
-        self.folders = function_folders(functions_folder())
+        self.folders = tuple(one for one in function_folders(functions_folder()) if not one.web)
         self.handlers = {f.name: importlib.import_module(f"{f.module}.handler").handle for f in self.folders}
         self.contexts: dict[str, Context] = {
             f.name: make_context(f.name, lazy, policy=self.policy, clock=self.clock) for f in self.folders

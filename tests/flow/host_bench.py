@@ -15,7 +15,7 @@ class Bench:
 
     def __init__(self, url: str, api: str, policy: Policy) -> None:
         self.url, self.api, self.policy = url, api, policy
-        self.host = Host(url, api, policy)
+        self.host = Host(url, lambda _: connect(api, manager="test"), policy)
         self.cluster = connect(api, manager="test")
         self.numbers = itertools.count()
         self.ticks: dict[str, asyncio.Task[None]] = {}

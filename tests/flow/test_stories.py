@@ -17,6 +17,7 @@ from quietpager.model.message import APPLY, OUTCOME, REHEARSED
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
+from quietpager.safety.decisions import Decision
 from quietpager.safety.effect import MARK
 from quietpager.safety.policy import Budget
 from quietpager.store.audit import verify_all
@@ -253,7 +254,7 @@ def test_healing_while_waiting_is_silent(world: World) -> None:
     ("decision", "state", "writes"), [("approve", State.CLOSED, 1), ("reject", State.HANDOVER, 0)]
 )
 def test_at_autonomy_approve_a_person_decides_and_one_answer_counts(
-    world: World, decision: str, state: State, writes: int
+    world: World, decision: Decision, state: State, writes: int
 ) -> None:
     world.product.policy = QUICK.but(autonomy=Autonomy.APPROVE)
     world.product.__post_init__()

@@ -5,12 +5,12 @@ from datetime import datetime
 
 from functions.govern.decide.writes import forward_intent, undo_of, verdict_audit, write_out
 from quietpager.errors import BadMessage, Retry
-from quietpager.model.finding import Finding
+from quietpager.model.finding import Finding, Remedy
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
 from quietpager.model.message import DECISION, DUE, FINDING, OUTCOME, REHEARSED, Message
 from quietpager.runtime.context import Context
 from quietpager.runtime.metrics import REFUSALS
-from quietpager.safety import guards, records, storm
+from quietpager.safety import decisions, guards, records, storm
 from quietpager.safety.effect import reversed_edits
 from quietpager.safety.ground import Conditions, ground_of
 from quietpager.safety.machine import Input, News, Step, Undo, reopened, step
@@ -27,7 +27,7 @@ _OUTCOME = {
     IntentState.REFUSED: News.NOT_DONE, IntentState.EXPIRED: News.NOT_DONE,
 }  # fmt: skip
 _DECISION = {
-    "approve": News.APPROVE, "reject": News.REJECT, "take over": News.REJECT,
+    "approve": News.APPROVE, "modify": News.MODIFY, "reject": News.REJECT, "take over": News.REJECT,
 }  # fmt: skip
 
 
@@ -215,16 +215,26 @@ def _decision(message: Message, ctx: Context) -> list[Message]:
         Put(record.key, record.body | {"used": True}, record.version),
         DueDone(records.talk(name)),
     ]
-    found = _incident(ctx, str(record.body["incident"]))
-    kind = _DECISION.get(str(record.body["decision"]))
-    late = now > datetime.fromisoformat(str(record.body["expires"]))
-    if found is None or kind is None or late:
-        why = "too late" if late else "nothing is asked any more"
-        refused = Audit(str(record.body["incident"]), now, "answer refused", ctx.name, {"note": why})
-        ctx.store.transact([*used, refused])
+    chain = str(record.body["incident"])
+    found = _incident(ctx, chain)
+    no = (
+        "There is no such incident."
+        if found is None
+        else decisions.refusal(record, found[1], ctx.actions, now, name=name)
+    )
+    if found is None or no:
+        ctx.store.transact([*used, Audit(chain, now, "answer refused", ctx.name, {"note": no})])
         return []
     before, incident = found
-    news = Input(kind, approval=name, by=str(record.body.get("by", "")))
+    given = record.body.get("remedy")
+    news = Input(
+        _DECISION[str(record.body["decision"])],
+        # Of the question itself the check above made sure; the states without an approval have none.
+        approval=incident.approval,
+        remedy=None if given is None else Remedy.from_json(given),
+        by=str(record.body.get("by", "")),
+        sentence="Rejected" if record.body["decision"] == "reject" else "Taken over",
+    )
     return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, used)
 
 

@@ -5,8 +5,7 @@ fails neither holds up the others nor makes them repeat themselves. It is tried 
 each time later; after `notify_tries` the audit says that it was not told, and the message is done with.
 """
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -18,12 +17,10 @@ from quietpager.model.incident import Incident
 from quietpager.model.message import INCIDENT, Message
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context
+from quietpager.runtime.links import incident_link
 from quietpager.runtime.trace import TRACE
 from quietpager.safety import records
 from quietpager.store.port import Audit, Conflict, Delete, Due, DueDone, Json, Put, Record, Write
-
-CONSOLE: Final = "QUIETPAGER_CONSOLE_URL"
-"""Environment variable: address of the console, for links; without it a command is shown."""
 
 LONGEST_WAIT: Final = 300.0
 """Seconds, at most, between two tries of a channel."""
@@ -69,7 +66,7 @@ def notice_of(name: str, told: Json, incident: Incident, trace: str) -> Notice:
         what=str(told["what"]),
         broke=_line(f"{incident.failure_class} on {incident.about} ({affected})", 300),
         doing=_line(str(told["text"]), 600),
-        link=link_to(incident.id),
+        link=incident_link(incident.id) or f"quietpager show {incident.id}",
         more={
             "incident": incident.id, "state": incident.state.value, "failure_class": incident.failure_class,
             "owner": str(incident.owner), "namespace": incident.owner.namespace or "",
@@ -80,12 +77,6 @@ def notice_of(name: str, told: Json, incident: Incident, trace: str) -> Notice:
 
 def _line(text: str, longest: int) -> str:
     return " ".join(clean(text, longest).split())
-
-
-def link_to(incident: str, env: Mapping[str, str] = os.environ) -> str:
-    """Give the one place to look."""
-    base = env.get(CONSOLE, "").strip().rstrip("/")
-    return f"{base}/incidents/{incident}" if base else f"quietpager show {incident}"
 
 
 def _tell(channel: Channel, notice: Notice, record: Record, incident: Incident, ctx: Context) -> Record:

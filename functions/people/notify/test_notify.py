@@ -27,12 +27,13 @@ from functions.people.notify.channels import (
     load_channels,
     slack_body,
 )
-from functions.people.notify.handler import CONSOLE, handle, link_to
+from functions.people.notify.handler import handle
 from quietpager.errors import BadMessage, Retry
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import FINDING, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.runtime.context import Context, Lazy, make_context
+from quietpager.runtime.links import CONSOLE_URL, incident_link
 from quietpager.runtime.trace import TRACE, handled, new_trace
 from quietpager.safety import records
 from quietpager.safety.policy import Policy
@@ -257,9 +258,11 @@ def test_three_lines_and_an_end(world: World, capsys: pytest.CaptureFixture[str]
     assert world.told == [("told", {"what": "opened", "channels": ["terminal"]})]
 
 
-def test_the_link_is_the_consoles_where_there_is_one() -> None:
-    assert link_to("inc-1", {CONSOLE: "https://console/ "}) == "https://console/incidents/inc-1"
-    assert link_to("inc-1", {}) == "quietpager show inc-1"
+def test_the_link_is_the_consoles_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONSOLE_URL, "https://console/ ")
+    assert incident_link("inc-1") == "https://console/incident/inc-1"
+    monkeypatch.delenv(CONSOLE_URL)
+    assert incident_link("inc-1") == ""
 
 
 def test_one_that_fails_neither_stops_nor_repeats_the_others(

@@ -631,12 +631,14 @@ def approve(incident: Incident, news: Input, policy: Policy, now: datetime) -> S
 
 
 def modify(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
-    """PLANNING with the person's remedy, at autonomy `approve`."""
+    """PLANNING with the person's remedy, at autonomy `approve`, or lower where the policy is."""
     if news.remedy is None or news.approval != incident.approval:
         return Step(incident)
+    # A person may go beyond a rule's autonomy, never beyond what the installation allows in this place.
+    dial = policy.dial(Autonomy.APPROVE, incident.owner.namespace, incident.failure_class)
     after = incident.but(
         remedies=(news.remedy,), candidate=0, attempt=1, by_person=True, approval=None, verified=False,
-        approved=None, autonomy=Autonomy.APPROVE, decided_by=news.by,
+        approved=None, autonomy=dial, decided_by=news.by,
     )  # fmt: skip
     return _rehearse(after, policy, now)
 
@@ -647,7 +649,7 @@ def reject(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
         incident.but(approval=None, approved=None, decided_by=news.by, taken_over=True),
         policy,
         now,
-        f"Taken over by {news.by}.",
+        f"{news.sentence or 'Taken over'} by {news.by}.",
     )
 
 

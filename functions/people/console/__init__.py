@@ -1,0 +1,8 @@
+"""The console: `new()` is what Knative's func calls, and `quietpager console`."""
+
+from functions.people.console.web import Console
+
+
+def new() -> Console:
+    """Make the console."""
+    return Console()
