@@ -9,7 +9,7 @@ from typing import Any
 
 from functions.govern.decide.handler import handle
 from quietpager.model.finding import Diagnosis, Evidence, Finding, Remedy
-from quietpager.model.incident import Autonomy, Edit, Incident, Intent, PlanFacts, Rehearsal
+from quietpager.model.incident import Applies, Autonomy, Edit, Fleet, Incident, Intent, PlanFacts, Rehearsal
 from quietpager.model.message import DECISION, DUE, FINDING, REHEARSED, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import Signal
@@ -87,7 +87,11 @@ class Asked:
         done = asked.but(
             state="rehearsed", generation=3, edits=(Edit(path=LIMIT, had="64Mi", gets=gets),), available=1,
             summary=f"raise memory of {asked.owner}: app 64Mi -> {gets}", undo_when="unchanged",
-            facts=PlanFacts(namespace="shop", opted_in=True, ignored=False, dry_run="admitted"),
+            facts=PlanFacts(
+                namespace="shop", opted_in=True, ignored=False, dry_run="admitted", targets=(asked.owner,),
+                guards=Applies(fraction=False, rollout_of_others="refuse", pdb=False),
+                fleet=Fleet(nodes=3, kubelets=("v1.35.4",)),
+            ),
         )  # fmt: skip
         if refusal is not None:
             done = asked.but(state="refused", refusal=refusal)

@@ -38,7 +38,7 @@ class Traffic:
     def __init__(self, cluster: Cluster, policy: Policy, *, drop: str = "") -> None:
         self.store, self.policy, self.cluster, self.drop = MemoryStore(), policy, cluster, drop
         self.got: list[tuple[str, CloudEvent]] = []
-        folders = function_folders(functions_folder())
+        folders = tuple(f for f in function_folders(functions_folder()) if not f.web)
         self.broker = Broker(
             [Trigger.from_manifest(one) for one in triggers(folders)],
             {f.name: self.listening(f.name, f.module) for f in folders},
