@@ -153,11 +153,12 @@ def verify() -> None:
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="One file for each kind.")
 @click.option("--policy", type=click.File(encoding="utf-8"), help="A policy file; without one: analyze.")
 @click.option("--cluster", default="default", show_default=True, help="The cluster's name in records.")
-def render(out: Path | None, policy: TextIO | None, cluster: str) -> None:
+@click.option("--func", is_flag=True, help="Without the functions themselves: `func deploy` brings those.")
+def render(out: Path | None, policy: TextIO | None, cluster: str, *, func: bool) -> None:
     """Print everything that follows from the function folders: what an installation applies."""
     from infra.cli.render import render as run
 
-    run(out, None if policy is None else policy.read(), cluster, click.echo)
+    run(out, None if policy is None else policy.read(), cluster, click.echo, func=func)
 
 
 if __name__ == "__main__":
