@@ -150,7 +150,9 @@ def verify() -> None:
 
 
 @main.command()
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="One file for each kind.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="One file for each kind, and a table."
+)
 @click.option("--policy", type=click.File(encoding="utf-8"), help="A policy file; without one: analyze.")
 @click.option("--cluster", default="default", show_default=True, help="The cluster's name in records.")
 @click.option("--func", is_flag=True, help="Without the functions themselves: `func deploy` brings those.")

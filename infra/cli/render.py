@@ -15,7 +15,7 @@ from quietpager.runtime.context import functions_folder
 def render(
     out: Path | None, policy: str | None, cluster: str, say: Callable[[str], None], *, func: bool = False
 ) -> None:
-    """Print all manifests, or write one file for each kind into a folder.
+    """Print all manifests, or write into a folder: one file for each kind, and what they are, as a table.
 
     Raises:
         ClickException: a folder, a rule or the policy is wrong; the text says which and what to do.
@@ -28,6 +28,8 @@ def render(
     if out is None:
         say(_text(rendered))
         return
+    from infra.docs import functions  # noqa: PLC0415 (it documents this command, too)
+
     out.mkdir(parents=True, exist_ok=True)
     kinds = list(dict.fromkeys(one["kind"] for one in rendered))
     for number, kind in enumerate(kinds):
@@ -35,6 +37,9 @@ def render(
         mine = [one for one in rendered if one["kind"] == kind]
         path.write_text(_text(mine), encoding="utf-8")
         say(f"{path}: {len(mine)}")
+    table = out / "README.md"
+    table.write_text(functions(functions_folder(), links=False), encoding="utf-8")
+    say(f"{table}: functions, routes, actions")
 
 
 class _Readable(yaml.SafeDumper):

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from infra.cli.main import main
 from infra.images.function import ROOT, find, sources
 from infra.render import function_folders, manifests
 from infra.render.folders import TYPES
+from quietpager.actions.schema import load_actions
 from quietpager.model.event import signal_from_event
 from quietpager.model.time import system_clock
 from quietpager.rules.routing import load_routes, render_routes
@@ -219,3 +221,30 @@ def test_what_cannot_be_rendered_is_named_with_what_to_do(
 def test_every_type_that_a_trigger_wants_is_known() -> None:
     wanted = {one["type"] for folder in function_folders(FUNCTIONS) for one in folder.filters}
     assert wanted <= set(TYPES)
+
+
+# What is written
+
+
+def test_a_folder_of_manifests_has_one_file_for_each_kind_and_a_table(root: Path) -> None:
+    add_rule(root)
+    out = root / "out"
+    env = {"QUIETPAGER_FUNCTIONS": str(root / "functions")}
+    done = CliRunner().invoke(main, ["render", "--out", str(out)], env=env)
+    assert done.exit_code == 0, done.output
+    written = [one for path in sorted(out.glob("*.yaml")) for one in yaml.safe_load_all(path.read_text())]
+    assert by_name(written) == by_name(manifests(root / "functions"))
+    kinds = [{one["kind"] for one in yaml.safe_load_all(path.read_text())} for path in out.glob("*.yaml")]
+    assert all(len(one) == 1 for one in kinds)
+    table = (out / "README.md").read_text(encoding="utf-8")
+    for folder in function_folders(root / "functions"):
+        assert f"| {folder.module.removeprefix('functions.').replace('.', '/')} |" in table
+    assert "| 50 | Pod | FailedMount | Warning |  |  |  | volume |" in table
+    for action in load_actions(root / "functions"):
+        assert f"### {action}\n" in table
+
+
+def test_a_text_of_several_lines_is_written_so_that_it_can_be_read() -> None:
+    shown = CliRunner().invoke(main, ["render"]).output
+    assert "  routes.yaml: |\n    rows:\n" in shown
+    assert "\\n" not in shown

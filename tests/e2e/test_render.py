@@ -1,4 +1,4 @@
-"""What is rendered is taken by a real API server, with Knative's own schemas and webhooks; nothing is changed.
+"""A real API server takes what is rendered, with Knative's own schemas and webhooks; nothing is changed.
 
 A dry run by the server goes the whole way of a write but the last step: field validation (strict: a field
 that no schema knows is an error), defaulting, admission, Knative's webhooks.
