@@ -156,11 +156,12 @@ def verify() -> None:
 @click.option("--policy", type=click.File(encoding="utf-8"), help="A policy file; without one: analyze.")
 @click.option("--cluster", default="default", show_default=True, help="The cluster's name in records.")
 @click.option("--func", is_flag=True, help="Without the functions themselves: `func deploy` brings those.")
-def render(out: Path | None, policy: TextIO | None, cluster: str, *, func: bool) -> None:
+@click.option("--overlay", type=click.Choice(["kafka"]), help="Another Broker than the in-memory one.")
+def render(out: Path | None, policy: TextIO | None, cluster: str, overlay: str | None, *, func: bool) -> None:
     """Print everything that follows from the function folders: what an installation applies."""
     from infra.cli.render import render as run
 
-    run(out, None if policy is None else policy.read(), cluster, click.echo, func=func)
+    run(out, None if policy is None else policy.read(), cluster, click.echo, overlay=overlay, func=func)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,22 @@ from quietpager.runtime.context import functions_folder
 
 
 def render(
-    out: Path | None, policy: str | None, cluster: str, say: Callable[[str], None], *, func: bool = False
+    out: Path | None,
+    policy: str | None,
+    cluster: str,
+    say: Callable[[str], None],
+    *,
+    overlay: str | None = None,
+    func: bool = False,
 ) -> None:
     """Print all manifests, or write into a folder: one file for each kind, and what they are, as a table.
 
     Raises:
         ClickException: a folder, a rule or the policy is wrong; the text says which and what to do.
     """
-    settings = replace(DEFAULTS, cluster=cluster, policy=policy or DEFAULTS.policy, func=func)
+    settings = replace(
+        DEFAULTS, cluster=cluster, policy=policy or DEFAULTS.policy, func=func, overlay=overlay or ""
+    )
     try:
         rendered = manifests(functions_folder(), settings)
     except ValueError as wrong:

@@ -83,7 +83,7 @@ def spec(folder: FunctionFolder, said: Json, settings: Settings) -> str:
     and a dead letter sink, beside the rendered ones, and every message would come twice.
     """
     deploy = {name: value for name, value in said["deploy"].items() if name != "subscriptions"}
-    found = environment(folder, settings.cluster, settings.namespace)
+    found = environment(folder, settings.cluster, settings.sink)
     envs = [{"name": STORE_URL, "value": f"{{{{ secret:{STORE}:url }}}}"}]
     envs += [{"name": name, "value": value} for name, value in found.items()]
     run = {"envs": envs, "volumes": [{"configMap": RULES, "path": MOUNT}]}

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from infra.render.folders import PART_OF, function_folders
+from infra.render.folders import PART_OF, deployable
 from infra.render.rights import roles, service_accounts
 from infra.render.triggers import KNATIVE_SERVICE, SERVICE, triggers
 from infra.render.workloads import rules, wall, workload
@@ -31,6 +31,14 @@ class Settings:
     func: bool = False
     """Whether Knative's `func` deploys the functions: then Deployments, Services, disruption budgets and the
     wall round our pods are left out, and Triggers name Knative's services."""
+    overlay: str = ""
+    """A folder in `eventing/` whose files replace those of the same name: `kafka`, or none."""
+
+    @property
+    def sink(self) -> str:
+        """Where functions post: the Broker's ingress."""
+        host = "kafka-broker-ingress" if self.overlay == "kafka" else "broker-ingress"
+        return f"http://{host}.knative-eventing.svc.cluster.local/{self.namespace}/default"
 
 
 DEFAULTS: Final = Settings()
@@ -42,7 +50,7 @@ def manifests(functions: Path, settings: Settings = DEFAULTS) -> list[Json]:
     Raises:
         ValueError: a folder, or the policy, is wrong; the text says which.
     """
-    folders, namespace = function_folders(functions), settings.namespace
+    folders, namespace = deployable(functions), settings.namespace
     policy = Policy.model_validate(yaml.safe_load(settings.policy) or {})
     config = rules(functions, settings.policy, namespace)
     service = KNATIVE_SERVICE if settings.func else SERVICE
@@ -58,7 +66,7 @@ def manifests(functions: Path, settings: Settings = DEFAULTS) -> list[Json]:
         found.append(wall(folders, namespace))
         for folder in folders:
             image = settings.images.get(folder.name, folder.name)
-            found += workload(folder, image, config, settings.cluster, namespace)
+            found += workload(folder, image, config, settings.cluster, namespace, settings.sink)
     return [_labelled(one) for one in [*found, *triggers(folders, namespace, service)]]
 
 
@@ -79,7 +87,10 @@ def _namespace(settings: Settings) -> Json:
 
 def _static(settings: Settings, service: str) -> list[Json]:
     """Read `eventing/`: Broker, source, PostgreSQL. Only namespace and cluster name are filled in."""
-    texts = [path.read_text(encoding="utf-8") for path in sorted(EVENTING.glob("*.yaml"))]
+    files = {path.name: path for path in sorted(EVENTING.glob("*.yaml"))}
+    if settings.overlay:
+        files |= {path.name: path for path in sorted((EVENTING / settings.overlay).glob("*.yaml"))}
+    texts = [path.read_text(encoding="utf-8") for path in files.values()]
     objects = [one for text in texts for one in yaml.safe_load_all(text) if one]
     for one in objects:
         if one["kind"] not in {"ClusterRole", "ClusterRoleBinding"}:

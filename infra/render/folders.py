@@ -50,10 +50,19 @@ class FunctionFolder:
 
 
 def function_folders(functions: Path) -> tuple[FunctionFolder, ...]:
-    """Find all functions, in path order.
+    """Find all functions, in path order. It judges nothing, so that `stop` works beside a half-made folder.
 
     Raises:
-        ValueError: a folder cannot be deployed as it is; the text names the file and what to do.
+        ValueError: a func.yaml cannot be read; the text names it and what to do.
+    """
+    return tuple(_folder(path, functions) for path in sorted(functions.glob(f"*/*/{SPEC}")))
+
+
+def deployable(functions: Path) -> tuple[FunctionFolder, ...]:
+    """Find all functions, and make sure that each of them can be deployed as it is.
+
+    Raises:
+        ValueError: one cannot; the text names the file and what to do.
     """
     for sign in SIGNS:
         for path in sorted(functions.glob(f"*/*/{sign}")):
@@ -63,12 +72,29 @@ def function_folders(functions: Path) -> tuple[FunctionFolder, ...]:
                     f"deployed. Copy the {SPEC} of another function of its stage, and change name, account "
                     "and filters."
                 )
-    return tuple(_folder(path, functions) for path in sorted(functions.glob(f"*/*/{SPEC}")))
+    found = function_folders(functions)
+    for folder in found:
+        if wrong := _wrong(folder):
+            raise ValueError(f"{folder.module.replace('.', '/')}/{SPEC}: {wrong}")
+    return found
 
 
 def named(path: Path, functions: Path) -> str:
     """Name a file as a person finds it: from the folder `functions` on."""
     return f"functions/{path.relative_to(functions).as_posix()}"
+
+
+def _wrong(folder: FunctionFolder) -> str | None:
+    name = "-".join(folder.module.split(".")[1:]).replace("_", "-")
+    if folder.name != name:
+        return f"`name` is {folder.name}; after its folder it must be {name}."
+    for one in folder.filters:
+        if (kind := one.get("type", "")) not in TYPES:
+            return (
+                f"a subscription wants the type {kind or '(none)'}, which nobody sends. Name one of "
+                f"{', '.join(TYPES)}; a new type belongs in shared/quietpager/model/message.py first."
+            )
+    return None
 
 
 def _folder(path: Path, functions: Path) -> FunctionFolder:
@@ -78,8 +104,8 @@ def _folder(path: Path, functions: Path) -> FunctionFolder:
         raise ValueError(
             f"{named(path, functions)} lacks {missing}: see that of another function of its stage."
         ) from None
-    except (ValueError, TypeError, AttributeError, YAMLError) as wrong:
-        raise ValueError(f"{named(path, functions)}: {wrong}") from wrong
+    except (TypeError, AttributeError, YAMLError) as wrong:
+        raise ValueError(f"{named(path, functions)} is no func.yaml: {wrong}") from wrong
 
 
 def _read(path: Path) -> FunctionFolder:
@@ -87,25 +113,13 @@ def _read(path: Path) -> FunctionFolder:
     deploy = spec["deploy"]
     options = deploy.get("options") or {}
     notes = deploy.get("annotations") or {}
-    stage, folder = path.parts[-3:-1]
-    name = f"{stage}-{folder}".replace("_", "-")
-    if spec["name"] != name:
-        raise ValueError(f"`name` is {spec['name']}; after its folder it must be {name}.")
     return FunctionFolder(
-        name=name,
-        module=f"functions.{stage}.{folder}",
-        filters=tuple(_filters(one) for one in deploy.get("subscriptions") or []),
+        name=spec["name"],
+        module=f"functions.{path.parent.parent.name}.{path.parent.name}",
+        filters=tuple(
+            {k: str(v) for k, v in one["filters"].items()} for one in deploy.get("subscriptions") or []
+        ),
         reads=tuple(notes.get(READS, "").split()),
         resources=options.get("resources") or {},
         pods=(options.get("scale") or {}).get("min") or 1,
     )
-
-
-def _filters(subscription: Json) -> dict[str, str]:
-    found = {key: str(value) for key, value in subscription["filters"].items()}
-    if (kind := found.get("type", "")) not in TYPES:
-        raise ValueError(
-            f"a subscription wants the type {kind or '(none)'}, which nobody sends. Name one of "
-            f"{', '.join(TYPES)}; a new type belongs in shared/quietpager/model/message.py first."
-        )
-    return found

@@ -95,7 +95,9 @@ def digest(read: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def workload(folder: FunctionFolder, image: str, config: Json, cluster: str, namespace: str) -> list[Json]:
+def workload(
+    folder: FunctionFolder, image: str, config: Json, cluster: str, namespace: str, sink: str
+) -> list[Json]:
     """Render Deployment and Service of one function, and a disruption budget where it has more pods.
 
     Most have one pod and no budget: with one, a budget could only forbid to drain a node for ever. They
@@ -116,7 +118,7 @@ def workload(folder: FunctionFolder, image: str, config: Json, cluster: str, nam
                 "runAsGroup": NONROOT,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "containers": [_container(folder, image, cluster, namespace)],
+            "containers": [_container(folder, image, environment(folder, cluster, sink))],
             "volumes": [{"name": "rules", "configMap": {"name": RULES, "items": _items(read)}}],
         },
     }
@@ -183,19 +185,19 @@ def _items(read: Mapping[str, str]) -> list[Json]:
     return [{"key": key, "path": _path(key)} for key in sorted(read)]
 
 
-def environment(folder: FunctionFolder, cluster: str, namespace: str) -> dict[str, str]:
+def environment(folder: FunctionFolder, cluster: str, sink: str) -> dict[str, str]:
     """Tell a function where policy, routes and broker are, and what its cluster is called."""
     routing = {ROUTES_FILE: f"{MOUNT}/{ROUTES}"} if folder.stage in ROUTING else {}
     return {
         POLICY_FILE: f"{MOUNT}/{POLICY}",
         **routing,
         CLUSTER_NAME: cluster,
-        SINK: f"http://broker-ingress.knative-eventing.svc.cluster.local/{namespace}/default",
+        SINK: sink,
     }
 
 
-def _container(folder: FunctionFolder, image: str, cluster: str, namespace: str) -> Json:
-    env = {FUNCTIONS: f"{MOUNT}/functions", **environment(folder, cluster, namespace)}
+def _container(folder: FunctionFolder, image: str, known: Mapping[str, str]) -> Json:
+    env = {FUNCTIONS: f"{MOUNT}/functions", **known}
     store = {"secretKeyRef": {"name": STORE, "key": "url"}}
     return {
         "name": "function",

@@ -24,6 +24,7 @@ FUNCTIONS = functions_folder()
 FOLDERS = function_folders(FUNCTIONS)
 RENDERED = manifests(FUNCTIONS)
 FUNC = manifests(FUNCTIONS, Settings(func=True))
+KAFKA = manifests(FUNCTIONS, Settings(overlay="kafka"))
 VERSIONS = ("1.35", kubernetes_validate.latest_version())
 """The test bed's, and the newest that the package has."""
 
@@ -100,7 +101,12 @@ class TriggerSpec(Part):
     delivery: Delivery
 
 
+class Config(Ref):
+    namespace: Name
+
+
 class BrokerSpec(Part):
+    config: Config | None = None
     delivery: Delivery
 
 
@@ -138,7 +144,7 @@ RESERVED = {"specversion", "data", "datacontenttype", "dataschema", "id", "time"
 """Attributes that no override may set, and on which none of our Triggers filters."""
 
 
-@pytest.mark.parametrize("one", [*RENDERED, *FUNC], ids=called)
+@pytest.mark.parametrize("one", [*RENDERED, *FUNC, *KAFKA], ids=called)
 def test_knatives_kinds_have_the_parts_they_must_and_no_others(one: Json) -> None:
     if not is_knative(one):
         return
@@ -182,6 +188,21 @@ def test_for_func_everything_is_rendered_but_the_functions() -> None:
     assert kinds == {"Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget"}
     assert {o["metadata"]["name"] for o in FUNC if o["kind"] == "ServiceAccount"} >= {f.name for f in FOLDERS}
     assert not {called(o) for o in FUNC} - {called(o) for o in RENDERED}
+
+
+def test_on_kafka_only_the_broker_and_where_functions_post_are_others() -> None:
+    assert [called(o) for o in KAFKA] == [called(o) for o in RENDERED]
+    other = {one["kind"] for one, usual in zip(KAFKA, RENDERED, strict=True) if one != usual}
+    assert other == {"Broker", "Deployment"}
+    [broker] = (o for o in KAFKA if o["kind"] == "Broker")
+    # The in-memory channel's annotation would say nothing here.
+    assert broker["metadata"]["annotations"] == {"eventing.knative.dev/broker.class": "Kafka"}
+    [usual] = (o for o in RENDERED if o["kind"] == "Broker")
+    assert broker["spec"]["delivery"] == usual["spec"]["delivery"]
+    for one in (o for o in KAFKA if o["kind"] == "Deployment"):
+        [container] = one["spec"]["template"]["spec"]["containers"]
+        [sink] = (env["value"] for env in container["env"] if env["name"] == "K_SINK")
+        assert sink == "http://kafka-broker-ingress.knative-eventing.svc.cluster.local/quietpager/default"
 
 
 # Pods

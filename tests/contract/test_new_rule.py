@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from infra.cli.main import main
 from infra.images.function import ROOT, find, sources
-from infra.render import function_folders, manifests
+from infra.render import function_folders, manifests, write_bindings
 from infra.render.folders import TYPES
 from quietpager.actions.schema import load_actions
 from quietpager.model.event import signal_from_event
@@ -248,3 +248,10 @@ def test_a_text_of_several_lines_is_written_so_that_it_can_be_read() -> None:
     shown = CliRunner().invoke(main, ["render"]).output
     assert "  routes.yaml: |\n    rows:\n" in shown
     assert "\\n" not in shown
+
+
+def test_stopping_works_beside_a_half_made_folder(root: Path) -> None:
+    no_func_yaml(root)
+    edit("people/notify/func.yaml", "incident.opened", "incident.open")(root)
+    before = write_bindings(function_folders(FUNCTIONS), "quietpager")
+    assert write_bindings(function_folders(root / "functions"), "quietpager") == before

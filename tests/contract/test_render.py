@@ -447,7 +447,7 @@ def test_what_is_printed_is_what_is_rendered() -> None:
 
 def test_what_is_written_comes_in_the_order_of_applying(tmp_path: Path) -> None:
     render(tmp_path / "out", None, "default", lambda _line: None)
-    files = sorted((tmp_path / "out").iterdir())
+    files = sorted((tmp_path / "out").glob("*.yaml"))
     assert files[0].name == "00-namespace.yaml"
     written = [one for path in files for one in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
     assert sorted(map(str, written)) == sorted(map(str, RENDERED))
