@@ -32,8 +32,8 @@ POLICY: Final = "policy.yaml"
 ROUTES: Final = "routes.yaml"
 DIGEST: Final = "quietpager.dev/rules"
 """Annotation of a pod template: it changes with what its pods read, so they are replaced."""
-ROUTING: Final = frozenset({"ingest", "detect", "analyze", "learn"})
-"""Stages whose functions read rules and routes; the others get actions and policy only."""
+ROUTING: Final = frozenset({"ingest", "detect", "analyze", "people", "learn"})
+"""Stages whose functions read rules or routes, people's to show them; the others get actions and policy."""
 NONROOT: Final = 1000
 
 
