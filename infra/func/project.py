@@ -97,9 +97,8 @@ def entry(folder: FunctionFolder) -> str:
     return (
         f'"""The function {folder.name}, as Knative\'s func wants it: `new` makes it."""\n\n'
         f"from {folder.module} import new as make\n"
-        "from quietpager.runtime.edge import Function\n"
         "from quietpager.runtime.logs import configure_logs\n\n\n"
-        "def new() -> Function:\n"
+        "def new() -> object:\n"
         '    """Make the function; its host sets no logs up."""\n'
         "    configure_logs()\n"
         "    return make()\n"
