@@ -5,7 +5,7 @@ ARGS ?=
 FN ?= detect/crash
 SOURCES := shared functions infra tests
 
-.PHONY: demo test lint model bench docs serve lock clean render cluster cluster-stop cluster-clean image deploy record e2e
+.PHONY: demo test lint model bench docs serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
 
 demo: .venv ## three faults healed or handed over, in a sandbox cluster (ARGS=--once: unattended)
 	$(BIN)/quietpager demo $(ARGS)
@@ -34,6 +34,9 @@ serve: .venv ## one function alone: make serve FN=detect/crash
 
 render: .venv ## everything that follows from the function folders, as YAML
 	$(BIN)/quietpager render $(ARGS)
+
+build: .venv ## for Knative's func: make build FN=detect/crash, then func deploy (FN= : all); docs/deploy.md
+	$(BIN)/python -m infra.func $(FN)
 
 cluster: .venv ## a real Kubernetes and Knative on this machine; needs root and Go (ARGS=--no-knative)
 	$(BIN)/python -m infra.testbed start $(ARGS)

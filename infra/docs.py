@@ -4,10 +4,10 @@
     docs/policy.md          every limit with its default, docs/policy.schema.json for editors
     docs/cli.md             every command's help
     docs/metrics.md         every instrument, with its unit and attributes
-    functions/README.md     every function, its Triggers and its rights
+    functions/README.md     every function, its Triggers and its rights; the routes; the actions
 
 With `--check` nothing is written; it ends with 1 and a sentence for each file that is stale.
-Who calls it: `make docs`, `make lint`, tests/docs.
+Who calls it: `make docs`, `make lint`, tests/docs; and `quietpager render --out`, for the functions.
 """
 
 import ast
@@ -27,6 +27,8 @@ from infra.render import FunctionFolder, function_folders
 from infra.render.folders import READS
 from quietpager.actions.schema import Access, Action, load_actions
 from quietpager.model.incident import Autonomy, IntentState, State, UndoWhen
+from quietpager.rules.routing import render_routes
+from quietpager.rules.schema import load_rules
 from quietpager.runtime.metrics import INSTRUMENTS
 from quietpager.safety.freeze import Freeze
 from quietpager.safety.machine import TABLE, Handler, News, keep
@@ -264,13 +266,17 @@ def _text(value: Any) -> str:
 # --- the functions ---------------------------------------------------------------------------------
 
 
-def functions() -> str:
-    """Write every function with its Triggers and its rights."""
-    folder = ROOT / "functions"
+def functions(folder: Path = ROOT / "functions", *, links: bool = True) -> str:
+    """Write every function with its Triggers and its rights, the routes, and the catalogue of actions.
+
+    Args:
+        folder: the functions folder.
+        links: whether the text lies in that folder.
+    """
     actions = load_actions(folder)
     rows = [
         (
-            f"[{one.parent.parent.name}/{one.parent.name}]({one.parent.parent.name}/{one.parent.name}/)",
+            _link(one.parent.relative_to(folder).as_posix(), links=links),
             _does(one.parent / ("app.py" if spec.web else "handler.py")),
             "a person's browser" if spec.web else _triggers(spec),
             _reads(spec, actions),
@@ -287,6 +293,16 @@ def functions() -> str:
         f"`{READS}`) or `action.yaml` declares; ClusterRoles are rendered from that.",
         "",
         *_table(("Function", "What it does", "Woken by", "May read", "May change in the cluster"), rows),
+        "",
+        "## Routes",
+        "",
+        "Which signal goes to which family: the first row that matches. Rendered from every `rule.yaml`;",
+        "an empty cell matches anything. What no row matches is dropped if it is `Normal`, else `unknown`.",
+        "",
+        *_table(
+            ("Priority", "Kind", "Reason", "Type", "Origin", "Component", "Message", "Family"),
+            _routes(folder),
+        ),
         "",
         "## Actions",
         "",
@@ -311,6 +327,21 @@ def functions() -> str:
             "",
         ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _link(name: str, *, links: bool) -> str:
+    return f"[{name}]({name}/)" if links else name
+
+
+def _routes(folder: Path) -> list[tuple[str, ...]]:
+    return [
+        (
+            str(row.route.priority), row.route.kind, ", ".join(row.route.reason), row.route.type,
+            row.route.origin, ", ".join(row.route.component),
+            f"`{row.route.message}`" if row.route.message else "", row.family or "dropped: benign",
+        )
+        for row in render_routes(load_rules(folder)).rows
+    ]  # fmt: skip
 
 
 def _does(handler: Path) -> str:

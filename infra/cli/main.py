@@ -361,16 +361,18 @@ def policy_explain(incident: str, *, now: bool) -> None:
 
 
 @main.command()
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="One file for each kind.")
 @click.option(
-    "--policy", "policy_file", type=click.File(encoding="utf-8"), help="A policy file; without one: analyze."
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="One file for each kind, and a table."
 )
+@click.option("--policy", type=click.File(encoding="utf-8"), help="A policy file; without one: analyze.")
 @click.option("--cluster", default="default", show_default=True, help="The cluster's name in records.")
-def render(out: Path | None, policy_file: TextIO | None, cluster: str) -> None:
+@click.option("--func", is_flag=True, help="Without the functions themselves: `func deploy` brings those.")
+@click.option("--overlay", type=click.Choice(["kafka"]), help="Another Broker than the in-memory one.")
+def render(out: Path | None, policy: TextIO | None, cluster: str, overlay: str | None, *, func: bool) -> None:
     """Print everything that follows from the function folders: what an installation applies."""
     from infra.cli.render import render as run
 
-    run(out, None if policy_file is None else policy_file.read(), cluster, click.echo)
+    run(out, None if policy is None else policy.read(), cluster, click.echo, overlay=overlay, func=func)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from infra.images.build import ensure, ensure_postgres
 from infra.progress import Progress
 from infra.render import FunctionFolder, Settings, function_folders, manifests, write_bindings
 from infra.render.folders import PART_OF
-from infra.render.workloads import DIGEST, digest
+from infra.render.workloads import DIGEST
 from infra.testbed import layout
 from infra.testbed.addons import kubectl
 from quietpager.cluster.client import connect
@@ -31,8 +31,8 @@ Json = dict[str, Any]
 
 POLICY: Final = Path(__file__).with_name("testbed-policy.yaml")
 PRUNED: Final = (
-    "serviceaccounts,services,configmaps,deployments,networkpolicies,clusterroles,clusterrolebindings,"
-    "triggers,pingsources"
+    "serviceaccounts,services,configmaps,deployments,poddisruptionbudgets,networkpolicies,clusterroles,"
+    "clusterrolebindings,triggers,pingsources"
 )
 """Kinds of which something may disappear from what is rendered."""
 
@@ -76,8 +76,7 @@ def deploy_some(paths: Sequence[str], say: Progress) -> None:
     for name in images:
         _rolled_out(name)
     say(f"rolled out: {', '.join(images)}")
-    rules = next(digest(one) for one in rendered if one["kind"] == "ConfigMap")
-    if older := [name for name in _running(rules) if name not in images]:
+    if older := [name for name in _outdated(rendered) if name not in images]:
         say(f"still with the rules they started with, until `make deploy`: {', '.join(older)}")
 
 
@@ -91,15 +90,21 @@ def _is_of(one: Json, names: Iterable[str]) -> bool:
     )
 
 
-def _running(rules: str) -> list[str]:
-    """Name the functions whose pods were started with other rules than these."""
+def _outdated(rendered: list[Json]) -> list[str]:
+    """Name the functions whose pods were started with other rules or policy than these."""
+    wanted = {one["metadata"]["name"]: _digest(one) for one in rendered if one["kind"] == "Deployment"}
     answer = kubectl(
         "-n", NAMESPACE, "get", "deployments", "-l", f"{PART_OF}=quietpager", "-o", "json"
     ).stdout
     return [
         one["metadata"]["name"] for one in json.loads(answer)["items"]
-        if one["spec"]["template"]["metadata"].get("annotations", {}).get(DIGEST) != rules
+        if _digest(one) != wanted.get(one["metadata"]["name"])
     ]  # fmt: skip
+
+
+def _digest(deployment: Json) -> str | None:
+    found: str | None = deployment["spec"]["template"]["metadata"].get("annotations", {}).get(DIGEST)
+    return found
 
 
 def _standing(store: Store, cluster: Cluster) -> str:

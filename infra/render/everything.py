@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import yaml
 
-from infra.render.folders import PART_OF, function_folders
+from infra.render.folders import PART_OF, deployable
 from infra.render.rights import roles, service_accounts
-from infra.render.triggers import triggers
+from infra.render.triggers import KNATIVE_SERVICE, SERVICE, triggers
 from infra.render.workloads import rules, wall, workload
 from quietpager.actions.schema import load_actions
 from quietpager.safety.policy import Policy
@@ -28,6 +28,17 @@ class Settings:
     policy: str = "autonomy: analyze\n"
     images: Mapping[str, str] = field(default_factory=dict)
     """Function name → image reference; a function that is not in it gets its own name as image."""
+    func: bool = False
+    """Whether Knative's `func` deploys the functions: then Deployments, Services, disruption budgets and the
+    wall round our pods are left out, and Triggers name Knative's services."""
+    overlay: str = ""
+    """A folder in `eventing/` whose files replace those of the same name: `kafka`, or none."""
+
+    @property
+    def sink(self) -> str:
+        """Where functions post: the Broker's ingress."""
+        host = "kafka-broker-ingress" if self.overlay == "kafka" else "broker-ingress"
+        return f"http://{host}.knative-eventing.svc.cluster.local/{self.namespace}/default"
 
 
 DEFAULTS: Final = Settings()
@@ -39,33 +50,55 @@ def manifests(functions: Path, settings: Settings = DEFAULTS) -> list[Json]:
     Raises:
         ValueError: a folder, or the policy, is wrong; the text says which.
     """
-    folders, namespace = function_folders(functions), settings.namespace
+    folders, namespace = deployable(functions), settings.namespace
     policy = Policy.model_validate(yaml.safe_load(settings.policy) or {})
     config = rules(functions, settings.policy, namespace)
+    service = KNATIVE_SERVICE if settings.func else SERVICE
     found: list[Json] = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        _namespace(settings),
         *service_accounts(folders, namespace),
         *roles(folders, load_actions(functions), namespace),
         config,
-        wall(folders, namespace),
-        *_static(settings),
+        *_static(settings, service),
         *_ticks(policy, namespace),
     ]
-    for folder in folders:
-        image = settings.images.get(folder.name, folder.name)
-        found += workload(folder, image, config, settings.cluster, namespace)
-    return [_labelled(one) for one in [*found, *triggers(folders, namespace)]]
+    if not settings.func:
+        found.append(wall(folders, namespace))
+        for folder in folders:
+            image = settings.images.get(folder.name, folder.name)
+            found += workload(folder, image, config, settings.cluster, namespace, settings.sink)
+    return [_labelled(one) for one in [*found, *triggers(folders, namespace, service)]]
 
 
-def _static(settings: Settings) -> list[Json]:
+def _namespace(settings: Settings) -> Json:
+    """Render the namespace; the API server itself holds its pods to Pod Security's `restricted`.
+
+    Knative's own pods in it (the source's adapter) meet that (knative/eventing v0.49.2). Whether those that
+    `func` brings do depends on that installation, so there it only warns.
+    """
+    mode = "warn" if settings.func else "enforce"
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": settings.namespace, "labels": labels},
+    }
+
+
+def _static(settings: Settings, service: str) -> list[Json]:
     """Read `eventing/`: Broker, source, PostgreSQL. Only namespace and cluster name are filled in."""
-    texts = [path.read_text(encoding="utf-8") for path in sorted(EVENTING.glob("*.yaml"))]
+    files = {path.name: path for path in sorted(EVENTING.glob("*.yaml"))}
+    if settings.overlay:
+        files |= {path.name: path for path in sorted((EVENTING / settings.overlay).glob("*.yaml"))}
+    texts = [path.read_text(encoding="utf-8") for path in files.values()]
     objects = [one for text in texts for one in yaml.safe_load_all(text) if one]
     for one in objects:
         if one["kind"] not in {"ClusterRole", "ClusterRoleBinding"}:
             one["metadata"]["namespace"] = settings.namespace
         for subject in one.get("subjects", ()):
             subject["namespace"] = settings.namespace
+        if one["kind"] == "Broker":
+            one["spec"]["delivery"]["deadLetterSink"]["ref"]["apiVersion"] = service
         if one["kind"] == "ApiServerSource":
             one["spec"]["ceOverrides"] = {"extensions": {"cluster": settings.cluster}}
     return objects

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from yaml import YAMLError
+
+from quietpager.model.message import EventType
 from quietpager.model.yaml import read_yaml
 
 Json = dict[str, Any]
@@ -14,6 +17,12 @@ PART_OF: Final = "app.kubernetes.io/part-of"
 READS: Final = "quietpager.dev/reads"
 """Annotation of a func.yaml's `deploy`: what a function that is no action reads of the API server, as
 `group/resource` (`pods`, `apps/deployments`), separated by spaces. Without it: nothing, and no token."""
+
+SPEC: Final = "func.yaml"
+SIGNS: Final = ("rule.yaml", "action.yaml", "handler.py")
+"""What makes a folder a function's: it then needs a func.yaml."""
+TYPES: Final[tuple[str, ...]] = get_args(EventType)
+"""All messages there are; a Trigger on another one would never fire."""
 
 
 SECRETS: Final = "quietpager.dev/secrets"
@@ -42,6 +51,13 @@ class FunctionFolder:
     scratch: str = ""
     writes: bool = True
     web: bool = False
+    pods: int = 1
+    """How many there are at least: func's own `scale.min`."""
+
+    @property
+    def stage(self) -> str:
+        """The folder above its own: ingest, detect, analyze, govern, remediate, people or learn."""
+        return self.module.split(".")[1]
 
     @property
     def action(self) -> str | None:
@@ -51,13 +67,68 @@ class FunctionFolder:
 
 
 def function_folders(functions: Path) -> tuple[FunctionFolder, ...]:
-    """Find all functions, in path order."""
-    return tuple(_folder(path) for path in sorted(functions.glob("*/*/func.yaml")))
+    """Find all functions, in path order. It judges nothing, so that `stop` works beside a half-made folder.
+
+    Raises:
+        ValueError: a func.yaml cannot be read; the text names it and what to do.
+    """
+    return tuple(_folder(path, functions) for path in sorted(functions.glob(f"*/*/{SPEC}")))
 
 
-def _folder(path: Path) -> FunctionFolder:
+def deployable(functions: Path) -> tuple[FunctionFolder, ...]:
+    """Find all functions, and make sure that each of them can be deployed as it is.
+
+    Raises:
+        ValueError: one cannot; the text names the file and what to do.
+    """
+    for sign in SIGNS:
+        for path in sorted(functions.glob(f"*/*/{sign}")):
+            if not (path.parent / SPEC).exists():
+                raise ValueError(
+                    f"{named(path.parent, functions)} has a {sign} but no {SPEC}, so it would never be "
+                    f"deployed. Copy the {SPEC} of another function of its stage, and change name, account "
+                    "and filters."
+                )
+    found = function_folders(functions)
+    for folder in found:
+        if wrong := _wrong(folder):
+            raise ValueError(f"{folder.module.replace('.', '/')}/{SPEC}: {wrong}")
+    return found
+
+
+def named(path: Path, functions: Path) -> str:
+    """Name a file as a person finds it: from the folder `functions` on."""
+    return f"functions/{path.relative_to(functions).as_posix()}"
+
+
+def _wrong(folder: FunctionFolder) -> str | None:
+    name = "-".join(folder.module.split(".")[1:]).replace("_", "-")
+    if folder.name != name:
+        return f"`name` is {folder.name}; after its folder it must be {name}."
+    for one in folder.filters:
+        if (kind := one.get("type", "")) not in TYPES:
+            return (
+                f"a subscription wants the type {kind or '(none)'}, which nobody sends. Name one of "
+                f"{', '.join(TYPES)}; a new type belongs in shared/quietpager/model/message.py first."
+            )
+    return None
+
+
+def _folder(path: Path, functions: Path) -> FunctionFolder:
+    try:
+        return _read(path)
+    except KeyError as missing:
+        raise ValueError(
+            f"{named(path, functions)} lacks {missing}: see that of another function of its stage."
+        ) from None
+    except (TypeError, AttributeError, YAMLError) as wrong:
+        raise ValueError(f"{named(path, functions)} is no func.yaml: {wrong}") from wrong
+
+
+def _read(path: Path) -> FunctionFolder:
     spec = read_yaml(path)
     deploy = spec["deploy"]
+    options = deploy.get("options") or {}
     notes = deploy.get("annotations") or {}
     return FunctionFolder(
         name=spec["name"],
@@ -66,11 +137,12 @@ def _folder(path: Path) -> FunctionFolder:
             {k: str(v) for k, v in one["filters"].items()} for one in deploy.get("subscriptions") or []
         ),
         reads=tuple(notes.get(READS, "").split()),
-        resources=(deploy.get("options") or {}).get("resources") or {},
         secrets=tuple(_secret(one) for one in notes.get(SECRETS, "").split()),
         scratch=notes.get(SCRATCH, ""),
         writes=_writes(path.with_name("action.yaml")),
         web=notes.get(WEB) == "true",
+        resources=options.get("resources") or {},
+        pods=(options.get("scale") or {}).get("min") or 1,
     )
 
 

@@ -10,22 +10,32 @@ DEAD_LETTER: Final = "ingest-dead-letter"
 """The function that undeliverable messages go to; its own undeliverable messages go nowhere."""
 
 
-def triggers(folders: tuple[FunctionFolder, ...], namespace: str = "quietpager") -> list[Json]:
+SERVICE: Final = "v1"
+"""Our own Deployments' Services."""
+KNATIVE_SERVICE: Final = "serving.knative.dev/v1"
+"""What Knative's func makes of a function."""
+
+
+def triggers(
+    folders: tuple[FunctionFolder, ...], namespace: str = "quietpager", service: str = SERVICE
+) -> list[Json]:
     """Render one Trigger for each subscription.
 
     Of the Broker's `delivery` a Trigger with its own inherits at most the dead letter sink, and without
     a back-off retries are immediate (knative/eventing v0.49.2), so each one states everything.
     """
     return [
-        _trigger(folder, number, wanted, namespace)
+        _trigger(folder, number, wanted, namespace, service)
         for folder in folders
         for number, wanted in enumerate(folder.filters)
     ]
 
 
-def _trigger(folder: FunctionFolder, number: int, wanted: dict[str, str], namespace: str) -> Json:
-    def service(name: str) -> Json:
-        return {"ref": {"apiVersion": "v1", "kind": "Service", "name": name, "namespace": namespace}}
+def _trigger(
+    folder: FunctionFolder, number: int, wanted: dict[str, str], namespace: str, service: str
+) -> Json:
+    def to(name: str) -> Json:
+        return {"ref": {"apiVersion": service, "kind": "Service", "name": name, "namespace": namespace}}
 
     return {
         "apiVersion": "eventing.knative.dev/v1",
@@ -34,13 +44,13 @@ def _trigger(folder: FunctionFolder, number: int, wanted: dict[str, str], namesp
         "spec": {
             "broker": "default",
             "filters": [{"exact": wanted}],
-            "subscriber": service(folder.name),
+            "subscriber": to(folder.name),
             "delivery": {
                 "retry": 5,
                 "backoffPolicy": "exponential",
                 "backoffDelay": "PT0.2S",
                 "timeout": "PT10S",
-                "deadLetterSink": service(DEAD_LETTER),
+                "deadLetterSink": to(DEAD_LETTER),
             },
         },
     }

@@ -31,7 +31,7 @@ NAMES = [folder.name for folder in FOLDERS]
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
 KINDS = CLUSTER_WIDE | {
     "ServiceAccount", "ConfigMap", "Deployment", "StatefulSet", "Service", "NetworkPolicy", "Broker",
-    "Trigger", "ApiServerSource", "PingSource",
+    "Trigger", "ApiServerSource", "PingSource", "PodDisruptionBudget",
 }  # fmt: skip
 LOOKING = {"get", "list", "watch"}
 
@@ -383,20 +383,34 @@ def test_keys_are_allowed_in_a_config_map_and_fit() -> None:
     assert sum(map(len, config["data"].values())) < 1_000_000
 
 
-def digests(rendered: list[Json]) -> set[str]:
-    pods = (one["spec"]["template"] for one in rendered if one["kind"] == "Deployment")
-    return {pod["metadata"]["annotations"][DIGEST] for pod in pods}
+def digests(rendered: list[Json]) -> dict[str, str]:
+    """Give function → digest of what its pods read; with another one they are replaced."""
+    found = {one["metadata"]["name"]: one["spec"] for one in rendered if one["kind"] == "Deployment"}
+    return {name: spec["template"]["metadata"]["annotations"][DIGEST] for name, spec in found.items()}
 
 
-def test_a_changed_rule_or_policy_rolls_the_pods(tmp_path: Path) -> None:
-    copy = tmp_path / "functions"
-    shutil.copytree(FUNCTIONS, copy, ignore=shutil.ignore_patterns("cases", "__pycache__"))
-    assert digests(manifests(copy)) == digests(RENDERED)
-    assert len(digests(RENDERED)) == 1
-    assert digests(manifests(FUNCTIONS, Settings(policy="tick: 3\n"))) != digests(RENDERED)
+def changed(rendered: list[Json]) -> set[str]:
+    before = digests(RENDERED)
+    return {name for name, digest in digests(rendered).items() if before.get(name, digest) != digest}
+
+
+def reading(*stages: str) -> set[str]:
+    return {folder.name for folder in FOLDERS if folder.stage in stages}
+
+
+def test_pods_are_replaced_when_what_they_read_has_changed(tmp_path: Path) -> None:
+    copy = copied(tmp_path)
+    assert changed(manifests(copy)) == set()
+    assert changed(manifests(FUNCTIONS, Settings(policy="tick: 3\n"))) == set(NAMES)
     rule = copy / "detect" / "crash" / "rule.yaml"
     rule.write_text(rule.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
-    assert digests(manifests(copy)) != digests(RENDERED)
+    assert changed(manifests(copy)) == set(NAMES) - reading("govern", "remediate")
+
+
+def copied(tmp_path: Path) -> Path:
+    copy = tmp_path / "functions"
+    shutil.copytree(FUNCTIONS, copy, ignore=shutil.ignore_patterns("cases", "__pycache__"))
+    return copy
 
 
 def test_images_are_those_that_were_built() -> None:
@@ -468,7 +482,7 @@ def test_what_is_printed_is_what_is_rendered() -> None:
 
 def test_what_is_written_comes_in_the_order_of_applying(tmp_path: Path) -> None:
     render(tmp_path / "out", None, "default", lambda _line: None)
-    files = sorted((tmp_path / "out").iterdir())
+    files = sorted((tmp_path / "out").glob("*.yaml"))
     assert files[0].name == "00-namespace.yaml"
     written = [one for path in files for one in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
     assert sorted(map(str, written)) == sorted(map(str, RENDERED))

@@ -3,9 +3,13 @@
 import re
 from functools import lru_cache
 from itertools import combinations
+from pathlib import Path
+
+from yaml import YAMLError
 
 from quietpager.model.data import Data
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
+from quietpager.model.yaml import read_yaml
 from quietpager.rules.schema import Route, Rule
 
 
@@ -66,8 +70,12 @@ def _overlap(one: Route, two: Route) -> bool:
     )
 
 
-def render_routes(rules: tuple[Rule, ...]) -> RouteTable:
+def render_routes(rules: tuple[Rule, ...], files: tuple[str, ...] = ()) -> RouteTable:
     """Make the one table of all rules.
+
+    Args:
+        rules: in path order.
+        files: what to call each rule in an error; without them the families are named.
 
     Raises:
         ValueError: two rules of equal priority overlap; the text names both.
@@ -79,15 +87,45 @@ def render_routes(rules: tuple[Rule, ...]) -> RouteTable:
         for r in rule.routes
     ]
     rows += [TableRow(route=r, family=None) for rule in rules for r in rule.benign]
-    for one, two in combinations(rows, 2):
+    names = files or tuple(rule.family for rule in rules)
+    homes = [name for name, rule in zip(names, rules, strict=True) for _ in rule.routes]
+    homes += [name for name, rule in zip(names, rules, strict=True) for _ in rule.benign]
+    for (one, home), (two, other) in combinations(zip(rows, homes, strict=True), 2):
         if (
             one.family != two.family
             and one.route.priority == two.route.priority
             and _overlap(one.route, two.route)
         ):
             raise ValueError(
-                f"Routes of {one.family or 'the benign list'} and {two.family or 'the benign list'} overlap "
-                f"at priority {one.route.priority}: {one.route} and {two.route}. Give one a higher priority."
+                f"{_said(one, home, files)} and {_said(two, other, files)} overlap at priority "
+                f"{one.route.priority}: {_brief(one.route)} and {_brief(two.route)}. Give one of "
+                "them a higher `priority`, or narrow its `reason`, `origin` or `message`."
             )
     rows.sort(key=lambda row: -row.route.priority)
     return RouteTable(rows=tuple(rows), families=frozenset(rule.family for rule in rules if rule.classes))
+
+
+def _said(row: TableRow, home: str, files: tuple[str, ...]) -> str:
+    """Name a route by its family, or the benign list, and by its file where that is known."""
+    name = row.family or "the benign list"
+    return f"{name} ({home})" if files else name
+
+
+def _brief(route: Route) -> str:
+    said = route.model_dump(exclude_defaults=True, exclude={"priority"})
+    return ", ".join(f"{k} {'/'.join(v) if isinstance(v, tuple) else v}" for k, v in said.items())
+
+
+def load_routes(path: Path) -> RouteTable:
+    """Read a rendered route table.
+
+    Raises:
+        ValueError: it is none; the text names the file and what to do.
+    """
+    try:
+        return RouteTable.model_validate(read_yaml(path))
+    except (OSError, ValueError, YAMLError) as wrong:
+        raise ValueError(
+            f"{path} holds no route table; `quietpager render` makes one, and whoever deploys mounts "
+            f"it: {wrong}"
+        ) from wrong

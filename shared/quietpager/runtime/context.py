@@ -11,7 +11,7 @@ from quietpager.actions.schema import Action, load_actions
 from quietpager.cluster.port import Cluster
 from quietpager.model.message import Message
 from quietpager.model.time import Clock, system_clock
-from quietpager.rules.routing import RouteTable, render_routes
+from quietpager.rules.routing import RouteTable, load_routes, render_routes
 from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime.metrics import OFF, Metrics, metered
 from quietpager.runtime.trace import TracedStore
@@ -20,6 +20,10 @@ from quietpager.store.port import Store
 
 FUNCTIONS = "QUIETPAGER_FUNCTIONS"
 """Environment variable: folder of the functions, where rules and actions are read from."""
+
+ROUTES = "QUIETPAGER_ROUTES"
+"""Environment variable: path of the rendered route table of all rules. Without it a function makes the
+table from the rules it finds, which are all of them in a checkout, and in a build only its own."""
 
 CLUSTER_NAME = "QUIETPAGER_CLUSTER"
 """Environment variable: the name this cluster has in records and messages."""
@@ -81,9 +85,25 @@ Handler = Callable[[Message, Context], list[Message]]
 
 
 def functions_folder() -> Path:
-    """Find the functions folder: from the environment, or beside the library in a checkout."""
-    given = os.environ.get(FUNCTIONS)
-    return Path(given) if given else Path(__file__).parents[3] / "functions"
+    """Find the functions folder: from the environment, or near the library.
+
+    Installed, the two lie side by side; in a checkout the library is one folder further down.
+    """
+    if given := os.environ.get(FUNCTIONS):
+        return Path(given)
+    above = Path(__file__).parents
+    beside = above[2] / "functions"
+    return beside if beside.is_dir() else above[3] / "functions"
+
+
+def routes_of(rules: tuple[Rule, ...]) -> RouteTable:
+    """Give the route table: the rendered one where a file is named, else that of these rules.
+
+    Raises:
+        ValueError: the file holds no route table, or the rules' routes overlap.
+    """
+    given = os.environ.get(ROUTES)
+    return load_routes(Path(given)) if given else render_routes(rules)
 
 
 def make_context(
@@ -106,7 +126,7 @@ def make_context(
         lazy=lazy,
         policy=policy or load_policy(),
         rules=rules,
-        routes=render_routes(rules),
+        routes=routes_of(rules),
         actions=load_actions(folder),
         cluster_name=os.environ.get(CLUSTER_NAME, "default"),
         clock=clock,
