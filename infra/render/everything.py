@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import yaml
 
+from infra.render.cage import cage
+from infra.render.fields import Fields, committed_fields
 from infra.render.folders import PART_OF, function_folders
 from infra.render.rights import roles, service_accounts
 from infra.render.triggers import triggers
@@ -28,6 +30,8 @@ class Settings:
     policy: str = "autonomy: analyze\n"
     images: Mapping[str, str] = field(default_factory=dict)
     """Function name → image reference; a function that is not in it gets its own name as image."""
+    fields: Fields = field(default_factory=committed_fields)
+    """Names of the fields of a Deployment, from the API server's OpenAPI document; see `fields`."""
 
 
 DEFAULTS: Final = Settings()
@@ -41,11 +45,13 @@ def manifests(functions: Path, settings: Settings = DEFAULTS) -> list[Json]:
     """
     folders, namespace = function_folders(functions), settings.namespace
     policy = Policy.model_validate(yaml.safe_load(settings.policy) or {})
+    actions = load_actions(functions)
     config = rules(functions, settings.policy, namespace)
     found: list[Json] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         *service_accounts(folders, namespace),
-        *roles(folders, load_actions(functions), namespace),
+        *roles(folders, actions, namespace),
+        *cage(folders, actions, policy, settings.fields, namespace),
         config,
         wall(folders, namespace),
         *_static(settings),
