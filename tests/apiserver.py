@@ -72,9 +72,7 @@ class ApiServer:
         content: str = "application/json",
     ) -> Answer:
         """Send one request; any answer of the server is an answer."""
-        headers = urllib3.HTTPHeaderDict(
-            {"Authorization": f"Bearer {self._token}", "Content-Type": content}
-        )
+        headers = urllib3.HTTPHeaderDict({"Authorization": f"Bearer {self._token}", "Content-Type": content})
         if user is not None:
             headers["Impersonate-User"] = user
             for group in groups:
@@ -134,7 +132,7 @@ def _start(home: Path) -> Json:
     ca = _certificates(home)
     (home / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n', encoding="ascii")
     pids = [_run(home, "etcd", _etcd(home, etcd, peer)), _run(home, "kube-apiserver", _api(home, etcd, port))]
-    server = {"url": f"https://127.0.0.1:{port}", "token": token, "ca": ca, "pids": pids}
+    server: Json = {"url": f"https://127.0.0.1:{port}", "token": token, "ca": ca, "pids": pids}
     try:
         _wait(ApiServer(server["url"], token, ca), home)
     except BaseException:

@@ -428,9 +428,7 @@ def _set_requests(action: Action) -> list[Rule]:
             "!variables.undo || "
             + _each(
                 amounts,
-                lambda n, o, name: (
-                    f"{n}.compareTo({o}) >= 0 && {n}.compareTo({_quantity(most[name])}) <= 0"
-                ),
+                lambda n, o, name: f"{n}.compareTo({o}) >= 0 && {n}.compareTo({_quantity(most[name])}) <= 0",
             ),
             f"an undo may only raise a request, to {_said(most)} at most",
         ),
