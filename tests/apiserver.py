@@ -93,8 +93,8 @@ def shared() -> Iterator[ApiServer]:
     """Start it, or join the one of this run; whoever leaves last stops it."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     home = Path(tempfile.gettempdir()) / f"quietpager-apiserver-{run}"
-    home.mkdir(mode=0o700, exist_ok=True)
-    with _locked(home):
+    with _alone():
+        home.mkdir(mode=0o700, exist_ok=True)
         told = home / "server.json"
         if not told.exists():
             told.write_text(json.dumps(_start(home)), encoding="utf-8")
@@ -103,20 +103,22 @@ def shared() -> Iterator[ApiServer]:
     try:
         yield ApiServer(server["url"], server["token"], server["ca"])
     finally:
-        with _locked(home):
-            last = _count(home, -1) == 0
-            if last:
+        with _alone():
+            if _count(home, -1) == 0:
                 for pid in server["pids"]:
                     _end(pid)
-        if last:
-            shutil.rmtree(home, ignore_errors=True)
+                shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    with (home / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def _alone() -> Iterator[None]:
+    """Keep the other workers out; the lock is on the temporary folder itself, so that no file stays."""
+    folder = os.open(tempfile.gettempdir(), os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 def _count(home: Path, more: int) -> int:

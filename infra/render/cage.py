@@ -20,14 +20,12 @@ from typing import Any, Final
 from infra.render.fields import Fields
 from infra.render.folders import FunctionFolder
 from quietpager.actions.schema import Action, Param
-from quietpager.safety.effect import MARK
+from quietpager.safety.effect import MARK, UNDO_OF
 from quietpager.safety.policy import Policy
 
 Json = dict[str, Any]
 
 API: Final = "admissionregistration.k8s.io/v1"
-UNDO: Final = "-undo"
-"""What the id of an undo's intent ends with; before it stands the id of the intent that it undoes."""
 SERVERS_OWN: Final = frozenset({"generation", "managedFields", "resourceVersion"})
 """What the API server itself changes in the metadata with each update, before it asks a policy."""
 WITHHELD: Final[Mapping[str, frozenset[str]]] = {"rollout-undo": frozenset({"command"})}
@@ -194,7 +192,7 @@ def _intent(action: Action) -> Rule:
     return Rule(
         "intent",
         f"variables.mark != '' && variables.mark != variables.oldMark && "
-        f"({undo} || !variables.mark.endsWith({_text(UNDO)}))",
+        f"({undo} || !variables.mark.endsWith({_text(UNDO_OF)}))",
         f"the annotation {MARK} must name a new intent, and an undo's the intent that it undoes",
     )
 
@@ -253,8 +251,8 @@ def _variables(action: Action, fields: Fields) -> dict[str, str]:
         f"({different}).map(f, c.name + '.' + f).join(', ')).join(', ')).filter(s, s != '').join(', ')",
     }
     if _has_undo(action):
-        latest = f"variables.oldMark != '' && !variables.oldMark.endsWith({_text(UNDO)})"
-        found["undo"] = f"{latest} && variables.mark == variables.oldMark + {_text(UNDO)}"
+        latest = f"variables.oldMark != '' && !variables.oldMark.endsWith({_text(UNDO_OF)})"
+        found["undo"] = f"{latest} && variables.mark == variables.oldMark + {_text(UNDO_OF)}"
     if whole & set(PROBES):
         found["probes"] = _each_string(_probes([one for one in PROBES if one in whole], fields))
     if "env" in whole:

@@ -10,7 +10,7 @@ from quietpager.model.time import to_text
 from quietpager.runtime.context import Context
 from quietpager.runtime.detecting import recheck_message
 from quietpager.safety import records
-from quietpager.safety.effect import reversed_edits, talk_about
+from quietpager.safety.effect import UNDO_OF, reversed_edits, talk_about
 from quietpager.safety.guards import Ground, slot_is_free
 from quietpager.safety.machine import (
     AskPerson,
@@ -245,7 +245,7 @@ class _Paper:
             raise AssertionError(f"intent {self.incident.intent} of {self.incident.id} is missing")
         forward = Intent.from_json(record.body)
         undo = forward.but(
-            id=f"{forward.id}-undo", state=IntentState.INTENT, undoes=forward.id, act_by=None, result="",
+            id=f"{forward.id}{UNDO_OF}", state=IntentState.INTENT, undoes=forward.id, act_by=None, result="",
             edits=reversed_edits(forward.edits), generation=forward.generation_after or -1,
             created_at=self.now, applied_at=None, generation_after=None,
             expires_at=self.now + timedelta(seconds=self.ctx.policy.claim),
