@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from infra.deploy.__main__ import PRUNED, _is_of
 from infra.render.cage import API, cage, policy_name
 from infra.render.fields import committed_fields, fields_of
 from infra.render.folders import FunctionFolder, function_folders
@@ -120,3 +121,9 @@ def test_places_are_the_policys() -> None:
 def test_a_document_without_fields_is_no_field_list(document: Json) -> None:
     with pytest.raises(ValueError, match="tells no fields of"):
         fields_of(document)
+
+
+def test_a_deploy_of_one_remediator_brings_its_cage_and_no_other() -> None:
+    found = {one["metadata"]["name"] for one in RENDERED if _is_of(one, ["remediate-raise-memory"])}
+    assert found == {policy_name("raise-memory")}
+    assert {"validatingadmissionpolicies", "validatingadmissionpolicybindings"} <= set(PRUNED.split(","))

@@ -10,9 +10,14 @@ import pytest
 import yaml
 
 from infra.render.fields import OPENAPI, committed_fields, fields_of
+from quietpager.model.incident import Edit, Intent
+from quietpager.model.objects import ObjectRef
+from quietpager.model.time import system_clock
+from quietpager.safety.effect import UNDO_OF, patch_of, reversed_edits
 from tests.apiserver import ApiServer
 from tests.cage.conftest import ACTIONS, CUTS
 from tests.cage.requests import (
+    BELOW,
     HERE,
     NEW,
     Request,
@@ -179,6 +184,71 @@ def test_any_single_change_elsewhere_is_refused(server: ApiServer, action: str) 
             assert without_mark(verdict.body) == without_mark(now), change
         refused += verdict.rule not in {"allowed", "server"}
     assert refused > 100
+
+
+# The product's own patches
+
+
+EDITS: Final = {
+    "raise-memory": (
+        Edit(path=f"{BELOW['app']}/resources/limits/memory", had="256Mi", gets="512Mi"),
+        Edit(path=f"{BELOW['app']}/resources/requests/memory", had="128Mi", gets="256Mi"),
+    ),
+    "set-requests": (Edit(path=f"{BELOW['app']}/resources/requests/cpu", had="250m", gets="100m"),),
+    "rollout-undo": (
+        Edit(path=f"{BELOW['side']}/image", had="localhost/side", gets="localhost/side:1"),
+        Edit(path=f"{BELOW['app']}/env/0/value", had="fast", gets="slow"),
+        Edit(path=f"{BELOW['side']}/args", had=None, gets=["--old"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_what_the_product_sends_is_let_through_and_its_undo_once(server: ApiServer, action: str) -> None:
+    """Really written, as `carry_out` writes it; an undo of the undo is refused, whatever it holds."""
+    path = "/apis/apps/v1/namespaces/shop/deployments"
+    web = server.send("GET", f"{path}/web").body
+    meta = {"name": f"own-{action}", "namespace": "shop"}
+    made = server.send("POST", path, {**web, "metadata": meta}).body
+    forward = Intent(
+        id="forward", incident="i", rehearsal="r", action=action, generation=made["metadata"]["generation"],
+        target=ObjectRef(
+            api_version="apps/v1", kind="Deployment", namespace="shop", name=meta["name"],
+            uid=made["metadata"]["uid"],
+        ),
+        edits=EDITS[action], created_at=system_clock(), expires_at=system_clock(),
+    )  # fmt: skip
+    after = write(server, forward, None)
+    assert after.rule == "allowed", after.said
+    assert without_mark(after.body) != without_mark(made)
+    undo = forward.but(
+        id=f"forward{UNDO_OF}", undoes="forward", edits=reversed_edits(forward.edits),
+        generation=after.body["metadata"]["generation"],
+    )  # fmt: skip
+    undone = write(server, undo, {})
+    if action == "rollout-undo":
+        assert undone.rule == "intent", undone.said
+        return
+    assert undone.rule == "allowed", undone.said
+    assert without_mark(undone.body)["spec"] == without_mark(made)["spec"]
+    again = undo.but(
+        id=f"forward{UNDO_OF}{UNDO_OF}", undoes=undo.id, edits=forward.edits,
+        generation=undone.body["metadata"]["generation"],
+    )  # fmt: skip
+    assert write(server, again, {}).rule == "intent"
+
+
+def write(server: ApiServer, intent: Intent, annotations: Json | None) -> Verdict:
+    request = Request(
+        intent.action,
+        "PATCH",
+        f"/apis/apps/v1/namespaces/shop/deployments/{intent.target.name}",
+        patch_of(intent, annotations),
+        "application/json-patch+json",
+        "",
+        "",
+    )
+    return ask(server, request, account(intent.action))
 
 
 # Limits of the server

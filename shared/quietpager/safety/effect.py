@@ -25,7 +25,7 @@ MARK = "quietpager.dev/intent"
 """Annotation that names the intent whose change is the latest."""
 
 UNDO_OF = "-undo"
-"""What the id of an undo's intent ends with, after the id of the intent that it undoes (the cage reads it)."""
+"""What the id of an undo's intent ends with, after the id of what it undoes. The cage reads it."""
 
 _MARK_POINTER = "/metadata/annotations/quietpager.dev~1intent"
 
