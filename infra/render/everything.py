@@ -30,8 +30,8 @@ class Settings:
     policy: str = "autonomy: analyze\n"
     images: Mapping[str, str] = field(default_factory=dict)
     """Function name → image reference; a function that is not in it gets its own name as image."""
-    fields: Fields = field(default_factory=committed_fields)
-    """Names of the fields of a Deployment, from the API server's OpenAPI document; see `fields`."""
+    fields: Fields | None = None
+    """Names of a Deployment's fields, from the API server's OpenAPI document; None: the committed ones."""
 
 
 DEFAULTS: Final = Settings()
@@ -51,7 +51,7 @@ def manifests(functions: Path, settings: Settings = DEFAULTS) -> list[Json]:
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         *service_accounts(folders, namespace),
         *roles(folders, actions, namespace),
-        *cage(folders, actions, policy, settings.fields, namespace),
+        *cage(folders, actions, policy, settings.fields or committed_fields(), namespace),
         config,
         wall(folders, namespace),
         *_static(settings),

@@ -5,13 +5,12 @@ thought of would be open. So the names come from the API server's own OpenAPI do
 the server it deploys to; `quietpager render` has no cluster and takes `fields.json`, made from Kubernetes
 1.35 by
 
-    kubectl get --raw /openapi/v3/apis/apps/v1 | python -m infra.render.fields > infra/render/fields.json
+    kubectl get --raw /openapi/v3/apis/apps/v1 | python -m infra.render > infra/render/fields.json
 
 A test compares that file with what a real API server says.
 """
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -60,8 +59,3 @@ def committed_fields() -> Fields:
     """Give the names as of Kubernetes 1.35."""
     found = json.loads(COMMITTED.read_text(encoding="utf-8"))
     return {level: tuple(names) for level, names in found.items()}
-
-
-if __name__ == "__main__":
-    json.dump(fields_of(json.load(sys.stdin)), sys.stdout, indent=1)
-    sys.stdout.write("\n")
