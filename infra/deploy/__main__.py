@@ -6,7 +6,7 @@ It never makes a write binding and never clears the kill switch: that is a perso
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from infra.deploy.store import NAMESPACE, ensure_secret, store_url
 from infra.images.build import ensure, ensure_postgres
 from infra.progress import Progress
 from infra.render import FunctionFolder, Settings, function_folders, manifests, write_bindings
+from infra.render.fields import OPENAPI, fields_of
 from infra.render.folders import PART_OF
 from infra.render.workloads import DIGEST
 from infra.testbed import layout
@@ -32,19 +33,20 @@ Json = dict[str, Any]
 POLICY: Final = Path(__file__).with_name("testbed-policy.yaml")
 PRUNED: Final = (
     "serviceaccounts,services,configmaps,deployments,poddisruptionbudgets,networkpolicies,clusterroles,"
-    "clusterrolebindings,triggers,pingsources"
+    "clusterrolebindings,triggers,pingsources,validatingadmissionpolicies,validatingadmissionpolicybindings"
 )
 """Kinds of which something may disappear from what is rendered."""
 
-RIGHTS: Final = ("read", "write")
-"""What the names of a function's ClusterRoles end with."""
+RIGHTS: Final = ("read", "write", "cage")
+"""What the names of a function's ClusterRoles, and of its admission policy and binding, end with."""
+HELD: Final = ("ClusterRole", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
 
 def deploy_all(say: Progress) -> None:
     """Put everything there, and wait until an event really comes through."""
     images = ensure(say=say)
     ensure_postgres(say)
-    settings = Settings(cluster="testbed", policy=POLICY.read_text(encoding="utf-8"), images=images)
+    settings = _settings(images)
     rendered = manifests(functions_folder(), settings)
     apply([one for one in rendered if one["kind"] == "Namespace"])
     ensure_secret()
@@ -70,7 +72,7 @@ def deploy_all(say: Progress) -> None:
 def deploy_some(paths: Sequence[str], say: Progress) -> None:
     """Build these functions again and roll them out, with their Triggers and rights; the others stay."""
     images = ensure(paths, say)
-    settings = Settings(cluster="testbed", policy=POLICY.read_text(encoding="utf-8"), images=images)
+    settings = _settings(images)
     rendered = manifests(functions_folder(), settings)
     apply([one for one in rendered if one["kind"] == "ConfigMap" or _is_of(one, images)])
     for name in images:
@@ -80,13 +82,21 @@ def deploy_some(paths: Sequence[str], say: Progress) -> None:
         say(f"still with the rules they started with, until `make deploy`: {', '.join(older)}")
 
 
+def _settings(images: Mapping[str, str]) -> Settings:
+    """Give the test bed's settings; the cage is made of the fields that its own API server knows."""
+    openapi = json.loads(kubectl("get", "--raw", OPENAPI).stdout)
+    return Settings(
+        cluster="testbed", policy=POLICY.read_text(encoding="utf-8"), images=images, fields=fields_of(openapi)
+    )
+
+
 def _is_of(one: Json, names: Iterable[str]) -> bool:
     """Tell whether an object belongs to one of these functions."""
     accounts = {subject["name"] for subject in one.get("subjects", ())}
     subscriber = one.get("spec", {}).get("subscriber", {}).get("ref", {}).get("name")
-    roles = {f"quietpager-{name.removeprefix('remediate-')}-{what}" for name in names for what in RIGHTS}
+    rights = {f"quietpager-{name.removeprefix('remediate-')}-{what}" for name in names for what in RIGHTS}
     return bool({one["metadata"]["name"], subscriber, *accounts} & set(names)) or (
-        one["kind"] == "ClusterRole" and one["metadata"]["name"] in roles
+        one["kind"] in HELD and one["metadata"]["name"] in rights
     )
 
 

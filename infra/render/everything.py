@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import yaml
 
+from infra.render.cage import cage
+from infra.render.fields import Fields, committed_fields
 from infra.render.folders import PART_OF, deployable
 from infra.render.rights import roles, service_accounts
 from infra.render.triggers import KNATIVE_SERVICE, SERVICE, triggers
@@ -40,6 +42,9 @@ class Settings:
         host = "kafka-broker-ingress" if self.overlay == "kafka" else "broker-ingress"
         return f"http://{host}.knative-eventing.svc.cluster.local/{self.namespace}/default"
 
+    fields: Fields | None = None
+    """Names of a Deployment's fields, from the API server's OpenAPI document; None: the committed ones."""
+
 
 DEFAULTS: Final = Settings()
 
@@ -52,12 +57,14 @@ def manifests(functions: Path, settings: Settings = DEFAULTS) -> list[Json]:
     """
     folders, namespace = deployable(functions), settings.namespace
     policy = Policy.model_validate(yaml.safe_load(settings.policy) or {})
+    actions = load_actions(functions)
     config = rules(functions, settings.policy, namespace)
     service = KNATIVE_SERVICE if settings.func else SERVICE
     found: list[Json] = [
         _namespace(settings),
         *service_accounts(folders, namespace),
-        *roles(folders, load_actions(functions), namespace),
+        *roles(folders, actions, namespace),
+        *cage(folders, actions, policy, settings.fields or committed_fields(), namespace),
         config,
         *_static(settings, service),
         *_ticks(policy, namespace),

@@ -28,7 +28,10 @@ FOLDERS = function_folders(FUNCTIONS)
 ACTIONS = load_actions(FUNCTIONS)
 RENDERED = manifests(FUNCTIONS)
 NAMES = [folder.name for folder in FOLDERS]
-CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+CLUSTER_WIDE = {
+    "Namespace", "ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}  # fmt: skip
 KINDS = CLUSTER_WIDE | {
     "ServiceAccount", "ConfigMap", "Deployment", "StatefulSet", "Service", "NetworkPolicy", "Broker",
     "Trigger", "ApiServerSource", "PingSource", "PodDisruptionBudget",

@@ -9,7 +9,7 @@ from quietpager.model.time import to_text
 from quietpager.runtime.context import Context
 from quietpager.runtime.detecting import recheck_message
 from quietpager.safety import records
-from quietpager.safety.effect import reversed_edits, talk_about
+from quietpager.safety.effect import UNDO_OF, reversed_edits, talk_about
 from quietpager.safety.ground import Conditions
 from quietpager.safety.guards import AUDITED, Verdict, refusal
 from quietpager.safety.machine import (
@@ -97,7 +97,7 @@ def forward_intent(incident: Incident, ctx: Context) -> Intent:
 def undo_of(forward: Intent, ctx: Context, now: datetime) -> Intent:
     """Make the intent that reverses another, pinned to what that one left behind."""
     return forward.but(
-        id=f"{forward.id}-undo", state=IntentState.INTENT, undoes=forward.id, act_by=None, result="",
+        id=f"{forward.id}{UNDO_OF}", state=IntentState.INTENT, undoes=forward.id, act_by=None, result="",
         edits=reversed_edits(forward.edits), generation=forward.generation_after or -1,
         created_at=now, applied_at=None, generation_after=None,
         expires_at=now + timedelta(seconds=ctx.policy.claim),

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError as RuamelError
 
 from quietpager.errors import Refused
 from quietpager.model.incident import Edit
@@ -39,6 +37,13 @@ _BY_NAME: Final = frozenset({"containers", "initContainers", "env", "volumes"})
 
 Step = str | int | tuple[str]
 """One step into a document: a key, a place in a list, or (in a tuple) the name of a list's item."""
+
+
+def _ruamel() -> Any:
+    """Import it when it is needed first: a function starts in time that a person waits for."""
+    import ruamel.yaml  # noqa: PLC0415
+
+    return ruamel.yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ def edit_tree(root: Path, below: str, ref: ObjectRef, fields: Sequence[Field]) -
             continue
         try:
             spaces = [one.namespace for one in _documents(text, ref)]
-        except (RuamelError, ValueError, RecursionError):
+        except (_ruamel().error.YAMLError, ValueError, RecursionError):
             broken.append(path.relative_to(root).as_posix())
             continue
         if ref.namespace in spaces:
@@ -192,7 +197,7 @@ def _documents(text: str, ref: ObjectRef) -> Iterator[_Document]:
     for offset, part in _parts(text):
         if ref.name not in part or ref.kind not in part:
             continue
-        for node in YAML().compose_all(part):
+        for node in _ruamel().YAML().compose_all(part):
             meta = _child(node, "metadata")
             if _plain(_child(node, "kind")) == ref.kind and _plain(_child(meta, "name")) == ref.name:
                 yield _Document(_plain(_child(meta, "namespace")), node, offset)
@@ -252,7 +257,7 @@ def edit_text(text: str, ref: ObjectRef, fields: Sequence[Field]) -> str:
         if rest:
             text = text[:start] + _restructured(text[start:end], rest) + text[end:]
         _hold(before, text, ref, todo)
-    except (RuamelError, yaml.YAMLError, ValueError, RecursionError) as wrong:
+    except (_ruamel().error.YAMLError, yaml.YAMLError, ValueError, RecursionError) as wrong:
         raise Refused(f"it cannot be read as YAML ({type(wrong).__name__}).") from None
     return text
 
@@ -279,7 +284,7 @@ def _value(node: Any) -> Any:
     if node is None:
         return None
     out = StringIO()
-    YAML().serialize(node, out)
+    _ruamel().YAML().serialize(node, out)
     return yaml.safe_load(out.getvalue())
 
 
@@ -317,7 +322,7 @@ def _scalar(value: Any, before: str) -> str:
 
 def _restructured(text: str, fields: Sequence[Field]) -> str:
     for mapping, sequence, offset in _INDENTS:
-        tool = YAML()
+        tool = _ruamel().YAML()
         tool.preserve_quotes = True
         tool.width = 1 << 16
         tool.indent(mapping=mapping, sequence=sequence, offset=offset)

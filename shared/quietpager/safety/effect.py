@@ -24,6 +24,9 @@ from quietpager.store.port import Audit, Check, Conflict, Due, Put, Record, Stor
 MARK = "quietpager.dev/intent"
 """Annotation that names the intent whose change is the latest."""
 
+UNDO_OF = "-undo"
+"""What the id of an undo's intent ends with, after the id of what it undoes. The cage reads it."""
+
 _MARK_POINTER = "/metadata/annotations/quietpager.dev~1intent"
 
 StillFailing = Callable[[ObjectRef], bool]
