@@ -335,7 +335,7 @@ def _restructured(text: str, fields: Sequence[Field]) -> str:
     raise Refused(f"{fields[0]} cannot be changed there without laying out the whole file anew.")
 
 
-def _dumped(tool: YAML, data: Any) -> str:
+def _dumped(tool: Any, data: Any) -> str:
     out = StringIO()
     tool.dump(data, out)
     return out.getvalue()
