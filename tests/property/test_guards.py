@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from functions.govern.decide.handler import handle
 from infra.cli.policy import explain, explain_now
+from quietpager.cluster.port import ClusterUnavailable
 from quietpager.errors import Retry
 from quietpager.model.finding import Diagnosis, Dwell, Finding, Remedy
 from quietpager.model.incident import (
@@ -34,6 +36,7 @@ from quietpager.model.objects import ObjectRef
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.safety import records
+from quietpager.safety.effect import carry_out
 from quietpager.safety.ground import Conditions, ground_of, scopes, slot_is_free
 from quietpager.safety.guards import (
     GUARDS,
@@ -435,6 +438,56 @@ def test_never_more_acts_than_the_budget_and_afterwards_as_many_again() -> None:
     for number in range(20, 30):
         tell(ctx, number)
     assert len(intents(store)) == 2 * POLICY.budget.cluster
+
+
+class Away:
+    """A cluster that never answers: a claim is as far as it goes."""
+
+    def get(self, *_: Any) -> Any:
+        raise ClusterUnavailable("away")
+
+
+def claim(store: MemoryStore, intent: Intent, now: datetime) -> None:
+    with suppress(ClusterUnavailable):
+        carry_out(
+            intent.id, store=store, cluster=Away(), policy=POLICY, clock=lambda: now,  # type: ignore[arg-type]
+            still_failing=lambda _: True, actor="test",
+        )  # fmt: skip
+
+
+def test_a_slot_counts_from_the_claim_on_not_from_the_commit() -> None:
+    """An act that comes late, but in time, still leaves no window with more acts than the budget."""
+    store, ctx, clock = world()
+    for number in range(15):
+        tell(ctx, number)
+    late = NOW + timedelta(seconds=POLICY.claim - 1)
+    for intent in intents(store):
+        claim(store, intent, late)
+    assert {intent.state for intent in intents(store)} == {IntentState.CLAIMED}
+    padding = timedelta(seconds=POLICY.budget.window + POLICY.act + 2 * POLICY.skew)
+    clock.now = late + padding
+    add(store, range(15, 30))
+    for number in range(15, 30):
+        tell(ctx, number)
+    assert len(intents(store)) == POLICY.budget.cluster
+    clock.now += timedelta(microseconds=1)
+    add(store, range(30, 45))
+    for number in range(30, 45):
+        tell(ctx, number)
+    assert len(intents(store)) == 2 * POLICY.budget.cluster
+
+
+def test_a_claim_that_comes_when_others_hold_its_slot_is_refused() -> None:
+    store, ctx, _ = world(1)
+    tell(ctx, 0)
+    [intent] = intents(store)
+    assert intent.slots
+    taken = store.get(intent.slots[0])
+    assert taken is not None
+    store.transact([Put(taken.key, taken.body | {"holder": "inc-other"}, taken.version)])
+    claim(store, intent, NOW)
+    [refused] = intents(store)
+    assert (refused.state, refused.result) == (IntentState.REFUSED, "its budget was spent by others")
 
 
 def test_many_at_the_same_time_share_the_budget() -> None:

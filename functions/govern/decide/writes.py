@@ -147,12 +147,12 @@ class _Paper:
                 if on is None:
                     raise AssertionError("an intent is only ever written on the guards' word")
                 self.writes += on.writes
-                self._intent(self._forward(rehearsal))
+                self._intent(self._forward(rehearsal).but(slots=_slots(on)))
             case Undo():
                 if on is None:
                     raise AssertionError("an undo is only ever written on the guards' word")
                 self.writes += on.writes
-                self._undo()
+                self._undo(_slots(on))
             case AskPerson(rehearsal):
                 expires = self.now + timedelta(seconds=self.ctx.policy.approval)
                 body = {
@@ -203,8 +203,8 @@ class _Paper:
         self.incident = self.incident.but(intent=intent.id)
         self._permit(intent, APPLY)
 
-    def _undo(self) -> None:
-        undo = undo_of(forward_intent(self.incident, self.ctx), self.ctx, self.now)
+    def _undo(self, slots: tuple[str, ...]) -> None:
+        undo = undo_of(forward_intent(self.incident, self.ctx), self.ctx, self.now).but(slots=slots)
         self.incident = self.incident.but(undo=undo.id)
         self._permit(undo, UNDO)
 
@@ -219,6 +219,11 @@ class _Paper:
             ),
         ]  # fmt: skip
         self._say(intent.id, talk_about(intent, kind))
+
+
+def _slots(on: Conditions) -> tuple[str, ...]:
+    """Name the budget slots that the intent will hold."""
+    return tuple(w.key for w in on.writes if isinstance(w, Put) and w.key.startswith(records.SLOT))
 
 
 def _ask(rehearsal: Rehearsal) -> Message:

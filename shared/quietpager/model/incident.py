@@ -267,7 +267,8 @@ class IntentState(StrEnum):
 class Intent(Data):
     """The durable permission to write once. The precondition is pinned here and never read again.
 
-    `undoes` is the forward intent that an undo reverses; its mark must still be on the object.
+    `undoes` is the forward intent that an undo reverses; its mark must still be on the object. `slots` are
+    the budget's records that it holds; each claim stamps them anew, for it is from then on that it may act.
     """
 
     id: str
@@ -282,6 +283,7 @@ class Intent(Data):
     expires_at: datetime
     act_by: datetime | None = None
     undoes: str | None = None
+    slots: tuple[str, ...] = ()
     result: str = ""
     healed: bool = False
     generation_after: int | None = None

@@ -111,7 +111,14 @@ def carry_out(
     if switch is None or switch.body.get("stopped", True):
         state = IntentState.UNKNOWN if resumed else IntentState.REFUSED
         return _record(store, record, intent, state, "the kill switch is on", policy, now, actor)
-    claimed = _claim(store, record, switch, intent, policy, now, actor)
+    slots = store.get_many(intent.slots)
+    if {str(slots[key].body.get("holder")) for key in slots} - {intent.incident} or len(slots) < len(
+        intent.slots
+    ):
+        # So much time has passed that another act holds its place in the budget.
+        state = IntentState.UNKNOWN if resumed else IntentState.REFUSED
+        return _record(store, record, intent, state, "its budget was spent by others", policy, now, actor)
+    claimed = _claim(store, record, [switch, *slots.values()], intent, policy, now, actor)
     if claimed is None:
         return None
     record, intent = claimed
@@ -126,19 +133,27 @@ def carry_out(
 def _claim(
     store: Store,
     record: Record,
-    switch: Record,
+    seen: Sequence[Record],
     intent: Intent,
     policy: Policy,
     now: datetime,
     actor: str,
 ) -> tuple[Record, Intent] | None:
+    """Claim, with everything it rests on as conditions; `seen` is the kill switch, then the budget slots.
+
+    A slot counts from here on and not from the commit: the claim may come as late as the intent expires,
+    and again after each interrupted attempt.
+    """
+    switch, *slots = seen
     act_by = now + timedelta(seconds=policy.act)
+    stamp = {"at": to_text(now), "holder": intent.incident}
     claimed = intent.but(state=IntentState.CLAIMED, act_by=act_by)
     again = talk_about(intent, UNDO if intent.undoes else APPLY)
     try:
         store.transact(
             [
                 Check(records.SWITCH, switch.version),
+                *(Put(slot.key, stamp, slot.version) for slot in slots),
                 Put(record.key, claimed.to_json(), record.version),
                 Audit(intent.incident, now, "claimed", actor,
                       {"intent": intent.id, "act_by": to_text(act_by)}),
