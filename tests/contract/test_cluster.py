@@ -199,6 +199,19 @@ def test_label_selectors(cluster: Cluster, namespace: str, selector: str, expect
     assert sorted(one["metadata"]["name"] for one in found) == expected
 
 
+def test_the_events_about_one_object(cluster: Cluster, namespace: str) -> None:
+    for number, name in enumerate(("web", "web", "other")):
+        about = {"apiVersion": "v1", "kind": "Pod", "name": name, "namespace": namespace, "uid": f"u-{name}"}
+        event = {
+            "metadata": {"name": f"e{number}", "namespace": namespace}, "involvedObject": about,
+            "reason": f"R{number}", "message": "m", "type": "Warning", "source": {"component": "test"},
+        }  # fmt: skip
+        cluster.create("Event", event)
+    found = cluster.events("Pod", namespace, "web")
+    assert sorted(one["reason"] for one in found) == ["R0", "R1"]
+    assert [*cluster.events("Deployment", namespace, "web")] == []
+
+
 def test_a_bad_selector_is_refused(cluster: Cluster, namespace: str) -> None:
     with refused(400):
         cluster.list("Pod", namespace, "a=b=c")

@@ -128,6 +128,9 @@ class TapeCluster:
         found: list[Json] = self.tape.ask("cluster", "list", kind, namespace, labels)
         return found
 
+    def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
+        raise NotImplementedError
+
     def logs(
         self, namespace: str, pod: str, container: str, *, previous: bool = False, tail: int = 100,
         most: int = 1 << 16,

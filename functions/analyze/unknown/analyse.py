@@ -41,7 +41,7 @@ def analyse(
     Raises what the reader raises while the target itself is read; evidence that cannot be read is
     named in the page instead.
     """
-    trouble = unwell(signal, live.reader, now)
+    trouble = unwell(signal, reader, now)
     if trouble is None:
         return Healthy(why=f"{signal.target} and its owner are well, gone, or starting")
     left = timedelta(seconds=dwell) - (now - trouble.since)

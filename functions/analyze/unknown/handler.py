@@ -6,6 +6,7 @@ from functions.analyze.unknown.analyse import UNKNOWN, analyse, cause_of
 from quietpager.analysis.past import remembered
 from quietpager.analysis.redaction import mask
 from quietpager.analysis.unwell import JUDGED, warned_of
+from quietpager.cluster.port import LogReader
 from quietpager.model.finding import Diagnosis, Healthy, NotYet, Outcome, Verdict
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import Message
@@ -37,7 +38,7 @@ def handle(message: Message, ctx: Context) -> list[Message]:
     def looker(
         incident: Incident, live: Live, after: datetime | None, diagnose: Diagnose, asked: Signal
     ) -> tuple[Outcome, Health, Diagnosis | None]:
-        return look_again(incident, live, after, diagnose, asked, now)
+        return look_again(incident, live, ctx.cluster, after, diagnose, asked, now)
 
     return detect(message.but(data=masked.to_json()), ctx, UNKNOWN, diagnose, looker)
 
@@ -64,13 +65,19 @@ def _taken(signal: Signal, live: Live, ctx: Context) -> str | None:
 
 
 def look_again(
-    incident: Incident, live: Live, after: datetime | None, diagnose: Diagnose, signal: Signal, now: datetime
+    incident: Incident,
+    live: Live,
+    reader: LogReader,
+    after: datetime | None,
+    diagnose: Diagnose,
+    signal: Signal,
+    now: datetime,
 ) -> tuple[Outcome, Health, Diagnosis | None]:
     """Judge the owner again. The page is made anew only while nobody has it yet.
 
     Raises what the reader raises.
     """
-    outcome, health = _outcome(incident, live, after, signal, now)
+    outcome, health = _outcome(incident, live, reader, after, signal, now)
     if outcome != "failing" or incident.state is not State.WAITING:
         return outcome, health, None
     verdict = diagnose(signal.but(target=incident.owner), live)
@@ -78,7 +85,7 @@ def look_again(
 
 
 def _outcome(
-    incident: Incident, live: Live, after: datetime | None, signal: Signal, now: datetime
+    incident: Incident, live: Live, reader: LogReader, after: datetime | None, signal: Signal, now: datetime
 ) -> tuple[Outcome, Health]:
     owner = incident.owner
     if owner.kind == "Node":
@@ -91,7 +98,7 @@ def _outcome(
     if owner.kind in JUDGED or has_pods:
         outcome, health, _ = look(incident, live, after, _not_now, signal)
         return outcome, health
-    trouble = warned_of(owner, live.reader, now)
+    trouble = warned_of(owner, reader, now)
     if trouble is None:
         return "healthy", Health(healthy=True, why=f"nobody has warned of {owner} for a while")
     return "failing", Health(healthy=False, why=trouble.why)

@@ -147,12 +147,12 @@ class _Paper:
                 if on is None:
                     raise AssertionError("an intent is only ever written on the guards' word")
                 self.writes += on.writes
-                self._intent(self._forward(rehearsal).but(slots=_slots(on)))
+                self._intent(self._forward(rehearsal).but(slots=on.slots))
             case Undo():
                 if on is None:
                     raise AssertionError("an undo is only ever written on the guards' word")
                 self.writes += on.writes
-                self._undo(_slots(on))
+                self._undo(on.slots)
             case AskPerson(rehearsal):
                 expires = self.now + timedelta(seconds=self.ctx.policy.approval)
                 body = {
@@ -219,11 +219,6 @@ class _Paper:
             ),
         ]  # fmt: skip
         self._say(intent.id, talk_about(intent, kind))
-
-
-def _slots(on: Conditions) -> tuple[str, ...]:
-    """Name the budget slots that the intent will hold."""
-    return tuple(w.key for w in on.writes if isinstance(w, Put) and w.key.startswith(records.SLOT))
 
 
 def _ask(rehearsal: Rehearsal) -> Message:

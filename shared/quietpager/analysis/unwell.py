@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from quietpager.cluster.port import Json, Reader
+from quietpager.cluster.port import Json, LogReader
 from quietpager.errors import BadMessage
 from quietpager.model.data import Data
 from quietpager.model.event import signal_from_event
@@ -38,7 +38,7 @@ class Trouble(Data):
     since: datetime
 
 
-def unwell(signal: Signal, reader: Reader, now: datetime) -> Trouble | None:
+def unwell(signal: Signal, reader: LogReader, now: datetime) -> Trouble | None:
     """Say what is wrong with the target or its owner; None where it is well, or gone.
 
     Raises what the reader raises.
@@ -55,7 +55,7 @@ def unwell(signal: Signal, reader: Reader, now: datetime) -> Trouble | None:
         return Trouble(why=f"{signal.target} cannot be read", since=min(signal.first_seen, now))
 
 
-def warned_of(target: ObjectRef, reader: Reader, now: datetime) -> Trouble | None:
+def warned_of(target: ObjectRef, reader: LogReader, now: datetime) -> Trouble | None:
     """Judge an object by the Warnings about it that the API server holds; a signal alone proves nothing."""
     told = [one for one in events_about(reader, [target], now) if one.type != "Normal"]
     fresh = [one for one in told if now - one.last_seen <= QUIET]
@@ -66,21 +66,19 @@ def warned_of(target: ObjectRef, reader: Reader, now: datetime) -> Trouble | Non
     return Trouble(why=why, since=min(one.first_seen for one in fresh))
 
 
-def events_about(reader: Reader, targets: Iterable[ObjectRef], now: datetime) -> list[Signal]:
+def events_about(reader: LogReader, targets: Iterable[ObjectRef], now: datetime) -> list[Signal]:
     """List the Events about some objects, newest first. What cannot be an Event is left out."""
-    wanted = [*targets]
-    # An Event about an object without a namespace stands in `default` (Kubernetes API validation).
-    places = {one.namespace or "default" for one in wanted}
-    found: list[Signal] = []
-    for place in sorted(places):
-        for raw in reader.list("Event", place):
+    found: dict[str, Signal] = {}
+    for target in targets:
+        # An Event about an object without a namespace stands in `default` (Kubernetes API validation).
+        for raw in reader.events(target.kind, target.namespace or "default", target.name):
             try:
                 one = signal_from_event(raw, cluster="", received=now)
             except BadMessage:
                 continue
-            if any(_is(one.target, target) for target in wanted):
-                found.append(one)
-    return sorted(found, key=lambda one: one.last_seen, reverse=True)
+            if _is(one.target, target):
+                found[one.id] = one
+    return sorted(found.values(), key=lambda one: one.last_seen, reverse=True)
 
 
 def _is(named: ObjectRef, target: ObjectRef) -> bool:

@@ -144,6 +144,11 @@ class ApiServer:
         """List with the resourceVersion of the list."""
         return self._list(kind, namespace, "")
 
+    def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
+        """Read the Events about one object (core/v1 Events can be selected by these fields)."""
+        about = f"involvedObject.kind={kind},involvedObject.name={name}"
+        return self._list("Event", namespace, fields=about).items
+
     def logs(
         self,
         namespace: str,
@@ -245,8 +250,10 @@ class ApiServer:
         """Close the pooled connections."""
         self._pool.clear()
 
-    def _list(self, kind: Kind, namespace: str | None, labels: str) -> Listing:
+    def _list(self, kind: Kind, namespace: str | None, labels: str = "", fields: str = "") -> Listing:
         query = {"labelSelector": labels} if labels else {}
+        if fields:
+            query["fieldSelector"] = fields
         answer = self._call("GET", _path(kind, namespace), query)
         # The API leaves kind and apiVersion out of the items of a list.
         about = {"apiVersion": RESOURCES[kind].api_version, "kind": kind}

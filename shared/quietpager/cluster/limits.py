@@ -47,6 +47,10 @@ class ReadOnly:
         within = self._within(kind, namespace)
         return self._cluster.watch(kind, within, resource_version, timeout_seconds, bookmarks=bookmarks)
 
+    def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
+        """Read the Events about one object."""
+        return self._cluster.events(kind, namespace, name)
+
     def logs(
         self,
         namespace: str,

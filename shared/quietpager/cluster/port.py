@@ -63,7 +63,14 @@ class Reader(Protocol):
 
 
 class LogReader(Reader, Protocol):
-    """Reading, and what containers have said; as the analyst needs it."""
+    """Reading, and what containers and others have said of an object; as the analyst needs it."""
+
+    def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
+        """Read the Events of a namespace about one object, of any kind; it need not exist.
+
+        The API server selects them, for a namespace may hold more than a function's memory does.
+        """
+        ...
 
     def logs(
         self,

@@ -4,6 +4,7 @@ Who calls it: replay, and the tests of rules and actions.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ class Recorded:
             o for o in self.objects
             if o.get("kind") == kind and namespace in (None, o["metadata"].get("namespace"))
         ]  # fmt: skip
+
+    def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
+        """Read the case's Events about one object."""
+        about = {"kind": kind, "name": name}
+        every = self.list("Event", namespace)
+        return [one for one in every if about.items() <= (one.get("involvedObject") or {}).items()]
 
     def logs(
         self,

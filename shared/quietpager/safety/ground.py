@@ -26,9 +26,13 @@ from quietpager.store.port import ABSENT, Check, Put, Record, Store, Write
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the guards looked at, as conditions of the transaction that acts on their word."""
+    """What the guards looked at, as conditions of the transaction that acts on their word.
+
+    `slots` names the budget's records that it takes.
+    """
 
     writes: tuple[Write, ...]
+    slots: tuple[str, ...] = ()
 
 
 def scopes(incident: Incident, rehearsal: Rehearsal, policy: Policy) -> dict[str, Limit]:
@@ -86,6 +90,7 @@ def ground_of(
     seen = (records.SWITCH,) if undo else (records.SWITCH, breaker, target)
     conditions: list[Write] = [Check(key, version(key)) for key in seen]
     levels: list[Level] = []
+    taken: list[str] = []
     for scope, some in slots.items():
         window = limits[scope].window
         # Each incident begins its search elsewhere, so that many at once do not race for one slot.
@@ -98,6 +103,7 @@ def ground_of(
             mine = next((key for key in free if _holder(found.get(key)) == incident.id), free[0])
             body = {"at": to_text(now), "holder": incident.id}
             conditions.append(Put(mine, body, version(mine)))
+            taken.append(mine)
     switch = found.get(records.SWITCH)
     ground = Ground(
         incident=incident,
@@ -111,7 +117,7 @@ def ground_of(
         recent=storm.recent(found, policy, now),
         at_most=at_most,
     )
-    return ground, Conditions(tuple(conditions))
+    return ground, Conditions(tuple(conditions), tuple(taken))
 
 
 def _may_take(

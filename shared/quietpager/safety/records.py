@@ -46,13 +46,9 @@ def target(of: Incident) -> str:
     return f"TARGET#{of.owner.uid}"
 
 
-SLOT = "SLOT#"
-"""What the key of a budget slot begins with."""
-
-
 def slot(scope: str, number: int) -> str:
     """One budget slot: body {at, holder}."""
-    return f"{SLOT}{scope}#{number}"
+    return f"SLOT#{scope}#{number}"
 
 
 def opening(number: int) -> str:
