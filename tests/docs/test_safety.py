@@ -14,7 +14,7 @@ ROWS = [line for line in TEXT.splitlines() if re.match(r"\| \d+ \|", line)]
 
 
 @cache
-def tests() -> frozenset[str]:
+def known() -> frozenset[str]:
     """Name every test function of the project."""
     places = ("tests", "functions", "infra", "shared")
     files = (path for place in places for path in (ROOT / place).rglob("test_*.py"))
@@ -28,7 +28,7 @@ def test_what_a_row_names_exists(row: str) -> None:
     _, _number, _promise, shown, without, _ = row.split("|")
     named = re.findall(r"`(test_\w+)`", shown + without)
     assert re.findall(r"`(test_\w+)`", shown), "a promise without a test"
-    assert set(named) <= tests()
+    assert set(named) <= known()
     mutants = re.findall(r"`([^`]+)`", without) if "mutant" in without else []
     assert set(mutants) <= {mutant.mechanism for mutant in MUTANTS}
 
