@@ -296,7 +296,7 @@ class _Watch:
             f"{story.about}: {story.wishes.instead or 'take over'}"
             for story in STORIES if story.wishes != NONE
         ]  # fmt: skip
-        self.say(f"Two incidents will ask you; unattended the answers are: {'; '.join(wished)}.")
+        self.say(f"{len(wished)} incidents will ask you; unattended the answers are: {'; '.join(wished)}.")
         try:
             self.until_over(None, None)
         except KeyboardInterrupt:
