@@ -53,7 +53,7 @@ POLICY = {
 }  # fmt: skip
 """The demo's policy: times are shortened, and it may act by itself. The defaults do neither."""
 
-LONGEST = 60.0
+LONGEST = 90.0
 """Seconds after which the unattended demo gives up waiting for the stories to end; each kill adds some."""
 LONGER = 4.0
 """Seconds, at most, between two kills."""
