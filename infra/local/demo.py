@@ -243,10 +243,10 @@ def run(*, once: bool, kills: int, seed: int, say: Say) -> int:
         elif not watch.attended():
             return 0
         faults = _judge(store, url, say)
-        for fault in faults:
-            say(f"NOT AS EXPECTED: {fault}")
         if faults and once:
             say((folder / "product.log").read_text(encoding="utf-8", errors="replace")[-6000:])
+        for fault in faults:
+            say(f"NOT AS EXPECTED: {fault}")
         if child.deaths:
             say(f"The product was killed {child.deaths} times.")
         if not once:
