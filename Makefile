@@ -5,13 +5,16 @@ ARGS ?=
 FN ?= detect/crash
 SOURCES := shared functions infra tests
 
-.PHONY: demo test lint model bench docs serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
+.PHONY: demo test crash lint model bench docs serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
 
-demo: .venv ## three faults healed or handed over, in a sandbox cluster (ARGS=--once: unattended)
+demo: .venv ## six faults healed, asked about or handed over, in a sandbox cluster (ARGS=--once: unattended)
 	$(BIN)/quietpager demo $(ARGS)
 
 test: .venv ## everything that needs nothing but Python
 	$(BIN)/pytest -q -n 2 $(ARGS)
+
+crash: .venv ## what is killed, with the larger numbers: the demo with 50 kills, and all of tests/crash
+	QUIETPAGER_KILLS=50 $(BIN)/pytest -q tests/crash $(ARGS)
 
 lint: .venv ## types, style, layers, and generated files that are current
 	$(BIN)/ruff check $(SOURCES)

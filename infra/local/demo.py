@@ -1,12 +1,14 @@
-"""The demo: three recorded faults and benign noise, in a sandbox cluster, from a bare Python.
+"""The demo: six stories and benign noise, in a sandbox cluster, from a bare Python.
 
-The cluster and PostgreSQL are processes of their own; the product is one that may be killed at any
-moment and is started again. Ends with a table, and says whether every outcome is the expected one.
+The cluster, PostgreSQL and the console are processes of their own; the product is one that may be killed
+at any moment and is started again. Ends with a table, and says whether every outcome is the expected one.
+Unattended, a program is the person: it answers through the console's own pages (`infra/local/person.py`).
 """
 
 import json
 import os
 import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,18 +17,19 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.sandbox.load import Case, load_case
+from functions.people.console.users import Users
+from infra.local.person import NONE, Visitor
+from infra.local.stories import PERSON, STORIES, all_over, break_things, key_of, of_stories
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import Cluster
 from quietpager.model.incident import Incident, State
 from quietpager.model.time import system_clock, to_text
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.links import CONSOLE_URL
 from quietpager.safety import records
 from quietpager.safety.effect import MARK
 from quietpager.store import embedded
@@ -37,25 +40,25 @@ from quietpager.store.postgres import PostgresStore
 Json = dict[str, Any]
 Say = Callable[[str], None]
 
+STARTING = 30.0
+"""Seconds within which product and console serve."""
+
 SPEED = 20
 """How much faster than recorded the sandbox's kubelet is."""
 
 POLICY = {
-    "autonomy": "auto", "tick": 0.5, "sweep": 1.0, "recheck": 0.5, "dwell_seconds": 2.0, "window": 3.0,
+    "autonomy": "auto", "tick": 0.5, "sweep": 1.0, "recheck": 0.5, "dwell_seconds": 5.0, "window": 3.0,
     "rollout": 4.0, "cool_down": 120.0, "claim": 20.0, "act": 2.0, "planning": 5.0,
     "budget": {"cluster": 10},
 }  # fmt: skip
 """The demo's policy: times are shortened, and it may act by itself. The defaults do neither."""
 
-STORIES = {
-    "cache": ("crash", "30-oom-bounded", State.CLOSED, "raise-memory"),
-    "web": ("image", "32-bad-tag-new-revision", State.CLOSED, "rollout-undo"),
-    "app": ("crash", "15-oomkilled", State.HANDOVER, "raise-memory"),
-}
-"""Deployment -> family, case, where it must end, what must have been tried."""
-
 LONGEST = 90.0
-"""Seconds after which the demo gives up waiting for the stories to end."""
+"""Seconds after which the unattended demo gives up waiting for the stories to end; each kill adds some."""
+LONGER = 4.0
+"""Seconds, at most, between two kills of a product that serves."""
+STARTS = 0.25
+"""The part of the kills that may meet it while it starts."""
 
 
 @dataclass
@@ -73,7 +76,7 @@ class Child:
     def start(self) -> None:
         """Start it, in a thread that watches over it."""
         threading.Thread(target=self._watch, name="supervisor", daemon=True).start()
-        if not self.ready.wait(30):
+        if not self.ready.wait(STARTING):
             raise SystemExit(f"The product did not start; see {self.log}.")
 
     def kill(self) -> bool:
@@ -99,6 +102,7 @@ class Child:
     def _watch(self) -> None:
         command = [sys.executable, "-m", "infra.local.host"]
         while not self.ended:
+            self.ready.clear()
             with (
                 self.log.open("a") as log,
                 subprocess.Popen(  # noqa: S603 (our own module)
@@ -118,6 +122,39 @@ class Child:
             if not self.ended:
                 self.deaths += 1
                 self.say(f"    the product's process died ({process.returncode}); it is started again")
+
+
+@contextmanager
+def console(env: Mapping[str, str], folder: Path) -> Iterator[tuple[str, str]]:
+    """Serve the console on loopback, with one account; gives its address and the account's password."""
+    users, password, port = Users(folder / "console-users.json"), secrets.token_urlsafe(12), free_port()
+    users.put(PERSON, password)
+    command = [
+        sys.executable, "-m", "infra.cli.main", "console", "--port", str(port), "--users", str(users.path),
+    ]  # fmt: skip
+    with (
+        (folder / "console.log").open("a") as log,
+        subprocess.Popen(  # noqa: S603 (our own module)
+            command, env=os.environ | dict(env), stdout=log, stderr=log
+        ) as process,
+    ):
+        try:
+            yield f"http://127.0.0.1:{port}", password
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def sign_in(url: str, password: str) -> Visitor:
+    """Sign in as the demo's person, as soon as the console serves."""
+    end = time.monotonic() + STARTING
+    while True:
+        try:
+            return Visitor(url, PERSON, password)
+        except OSError:
+            if time.monotonic() > end:
+                raise SystemExit(f"The console does not answer at {url}.") from None
+            time.sleep(0.1)
 
 
 @contextmanager
@@ -167,7 +204,10 @@ class Timeline:
 
 
 def run(*, once: bool, kills: int, seed: int, say: Say) -> int:
-    """Run the demo; gives the exit code: 0 only if every outcome is the expected one."""
+    """Run the demo; gives the exit code: 0 only if every outcome is the expected one.
+
+    With `once` it is unattended; otherwise a person answers, and it runs until Ctrl-C.
+    """
     begun = time.monotonic()
     with ExitStack() as stack:
         folder = Path(
@@ -187,33 +227,33 @@ def run(*, once: bool, kills: int, seed: int, say: Say) -> int:
             "QUIETPAGER_PORT": str(free_port()), "QUIETPAGER_POLICY": str(folder / "policy.yaml"),
             "QUIETPAGER_CLUSTER": "sandbox",
         }  # fmt: skip
-        child = Child(env, folder / "product.log", say)
+        address, password = stack.enter_context(console(env, folder))
+        child = Child(env | {CONSOLE_URL: address}, folder / "product.log", say)
         stack.callback(child.stop)
         child.start()
+        visitor = sign_in(address, password)
         say(f"Ready after {time.monotonic() - begun:.1f} s: sandbox, functions, PostgreSQL, broker run.")
         say(f"Times are shortened for the demo: {json.dumps(POLICY)}")
-        _break_things(cluster, url, say)
-        _wait(store, child, Timeline(store, say), kills, random.Random(seed))  # noqa: S311 (a test's dice)
+        say(f"The console: {address}/  name: {PERSON}  password, this once: {password}")
+        break_things(cluster, url, say)
+        watch = _Watch(store, child, Timeline(store, say), say)
+        watch.kills, watch.dice = kills, random.Random(seed)  # noqa: S311 (a test's dice)
+        if once:
+            watch.until_over(time.monotonic() + LONGEST + kills * 2 * LONGER, visitor)
+        elif not watch.attended():
+            return 0
         faults = _judge(store, url, say)
-        for fault in faults:
-            say(f"NOT AS EXPECTED: {fault}")
         if faults and once:
             say((folder / "product.log").read_text(encoding="utf-8", errors="replace")[-6000:])
+        for fault in faults:
+            say(f"NOT AS EXPECTED: {fault}")
         if child.deaths:
             say(f"The product was killed {child.deaths} times.")
         if not once:
             say("Still running; Ctrl-C ends it.")
-            with _quietly():
+            with suppress(KeyboardInterrupt):
                 signal.pause()
     return 1 if faults else 0
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        return
 
 
 def _allow_writing(store: Store) -> None:
@@ -222,129 +262,95 @@ def _allow_writing(store: Store) -> None:
     store.transact([Put(records.SWITCH, body, ABSENT)])
 
 
-def _break_things(cluster: Cluster, url: str, say: Say) -> None:
-    folder = functions_folder()
-    benign = load_case(url, folder / "ingest/intake/cases/25-healthy-pulled", system_clock())
-    say(
-        "Benign: a pod that starts, a probe that fails once while its pod ends, a flaky pull, a forged Event."
-    )
-    _post(cluster, benign)
-    _make_noise(cluster, benign, folder)
-    for family, case, *_ in STORIES.values():
-        loaded = load_case(url, folder / "detect" / family / "cases" / case, system_clock())
-        say(f"Fault: {case}: {len(loaded.objects)} objects, {len(loaded.events())} Events")
-        _post(cluster, loaded)
-
-
-def _post(cluster: Cluster, case: Case) -> None:
-    for event in case.events():
-        cluster.create("Event", event)
-
-
-def _make_noise(cluster: Cluster, benign: Case, folder: Path) -> None:
-    pod = next(o for o in benign.objects if o["kind"] == "Pod")
-    now = to_text(system_clock().replace(microsecond=0))
-    fault = json.loads((folder / "detect/crash/cases/30-oom-bounded/event.json").read_text(encoding="utf-8"))
-    cluster.create("Event", _about(fault, pod, "forged", now))
-    _create_flaky(cluster, benign)
-    probe = json.loads((Path(__file__).parent / "noise/unhealthy.json").read_text(encoding="utf-8"))
-    cluster.delete("Pod", pod["metadata"]["namespace"], pod["metadata"]["name"])
-    cluster.create("Event", _about(probe, pod, "probe", now))
-
-
-def _about(event: Json, pod: Json, name: str, now: str) -> Json:
-    """Turn a recorded Event to another pod."""
-    meta = pod["metadata"]
-    involved = event["involvedObject"] | {
-        "namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"],
-    }  # fmt: skip
-    return event | {
-        "metadata": {"name": f"{meta['name']}.{name}", "namespace": meta["namespace"]},
-        "involvedObject": involved, "firstTimestamp": now, "lastTimestamp": now, "count": 1,
-    }  # fmt: skip
-
-
-def _create_flaky(cluster: Cluster, benign: Case) -> None:
-    like = next(o for o in benign.objects if o["kind"] == "Deployment")
-    labels = {"app": "flaky"}
-    container = {"name": "flaky", "image": "registry.example.com/flaky/app:1"}
-    cluster.create(
-        "Deployment",
-        {
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": "flaky", "namespace": like["metadata"]["namespace"]},
-            "spec": {
-                "replicas": 1, "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
-            },
-        },
-    )  # fmt: skip
-
-
 def _incidents(store: Store) -> list[Incident]:
     return [Incident.from_json(record.body) for record in store.scan("INCIDENT")]
 
 
-def _wait(store: Store, child: Child, timeline: Timeline, kills: int, dice: random.Random) -> None:
-    """Wait until every story has ended and nothing else is open, killing the product on the way."""
-    end = time.monotonic() + LONGEST
-    next_kill = time.monotonic() + dice.uniform(0.2, 1.5)
-    while time.monotonic() < end:
-        timeline.catch_up()
-        if kills and time.monotonic() > next_kill:
-            kills -= child.kill()
-            next_kill = time.monotonic() + dice.uniform(1.0, 4.0)
-        found = _incidents(store)
-        told = store.scan("TELL")
-        ended = [i for i in found if i.state in (State.CLOSED, State.HANDOVER, State.BLOCKED)]
-        if (
-            not kills
-            and not told
-            and len(ended) == len(found)
-            and {i.owner.name for i in found} >= set(STORIES)
-        ):
-            timeline.catch_up()
-            return
-        time.sleep(0.2)
+@dataclass
+class _Watch:
+    """Waits until every story has ended, and on the way kills the product, or is the person who answers."""
+
+    store: Store
+    child: Child
+    timeline: Timeline
+    say: Say
+    kills: int = 0
+    dice: random.Random = field(default_factory=random.Random)
+
+    def until_over(self, end: float | None, visitor: Visitor | None) -> None:
+        """Wait, at most until `end`; a visitor answers what the stories ask a person."""
+        next_kill, starting = time.monotonic() + self.dice.uniform(0.2, 1.5), True
+        while end is None or time.monotonic() < end:
+            self.timeline.catch_up()
+            # Most kills wait until it serves: on a busy machine it would else never come to its work.
+            if self.kills and time.monotonic() > next_kill and (starting or self.child.ready.is_set()):
+                self.kills -= self.child.kill()
+                next_kill = time.monotonic() + self.dice.uniform(1.0, LONGER)
+                starting = self.dice.random() < STARTS
+            found = _incidents(self.store)
+            if visitor is not None:
+                self._answer(visitor, found)
+            if not self.kills and all_over(found) and not self.store.scan("TELL"):
+                self.timeline.catch_up()
+                return
+            time.sleep(0.2)
+
+    def attended(self) -> bool:
+        """Wait for a person, as long as it takes; False: they pressed Ctrl-C before every story was over."""
+        wished = [
+            f"{story.about}: {story.wishes.instead or 'take over'}"
+            for story in STORIES if story.wishes != NONE
+        ]  # fmt: skip
+        self.say(f"{len(wished)} incidents will ask you; unattended the answers are: {'; '.join(wished)}.")
+        try:
+            self.until_over(None, None)
+        except KeyboardInterrupt:
+            return False
+        return True
+
+    def _answer(self, visitor: Visitor, found: Sequence[Incident]) -> None:
+        for story, one in of_stories(found):
+            reply = None if one is None else story.wishes.reply(one)
+            if one is not None and reply is not None:
+                said = visitor.answer(one.id, reply)
+                if said is not None:
+                    self.say(f"    {PERSON} at the console, {reply}. It says: {said}")
+
+
+def _ended(one: Incident) -> str:
+    """Say how an incident ended, for the table."""
+    if one.state is State.CLOSED:
+        return f"closed: {one.reason}"
+    if one.state is State.HANDOVER and one.taken_over:
+        return "taken over"
+    return "with a person" if one.state is State.HANDOVER else one.state.value
 
 
 def _judge(store: Store, url: str, say: Say) -> list[str]:
     """Print the table and name everything that is not as expected."""
     found = _incidents(store)
+    known = {story.about for story in STORIES}
     faults: list[str] = []
-    head = ("incident", "failure class", "on", "what was done", "ended as", "decided by", "s")
-    rows = [head]
-    for one in sorted(found, key=lambda i: i.opened_at):
-        if not one.announced:
-            if one.state is not State.CLOSED or one.acted:
-                faults.append(f"{one.id} on {one.owner} was to heal in silence, it is {one.state}")
+    rows = [("incident", "failure class", "on", "affected", "what was done", "ended as", "decided by", "s")]
+    for story, met in of_stories(found):
+        if met is None:
+            faults.append(f"{story.about}: there is no incident")
             continue
-        seconds = (one.state_since - one.opened_at).total_seconds()
-        did = "; ".join(f"{t.action}: {t.result}" for t in one.tried) or "nothing"
-        ended = f"closed: {one.reason}" if one.reason else "with a person"
-        rows.append(
-            (
-                one.id,
-                one.failure_class,
-                str(one.owner),
-                did,
-                ended,
-                one.decided_by,
-                f"{seconds:.1f}",
-            )
-        )
-        if one.owner.name not in STORIES:
-            faults.append(f"a person was told of {one.owner}, which is benign")
-    widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
+        faults += [f"{story.about}: {fault}" for fault in story.faults(met, store)]
+        seconds = f"{(met.state_since - met.opened_at).total_seconds():.1f}"
+        did = "; ".join(f"{t.action}: {t.result}" for t in met.tried) or "nothing"
+        about, count, who = key_of(met), str(met.symptom_count), met.decided_by or "-"
+        rows.append((met.id, met.failure_class, about, count, did, _ended(met), who, seconds))
+    others = [one for one in found if key_of(one) not in known]
+    for one in others:
+        if one.announced:
+            faults.append(f"a person was told of {one.about}, which is no story's")
+        elif one.state is not State.CLOSED or one.acted:
+            faults.append(f"{one.id} on {one.owner} was to heal in silence, it is {one.state}")
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     for row in rows:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for name, (_, case, state, action) in STORIES.items():
-        met = next((i for i in found if i.owner.name == name), None)
-        if met is None or met.state is not state or action not in [t.action for t in met.tried]:
-            now = "not there" if met is None else met.state.value
-            faults.append(f"{case} was to end {state} after {action}; it is {now}")
-    silent = [i for i in found if not i.announced]
-    say(f"Healed in silence while WAITING: {len(silent)}. Messages about benign things: 0 expected.")
+    say(f"Healed in silence while WAITING: {len(others)}. Messages about benign things: 0 expected.")
     return faults + _double_writes(url, say) + verify_all(store)
 
 

@@ -8,6 +8,12 @@ planning → intent   ours: rehearsal with the API server's dry run, guards, the
 intent → patch      ours: claim, last look, the write
 patch → healthy     the cluster: rollout
 healthy → closed    waited for: the window that a fix must hold
+
+Where a person is asked before anything is written, planning → intent is three stages:
+
+planning → asked    ours: rehearsal and guards (without a plan finding → asked: the dwell)
+asked → answered    the person's, with another remedy planned in between if they wanted one
+answered → intent   ours: the clock's next tick, the silent rehearsal, guards, the transaction
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +23,20 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from quietpager.model.incident import Incident
+from quietpager.model.incident import Incident, State
+from quietpager.store.port import AuditEntry
 from tests.e2e.bed import Bed, Json, Watch, api_writes, healthy
 
-OURS: Final = ("hint → signal", "signal → finding", "planning → intent", "intent → patch")
-POINTS: Final = ("fault", "hint", "signal", "finding", "planning", "intent", "patch", "healthy", "closed")
+OURS: Final = (
+    "hint → signal", "signal → finding", "planning → intent", "planning → asked", "answered → intent",
+    "intent → patch",
+)  # fmt: skip
+POINTS: Final = (
+    "fault", "hint", "signal", "finding", "planning", "asked", "answered", "intent", "patch", "healthy",
+    "closed",
+)  # fmt: skip
+ANSWERS: Final = frozenset({"approve", "modify", "reject", "take over"})
+"""What a person's entries in the audit are called."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +88,23 @@ def measure(
         points["patch"] = writes[0].at
         if (well := deployments.first(healthy, writes[0].at)) is not None:
             points["healthy"] = well
-    points["closed"] = incident.state_since
+    points |= _person(bed.audit(incident))
+    if incident.state is State.CLOSED or "asked" not in points:
+        points["closed"] = incident.state_since
     return Story(name, points)
+
+
+def _person(audit: Iterable[AuditEntry]) -> dict[str, datetime]:
+    """Find when a person was first asked, and last answered, before anything was written."""
+    found: dict[str, datetime] = {}
+    for entry in audit:
+        if entry.kind.endswith("-> ACTING"):
+            break
+        if "-> WITH_PERSON(" in entry.kind:
+            found.setdefault("asked", entry.at)
+        if entry.kind in ANSWERS:
+            found["answered"] = entry.at
+    return found
 
 
 def _is_warning(event: Json) -> bool:
@@ -88,20 +118,17 @@ def _shows_a_fault(pod: Json) -> bool:
     return bool(ended) or bool(waiting & {"ErrImagePull", "ImagePullBackOff", "CrashLoopBackOff"})
 
 
-def table(stories: Iterable[Story]) -> str:
-    """Write the medians, one column a story."""
+def table(stories: Iterable[Story], *, own: bool = True) -> str:
+    """Write the medians, one column a story; the last row, if wanted, is our own share."""
     by_name: dict[str, list[Story]] = {}
     for story in stories:
         by_name.setdefault(story.name, []).append(story)
     rows = [f"{'seconds, median':22}" + "".join(f"{n + f' ({len(s)})':>18}" for n, s in by_name.items())]
-    stages = [f"{a} → {b}" for a, b in pairwise(POINTS)]
-    stages += ["patch → closed"]
-    for stage in stages:
+    there = {stage for some in by_name.values() for story in some for stage in story.stages()}
+    for stage in sorted(there, key=lambda stage: [POINTS.index(point) for point in stage.split(" → ")]):
         cells = [[v for s in some if (v := s.stages().get(stage)) is not None] for some in by_name.values()]
-        if any(cells):
-            rows.append(f"{stage:22}" + "".join(f"{median(c):18.2f}" if c else f"{'-':>18}" for c in cells))
-    rows.append(
-        f"{'our own share':22}"
-        + "".join(f"{median(s.own() for s in some):18.2f}" for some in by_name.values())
-    )
+        rows.append(f"{stage:22}" + "".join(f"{median(c):18.2f}" if c else f"{'-':>18}" for c in cells))
+    if own:
+        shares = [median(story.own() for story in some) for some in by_name.values()]
+        rows.append(f"{'our own share':22}" + "".join(f"{share:18.2f}" for share in shares))
     return "\n".join(rows)

@@ -166,13 +166,13 @@ def test_thirty_pods_that_lack_one_config_map_are_one_incident_that_closes_with_
         "config_missing_configmap",
     )
     assert {owner.name for owner in incident.owners} == set(NAMES)
-    assert told(world) == {"opened": 1, "needsperson": 1}
+    assert told(world) == {"needsperson": 1}
 
     world.put([SETTINGS])
     assert world.product.run_until(state_of(world, State.CLOSED))
     assert is_up(world)
     assert the_one(world).reason == "fixed_by_person"
-    assert told(world) == {"opened": 1, "needsperson": 1, "closed": 1}
+    assert told(world) == {"needsperson": 1, "closed": 1}
     assert world.writes() == []
     assert verify_all(world.product.store) == []
 
@@ -263,7 +263,7 @@ def test_pod_and_claim_that_wait_for_each_other_are_one_incident(world: World, e
     assert world.product.run_until(state_of(world, State.HANDOVER))
     incident = the_one(world)
     assert (incident.family, incident.cause) == ("storage", "pvc:team-27/data")
-    assert told(world) == {"opened": 1, "needsperson": 1}
+    assert told(world) == {"needsperson": 1}
     claim = world.cluster.get("PersistentVolumeClaim", "team-27", "data")
     assert claim is not None
     world.put([claim | {"status": {"phase": "Bound"}}])

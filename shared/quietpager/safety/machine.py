@@ -210,16 +210,19 @@ def _close(incident: Incident, reason: ClosedReason, policy: Policy, now: dateti
 
 
 def _rehearse(incident: Incident, policy: Policy, now: datetime, *, before: tuple[Effect, ...] = ()) -> Step:
-    """Ask for a plan of the current candidate; with none left a person is told everything refused."""
+    """Ask for a plan of the current candidate; with none left a person is told everything refused.
+
+    `before` holds only where there is a plan to wait for: what goes to a person at once is one message.
+    """
     remedy = incident.remedy
     if remedy is None:
         if incident.refusals:
-            return _hand_over(incident, policy, now, " ".join(incident.refusals), State.BLOCKED, before)
+            return _hand_over(incident, policy, now, " ".join(incident.refusals), State.BLOCKED)
         why = f"No rule proposes an action for {incident.failure_class}."
         if incident.page is not None:
             likely = "".join(f" Look first at: {one.what}." for one in incident.page.causes[:1])
             why = f"No rule knows this. {incident.page.summary}{likely}"
-        return _hand_over(incident, policy, now, why, effects=before)
+        return _hand_over(incident, policy, now, why)
     number = incident.rehearsals + 1
     rehearsal = Rehearsal(
         id=f"{incident.id}-r{number}",
