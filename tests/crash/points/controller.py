@@ -103,6 +103,8 @@ class Figures:
     """What a run has to show."""
 
     schedules: int = 0
+    points: int = 0
+    pairs: int = 0
     kills: int = 0
     stops: int = 0
     writes: int = 0

@@ -41,21 +41,31 @@ class Strikes:
     faults: list[Fault] = field(default_factory=list)
     count: int = 0
     total: int = 0
+    transactions: int = 0
+
+    def begin(self, faults: list[Fault]) -> None:
+        """Begin anew."""
+        self.faults, self.count, self.total, self.transactions = faults, 0, 0, 0
+
+    def within(self) -> None:
+        """Stand between the writes of a transaction and its commit."""
+        self.transactions += 1
+        self._strike("within", self.transactions, "transact")
 
     def around(self, name: str, call: Callable[[], T]) -> T:
         """Make one call."""
         self.count += 1
         self.total += 1
-        self._at("before", name)
+        self._strike("before", self.count, name)
         try:
             return call()
         finally:
-            self._at("after", name)
+            self._strike("after", self.count, name)
 
-    def _at(self, moment: str, name: str) -> None:
-        if not self.faults or (self.faults[0].call, self.faults[0].moment) != (self.count, moment):
+    def _strike(self, moment: str, number: int, name: str) -> None:
+        if not self.faults or (self.faults[0].call, self.faults[0].moment) != (number, moment):
             return
-        fault, self.count = self.faults.pop(0), 0
+        fault, self.count, self.transactions = self.faults.pop(0), 0, 0
         self.tell({"struck": fault.kind, "where": f"{moment} {name}"})
         os.kill(os.getpid(), signal.SIGKILL if fault.kind == "kill" else signal.SIGSTOP)
         while fault.kind == "kill":

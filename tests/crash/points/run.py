@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.crash.points.controller import Figures, Pool, Run, policy_of, pool
 from tests.crash.points.judge import KINDS
 from tests.crash.points.ports import Api
-from tests.crash.points.schedules import WORKERS, Schedule, chosen
+from tests.crash.points.schedules import WORKERS, Schedule, chosen, pairs, singles
 
 Choice = Callable[[Mapping[int, int], int], Sequence[Schedule]]
 
@@ -50,7 +50,9 @@ async def _run(plan: Plan, folder: Path) -> Figures:
             for number in range(_UNDISTURBED):
                 await Run(made, api, figures, f"u{number}", Schedule(()))()
             figures.schedules = 0
-            left = enumerate(plan.choice(figures.calls, plan.number))
+            calls = {number: max(figures.calls[n] for n in WORKERS if n // 2 == number // 2) for number in WORKERS}
+            left = enumerate(plan.choice(calls, plan.number))
+            figures.points, figures.pairs = len(list(singles(calls))), len(list(pairs(calls)))
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(plan.at_once):
                     tasks.create_task(_some(plan, made, api, figures, left))
@@ -76,7 +78,8 @@ def words(name: str, figures: Figures) -> str:
     zeros = ", ".join(f"{wrong[kind]} × {kind}" for kind in KINDS)
     ends = ", ".join(f"{n} {state}" for state, n in figures.states.most_common())
     return (
-        f"{name}: {figures.schedules:,} schedules, {figures.kills:,} kills, {figures.stops:,} stops, "
+        f"{name}: {figures.schedules:,} schedules (there are {figures.points:,} of one point, "
+        f"{figures.pairs:,} of two), {figures.kills:,} kills, {figures.stops:,} stops, "
         f"{figures.writes:,} writes accepted, {figures.refused:,} refused, {figures.seconds:.0f} s\n"
         f"  {zeros}\n  ends: {ends}"
     )

@@ -2,11 +2,14 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement, product
 from typing import Final, Literal
 
-Moment = Literal["before", "after"]
+Moment = Literal["before", "after", "within"]
+"""Before a call, after it and before its answer is known, or inside a transaction of PostgreSQL: written,
+its locks held, not committed."""
+
 Kind = Literal["kill", "stop", "sleep"]
 """SIGKILL; SIGSTOP, woken just after the act deadline; SIGSTOP, woken when nothing else moves any more."""
 
@@ -20,11 +23,14 @@ _TWIN: Final = {0: 1, 1: 0, 2: 3, 3: 2}
 _OUTSIDE: Final[tuple[Outside, ...]] = ("", "edit", "heal", "stop")
 _SEED: Final = 20261125
 
+TRANSACTIONS: Final = 4
+"""How many transactions of a worker are tried `within`; an undisturbed one has two or three."""
+
 
 @dataclass(frozen=True)
 class Fault:
-    """One signal. `call` counts the worker's calls of store and cluster since it began, or since its last
-    fault."""
+    """One signal. `call` counts the worker's calls of store and cluster, or for `within` its transactions,
+    since it began or since its last fault."""
 
     worker: int
     call: int
@@ -55,6 +61,8 @@ def points(worker: int, calls: int) -> list[Fault]:
     for call, moment in product(range(1, calls + 1), ("before", "after")):
         found.append(Fault(worker, call, moment, "kill"))
         found.append(Fault(worker, call, moment, "sleep" if (call % 2) == (moment == "before") else "stop"))
+    for call, kind in product(range(1, TRANSACTIONS + 1), ("kill", "stop")):
+        found.append(Fault(worker, call, "within", kind))
     return found
 
 
@@ -62,7 +70,7 @@ def singles(calls: Mapping[int, int]) -> Iterator[Schedule]:
     """Give every point, with everything that others may do. Of twins, one is enough: both get all."""
     for worker, outside in product((DECIDERS[0], REMEDIATORS[0]), _OUTSIDE):
         for fault in points(worker, calls[worker]):
-            yield Schedule((fault,), outside)
+            yield _quiet(Schedule((fault,), outside))
 
 
 def pairs(calls: Mapping[int, int]) -> Iterator[Schedule]:
@@ -77,16 +85,22 @@ def pairs(calls: Mapping[int, int]) -> Iterator[Schedule]:
         yield Schedule((one, two))
 
 
+def _quiet(schedule: Schedule) -> Schedule:
+    """Leave the switch alone where a worker may be stopped with locks held: who flips it would wait."""
+    held = any(fault.moment == "within" and fault.kind != "kill" for fault in schedule.faults)
+    return replace(schedule, outside="") if held and schedule.outside == "stop" else schedule
+
+
 def at_random(calls: Mapping[int, int], chance: random.Random) -> Schedule:
     """Draw one to three faults anywhere."""
     drawn = []
     for _ in range(chance.choice((1, 2, 2, 3))):
         worker = chance.choice(WORKERS)
-        call = chance.randint(1, calls[worker])
-        moment: Moment = chance.choice(("before", "after"))
-        kind: Kind = chance.choice(("kill", "stop", "sleep"))
+        moment: Moment = chance.choice(("before", "before", "after", "after", "within"))
+        kind: Kind = chance.choice(("kill", "stop") if moment == "within" else ("kill", "stop", "sleep"))
+        call = chance.randint(1, TRANSACTIONS if moment == "within" else calls[worker])
         drawn.append(Fault(worker, call, moment, kind))
-    return Schedule(tuple(drawn), chance.choice(_OUTSIDE))
+    return _quiet(Schedule(tuple(drawn), chance.choice(_OUTSIDE)))
 
 
 def chosen(calls: Mapping[int, int], number: int) -> Sequence[Schedule]:
