@@ -26,7 +26,7 @@ from quietpager.model.time import system_clock, to_text
 from quietpager.safety import records
 from quietpager.safety.policy import Budget, Policy
 from quietpager.store.port import Audit, Due, Put, Record, Store
-from tests.crash.points.judge import OPEN, STOP, judge
+from tests.crash.points.judge import CRASHED, OPEN, STOP, judge
 from tests.crash.points.nursery import ROLE
 from tests.crash.points.ports import Api, Scoped, open_store
 from tests.crash.points.schedules import DECIDERS, REMEDIATORS, WORKERS, Fault, Schedule
@@ -36,7 +36,7 @@ from tests.model.world import START, World
 
 Json = dict[str, Any]
 ROOT: Final = Path(__file__).parents[3]
-PATIENCE: Final = 30
+PATIENCE: Final = 60
 """Seconds after which a schedule that has not come to its end counts as broken."""
 
 _UNDECIDED: Final = frozenset({State.PLANNING, State.ACTING, State.UNDOING})
@@ -89,6 +89,7 @@ class Place:
     inbox: deque[Message] = field(default_factory=deque)
     busy: Message | None = None
     stopped: str = ""
+    dying: bool = False
     wake_at: float = 0.0
     handled: set[str] = field(default_factory=set)
 
@@ -103,8 +104,6 @@ class Figures:
     """What a run has to show."""
 
     schedules: int = 0
-    points: int = 0
-    pairs: int = 0
     kills: int = 0
     stops: int = 0
     writes: int = 0
@@ -113,7 +112,6 @@ class Figures:
     states: Counter[str] = field(default_factory=Counter)
     where: Counter[str] = field(default_factory=Counter)
     wrong: list[tuple[str, str]] = field(default_factory=list)
-    calls: dict[int, int] = field(default_factory=dict)
 
 
 class Pool:
@@ -152,9 +150,7 @@ class Pool:
     def _run(self, words: list[str]) -> None:
         paths = [str(ROOT), str(ROOT / "shared")]
         known = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
-        self.programs.append(
-            subprocess.Popen(words, env=known, cwd=ROOT, stdin=subprocess.PIPE, text=True)
-        )
+        self.programs.append(subprocess.Popen(words, env=known, cwd=ROOT, stdin=subprocess.PIPE, text=True))
 
     def ask_for(self, what: str) -> None:
         """Let the nursery make a child."""
@@ -292,6 +288,8 @@ class Run:
         place = next(one for one in self.places.values() if one.process is worker)
         if line is None:
             worker.heard = None
+            if not place.dying:
+                self._wrong(CRASHED, f"worker {place.number} ended by itself")
         elif "struck" in line:
             self._struck(place, line)
         elif "woken" in line:
@@ -301,8 +299,6 @@ class Run:
 
     def _answered(self, place: Place, line: Json) -> None:
         message, place.busy = place.busy, None
-        calls = self.figures.calls
-        calls[place.number] = max(calls.get(place.number, 0), line["calls"])
         if message is None:
             raise AssertionError(f"worker {place.number} answers what it was not asked")
         if "later" in line:
@@ -317,6 +313,7 @@ class Run:
         self.figures.where[f"{fault.kind} {line['where']}"] += 1
         if fault.kind == "kill":
             self.figures.kills += 1
+            place.dying = True
         else:
             self.figures.stops += 1
             act = self.pool.policy.act
@@ -333,12 +330,14 @@ class Run:
 
     async def _replace(self, place: Place) -> None:
         """Let a new process take a dead one's place; its message goes to the other of its role."""
-        message, place.busy, place.stopped = place.busy, None, ""
+        message, place.busy, place.stopped, place.dying = place.busy, None, "", False
         self.pool.ask_for("worker")
         place.process = await self._hire(place.faults)
         place.handled.clear()
         if message is not None:
-            twin = next(o for o in self.places.values() if o is not place and o.number // 2 == place.number // 2)
+            twin = next(
+                o for o in self.places.values() if o is not place and o.number // 2 == place.number // 2
+            )
             other = place if twin.stopped else twin
             other.inbox.append(message)
             self._next(other)

@@ -15,7 +15,9 @@ UNANNOUNCED: Final = "effect without an earlier committed and claimed intent"
 WRONG: Final = "wrong recorded outcome"
 OPEN: Final = "intent without a final state"
 STOPPED: Final = "claim after the stop"
-KINDS: Final = (DOUBLE, UNANNOUNCED, WRONG, OPEN, STOPPED)
+FOREIGN: Final = "write over somebody else's change"
+CRASHED: Final = "process that ended by itself"
+KINDS: Final = (DOUBLE, UNANNOUNCED, WRONG, OPEN, STOPPED, FOREIGN, CRASHED)
 STOP: Final = "stop"
 """Audit entry that the controller writes together with the switch."""
 
@@ -35,6 +37,7 @@ def judge(store: Scoped, chain: str, log: list[Json]) -> list[tuple[str, str]]:
     found += [(UNANNOUNCED, said) for said in _unannounced(writes, entries)]
     for intent in intents.values():
         found += _outcomes(intent, writes, entries)
+        found += [(FOREIGN, said) for said in _foreign(intent, writes)]
     return found + [(STOPPED, said) for said in _after_stop(entries)]
 
 
@@ -69,6 +72,15 @@ def _outcomes(intent: Intent, writes: list[Json], entries: list[AuditEntry]) -> 
     if len(said) > 1 or (said and said != [intent.state.value.lower()]):
         return [(WRONG, f"{intent.id} is {intent.state}; the audit says {' and '.join(said)}")]
     return []
+
+
+def _foreign(intent: Intent, writes: list[Json]) -> list[str]:
+    pinned = intent.generation
+    return [
+        f"{intent.id} was planned on generation {pinned} and written on {line['generation']}"
+        for line in writes
+        if line["intent"] == intent.id and line["generation"] != pinned
+    ]
 
 
 def _after_stop(entries: list[AuditEntry]) -> list[str]:

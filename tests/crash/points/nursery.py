@@ -7,6 +7,7 @@ controller's socket, says who it is, and ends when the controller hangs up.
 """
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -125,9 +126,9 @@ def _handle(line: Line, store: Scoped, cluster: ScopedCluster, handlers: list[An
         message = Message.from_json(order["handle"])
         try:
             said = handlers[ROLE[message.type]](message)
-            line.tell({"done": [one.to_json() for one in said], "calls": strikes.total})
+            line.tell({"done": [one.to_json() for one in said]})
         except (Retry, StoreUnavailable) as later:
-            line.tell({"later": str(later), "calls": strikes.total})
+            line.tell({"later": str(later)})
 
 
 def clock(setup: Setup) -> None:
@@ -170,6 +171,7 @@ def main(text: str) -> None:
     """Make children until told no more."""
     setup = Setup.read(text)
     make = contexts(setup)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # a lock that was waited for in vain is no news
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     mutant = next((one for one in MUTANTS if one.mechanism == setup.mutant), None)
     with nullcontext() if mutant is None else mutant.without():

@@ -40,12 +40,11 @@ class Strikes:
     tell: Callable[[Json], None] = lambda _line: None
     faults: list[Fault] = field(default_factory=list)
     count: int = 0
-    total: int = 0
     transactions: int = 0
 
     def begin(self, faults: list[Fault]) -> None:
         """Begin anew."""
-        self.faults, self.count, self.total, self.transactions = faults, 0, 0, 0
+        self.faults, self.count, self.transactions = faults, 0, 0
 
     def within(self) -> None:
         """Stand between the writes of a transaction and its commit."""
@@ -55,7 +54,6 @@ class Strikes:
     def around(self, name: str, call: Callable[[], T]) -> T:
         """Make one call."""
         self.count += 1
-        self.total += 1
         self._strike("before", self.count, name)
         try:
             return call()

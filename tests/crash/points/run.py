@@ -1,39 +1,38 @@
-"""Runs a number of schedules over one store and gives the figures; the tests and nobody else call it."""
+"""Runs schedules over one store and gives the figures; `test_points` calls it."""
 
 import asyncio
 import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash.points.controller import Figures, Pool, Run, policy_of, pool
-from tests.crash.points.judge import KINDS
+from tests.crash.points.judge import CRASHED, KINDS
 from tests.crash.points.ports import Api
-from tests.crash.points.schedules import WORKERS, Schedule, chosen, pairs, singles
-
-Choice = Callable[[Mapping[int, int], int], Sequence[Schedule]]
-
-_UNDISTURBED = 4
+from tests.crash.points.schedules import WORKERS, Schedule
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run. `act` is the act deadline in seconds, `at_once` how many schedules run at a time."""
+    """What to run, and where. `act` is the act deadline in seconds, `at_once` how many run at a time.
+
+    `mutant` names a mechanism of `tests.model.mutants` to take out. `until_wrong`: stop at the first find.
+    """
 
     url: str
-    number: int
+    schedules: Sequence[Schedule]
     act: float = 0.25
-    at_once: int = 6
+    at_once: int = 8
     mutant: str = ""
-    choice: Choice = chosen
     until_wrong: bool = False
 
 
 def run(plan: Plan) -> Figures:
     """Run it; the figures say what was wrong, if anything."""
+    # Not pytest's own folder: a socket's path must be short.
     folder = Path(tempfile.mkdtemp(prefix="qp-"))
     try:
         return asyncio.run(_run(plan, folder))
@@ -47,18 +46,13 @@ async def _run(plan: Plan, folder: Path) -> Figures:
     async with pool(folder, plan.url, policy_of(plan.act), plan.mutant, workers) as made:
         api = Api(f"{folder}/api")
         try:
-            for number in range(_UNDISTURBED):
-                await Run(made, api, figures, f"u{number}", Schedule(()))()
-            figures.schedules = 0
-            calls = {number: max(figures.calls[n] for n in WORKERS if n // 2 == number // 2) for number in WORKERS}
-            left = enumerate(plan.choice(calls, plan.number))
-            figures.points, figures.pairs = len(list(singles(calls))), len(list(pairs(calls)))
+            left = enumerate(plan.schedules)
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(plan.at_once):
                     tasks.create_task(_some(plan, made, api, figures, left))
         finally:
             api.close()
-    figures.wrong += [("process", said) for said in made.complaints]
+    figures.wrong += [(CRASHED, said) for said in made.complaints]
     figures.seconds = time.monotonic() - begun
     return figures
 
@@ -78,8 +72,7 @@ def words(name: str, figures: Figures) -> str:
     zeros = ", ".join(f"{wrong[kind]} × {kind}" for kind in KINDS)
     ends = ", ".join(f"{n} {state}" for state, n in figures.states.most_common())
     return (
-        f"{name}: {figures.schedules:,} schedules (there are {figures.points:,} of one point, "
-        f"{figures.pairs:,} of two), {figures.kills:,} kills, {figures.stops:,} stops, "
+        f"{name}: {figures.schedules:,} schedules, {figures.kills:,} kills, {figures.stops:,} stops, "
         f"{figures.writes:,} writes accepted, {figures.refused:,} refused, {figures.seconds:.0f} s\n"
         f"  {zeros}\n  ends: {ends}"
     )

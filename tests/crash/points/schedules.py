@@ -1,7 +1,7 @@
 """Which faults are tried: every point, every pair of points, then random ones."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement, product
 from typing import Final, Literal
@@ -20,11 +20,15 @@ DECIDERS: Final = (0, 1)
 REMEDIATORS: Final = (2, 3)
 WORKERS: Final = (*DECIDERS, *REMEDIATORS)
 _TWIN: Final = {0: 1, 1: 0, 2: 3, 3: 2}
-_OUTSIDE: Final[tuple[Outside, ...]] = ("", "edit", "heal", "stop")
+OUTSIDE: Final[tuple[Outside, ...]] = ("", "edit", "heal", "stop")
 _SEED: Final = 20261125
 
-TRANSACTIONS: Final = 4
-"""How many transactions of a worker are tried `within`; an undisturbed one has two or three."""
+CALLS: Final = {0: 8, 1: 8, 2: 10, 3: 10}
+"""Calls of each worker at which faults are tried. Undisturbed, a decider makes 4 for the plan and 3 for the
+outcome, a remediator 9; what comes later is the same once more, for a message that came again."""
+
+TRANSACTIONS: Final = 3
+"""The same for `within`: a decider makes 2 transactions, a remediator 2."""
 
 
 @dataclass(frozen=True)
@@ -55,34 +59,47 @@ class Schedule:
         return f"{said}{f'; meanwhile: {self.outside}' if self.outside else ''}"
 
 
-def points(worker: int, calls: int) -> list[Fault]:
-    """Give every single fault of one worker; which way a stopped one is woken alternates."""
-    found = []
-    for call, moment in product(range(1, calls + 1), ("before", "after")):
-        found.append(Fault(worker, call, moment, "kill"))
-        found.append(Fault(worker, call, moment, "sleep" if (call % 2) == (moment == "before") else "stop"))
-    for call, kind in product(range(1, TRANSACTIONS + 1), ("kill", "stop")):
-        found.append(Fault(worker, call, "within", kind))
+def points(worker: int) -> list[Fault]:
+    """Give every single fault of one worker.
+
+    Whether a process dies after one call or before the next is the same to everybody else, so every gap
+    between two calls has all three kinds: `sleep` at its end, `stop` at its beginning, `kill` at both.
+    """
+    found: list[Fault] = []
+    for call in range(1, CALLS[worker] + 1):
+        found += [Fault(worker, call, "before", "kill"), Fault(worker, call, "before", "sleep")]
+        found += [Fault(worker, call, "after", "kill"), Fault(worker, call, "after", "stop")]
+    for call in range(1, TRANSACTIONS + 1):
+        found += [Fault(worker, call, "within", "kill"), Fault(worker, call, "within", "stop")]
     return found
 
 
-def singles(calls: Mapping[int, int]) -> Iterator[Schedule]:
+def singles() -> Iterator[Schedule]:
     """Give every point, with everything that others may do. Of twins, one is enough: both get all."""
-    for worker, outside in product((DECIDERS[0], REMEDIATORS[0]), _OUTSIDE):
-        for fault in points(worker, calls[worker]):
+    for worker, outside in product((DECIDERS[0], REMEDIATORS[0]), OUTSIDE):
+        for fault in points(worker):
             yield _quiet(Schedule((fault,), outside))
 
 
-def pairs(calls: Mapping[int, int]) -> Iterator[Schedule]:
+def pairs() -> Iterator[Schedule]:
     """Give all pairs of points, up to swapping twins: on one worker, on twins, and one of each role."""
     for worker in (DECIDERS[0], REMEDIATORS[0]):
-        here = points(worker, calls[worker])
+        here = points(worker)
         for one, two in product(here, here):
             yield Schedule((one, two))
         for one, two in combinations_with_replacement(here, 2):
-            yield Schedule((one, Fault(_TWIN[worker], two.call, two.moment, two.kind)))
-    for one, two in product(points(DECIDERS[0], calls[0]), points(REMEDIATORS[0], calls[2])):
+            yield Schedule((one, replace(two, worker=_TWIN[worker])))
+    for one, two in product(points(DECIDERS[0]), points(REMEDIATORS[0])):
         yield Schedule((one, two))
+
+
+def stalls() -> Sequence[Schedule]:
+    """Give the points at which a stalled remediator is most dangerous, the worst first."""
+    order = (8, 9, 3, 7, 4, 5, 6, 2, 1)
+    return [
+        _quiet(Schedule((Fault(worker, call, "before", "sleep"),), outside))
+        for call, outside, worker in product(order, OUTSIDE, REMEDIATORS)
+    ]
 
 
 def _quiet(schedule: Schedule) -> Schedule:
@@ -91,24 +108,24 @@ def _quiet(schedule: Schedule) -> Schedule:
     return replace(schedule, outside="") if held and schedule.outside == "stop" else schedule
 
 
-def at_random(calls: Mapping[int, int], chance: random.Random) -> Schedule:
-    """Draw one to three faults anywhere."""
+def at_random(chance: random.Random) -> Schedule:
+    """Draw one to three faults anywhere, repeated deliveries included."""
     drawn = []
     for _ in range(chance.choice((1, 2, 2, 3))):
         worker = chance.choice(WORKERS)
         moment: Moment = chance.choice(("before", "before", "after", "after", "within"))
         kind: Kind = chance.choice(("kill", "stop") if moment == "within" else ("kill", "stop", "sleep"))
-        call = chance.randint(1, TRANSACTIONS if moment == "within" else calls[worker])
+        call = chance.randint(1, TRANSACTIONS if moment == "within" else CALLS[worker] + 4)
         drawn.append(Fault(worker, call, moment, kind))
-    return _quiet(Schedule(tuple(drawn), chance.choice(_OUTSIDE)))
+    return _quiet(Schedule(tuple(drawn), chance.choice(OUTSIDE)))
 
 
-def chosen(calls: Mapping[int, int], number: int) -> Sequence[Schedule]:
+def chosen(number: int) -> Sequence[Schedule]:
     """Choose so many: all points and all pairs, then random ones; or an even share of points and pairs."""
     chance = random.Random(_SEED)  # noqa: S311 (the same schedules in every run, no secret)
-    every, twice = list(singles(calls)), list(pairs(calls))
+    every, twice = list(singles()), list(pairs())
     if number < len(every) + len(twice):
         some = min(len(every), number // 2)
-        return [*chance.sample(every, some), *chance.sample(twice, min(len(twice), number - some))]
+        return [*chance.sample(every, some), *chance.sample(twice, number - some)]
     rest = number - len(every) - len(twice)
-    return [*every, *twice, *(at_random(calls, chance) for _ in range(rest))]
+    return [*every, *twice, *(at_random(chance) for _ in range(rest))]
