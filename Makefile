@@ -5,13 +5,16 @@ ARGS ?=
 FN ?= detect/crash
 SOURCES := shared functions infra tests
 
-.PHONY: demo test lint model bench docs serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
+.PHONY: demo test crash lint model bench docs serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
 
 demo: .venv ## three faults healed or handed over, in a sandbox cluster (ARGS=--once: unattended)
 	$(BIN)/quietpager demo $(ARGS)
 
 test: .venv ## everything that needs nothing but Python
 	$(BIN)/pytest -q -n 2 $(ARGS)
+
+crash: .venv ## all crash tests with large numbers: 10,000 schedules of kills and stops on PostgreSQL
+	QUIETPAGER_SCHEDULES=10000 $(BIN)/pytest -q tests/crash $(ARGS)
 
 lint: .venv ## types, style, layers, and generated files that are current
 	$(BIN)/ruff check $(SOURCES)

@@ -13,7 +13,7 @@ import pytest
 from tests.crash.points.controller import Figures
 from tests.crash.points.judge import DOUBLE, FOREIGN, STOPPED, UNANNOUNCED, WRONG
 from tests.crash.points.run import Plan, run, words
-from tests.crash.points.schedules import CALLS, Schedule, chosen, pairs, singles, stalls
+from tests.crash.points.schedules import CALLS, chosen, pairs, singles, stalls
 from tests.dynamodb import KEYS, fresh
 
 SCHEDULES = int(os.environ.get("QUIETPAGER_SCHEDULES", "200"))
@@ -75,5 +75,4 @@ def test_every_point_and_every_pair_is_among_ten_thousand() -> None:
     }
     for call in range(1, CALLS[2] + 1):
         assert {(call, "before", "kill"), (call, "before", "sleep"), (call, "after", "kill")} <= once
-    assert all(isinstance(schedule, Schedule) and len(schedule.faults) <= 3 for schedule in every)
     assert len(chosen(200)) == 200

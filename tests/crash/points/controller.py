@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -89,6 +89,7 @@ class Place:
     inbox: deque[Message] = field(default_factory=deque)
     busy: Message | None = None
     stopped: str = ""
+    settled: bool = False
     dying: bool = False
     wake_at: float = 0.0
     handled: set[str] = field(default_factory=set)
@@ -274,7 +275,7 @@ class Run:
     async def _hire(self, faults: list[Fault]) -> Worker:
         worker = await self.pool.spare.get()
         worker.heard = self.events
-        order = [[f.worker, f.call, f.moment, f.kind] for f in faults]
+        order = [[f.worker, f.call, f.moment, f.kind, f.only] for f in faults]
         worker.tell({"begin": self.scope, "faults": order})
         return worker
 
@@ -293,7 +294,7 @@ class Run:
         elif "struck" in line:
             self._struck(place, line)
         elif "woken" in line:
-            place.stopped = ""
+            place.stopped, place.settled = "", False
         else:
             self._answered(place, line)
 
@@ -316,9 +317,8 @@ class Run:
             place.dying = True
         else:
             self.figures.stops += 1
-            act = self.pool.policy.act
             place.stopped = fault.kind
-            place.wake_at = time.monotonic() + act * (1.3 if fault.kind == "stop" else 8)
+            place.wake_at = time.monotonic() + self.pool.policy.act * (1.3 if fault.kind == "stop" else 8)
         outside, self.outside = self.outside, ""
         if outside in ("edit", "heal"):
             self.api.ask(scope=self.scope, do=outside)
@@ -335,10 +335,7 @@ class Run:
         place.process = await self._hire(place.faults)
         place.handled.clear()
         if message is not None:
-            twin = next(
-                o for o in self.places.values() if o is not place and o.number // 2 == place.number // 2
-            )
-            other = place if twin.stopped else twin
+            other = place if self._twin(place).stopped else self._twin(place)
             other.inbox.append(message)
             self._next(other)
         self._next(place)
@@ -381,14 +378,21 @@ class Run:
     def _wake(self) -> None:
         now = time.monotonic()
         for place in self.places.values():
-            if place.stopped and now >= place.wake_at:
+            if place.stopped and now >= place.wake_at and self._may_wake(place):
                 # Again until it says so: the signal may come before the worker has stopped itself.
                 place.wake_at = now + 0.05
                 with suppress(ProcessLookupError):
                     os.kill(place.process.pid, signal.SIGCONT)
 
+    def _may_wake(self, place: Place) -> bool:
+        """Let a sleeper sleep until all is settled, unless its twin cannot go on without it."""
+        return place.stopped != "sleep" or place.settled or bool(self._twin(place).stopped)
+
+    def _twin(self, place: Place) -> Place:
+        return self.places[place.number ^ 1]
+
     def _patience(self) -> float:
-        soon = [place.wake_at for place in self.places.values() if place.stopped]
+        soon = [one.wake_at for one in self.places.values() if one.stopped and self._may_wake(one)]
         return max(0.001, min([0.5, *(at - time.monotonic() for at in soon)]))
 
     def _state(self) -> State:
@@ -407,7 +411,7 @@ class Run:
             return False
         left = [place for place in self.places.values() if place.stopped]
         if left:
-            left[0].wake_at = min(left[0].wake_at, time.monotonic())
+            left[0].settled, left[0].wake_at = True, min(left[0].wake_at, time.monotonic())
         return not left
 
     def _judge(self) -> None:

@@ -141,8 +141,7 @@ def clock(setup: Setup) -> None:
                 told.append(DueDone(item.id))
             else:
                 line.tell({"due": item.id, "message": item.message})
-        for heard in line.quiet_for(setup.policy.tick / 4):
-            told.append(DueDone(heard["forget"]))
+        told += [DueDone(heard["forget"]) for heard in line.quiet_for(setup.policy.tick / 4)]
         for start in range(0, len(told), 50):
             # A stopped worker may hold them; what is not taken away speaks again.
             with suppress(StoreUnavailable):
@@ -184,7 +183,7 @@ def main(text: str) -> None:
                 code = 0
             except (EOFError, BrokenPipeError, ConnectionError):
                 code = 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001 (a child never comes back to the loop)
                 sys.excepthook(*sys.exc_info())
             finally:
                 sys.stderr.flush()

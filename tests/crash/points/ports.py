@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -41,10 +42,16 @@ class Strikes:
     faults: list[Fault] = field(default_factory=list)
     count: int = 0
     transactions: int = 0
+    named: Counter[str] = field(default_factory=Counter)
 
     def begin(self, faults: list[Fault]) -> None:
         """Begin anew."""
-        self.faults, self.count, self.transactions = faults, 0, 0
+        self.faults = faults
+        self._forget()
+
+    def _forget(self) -> None:
+        self.count = self.transactions = 0
+        self.named.clear()
 
     def within(self) -> None:
         """Stand between the writes of a transaction and its commit."""
@@ -54,6 +61,7 @@ class Strikes:
     def around(self, name: str, call: Callable[[], T]) -> T:
         """Make one call."""
         self.count += 1
+        self.named[name] += 1
         self._strike("before", self.count, name)
         try:
             return call()
@@ -61,9 +69,14 @@ class Strikes:
             self._strike("after", self.count, name)
 
     def _strike(self, moment: str, number: int, name: str) -> None:
-        if not self.faults or (self.faults[0].call, self.faults[0].moment) != (number, moment):
+        if not self.faults or self.faults[0].moment != moment:
             return
-        fault, self.count, self.transactions = self.faults.pop(0), 0, 0
+        fault = self.faults[0]
+        met = self.named[name] if fault.only else number
+        if fault.only not in ("", name) or met != fault.call:
+            return
+        self.faults.pop(0)
+        self._forget()
         self.tell({"struck": fault.kind, "where": f"{moment} {name}"})
         os.kill(os.getpid(), signal.SIGKILL if fault.kind == "kill" else signal.SIGSTOP)
         while fault.kind == "kill":

@@ -69,7 +69,7 @@ async def _some(
 def words(name: str, figures: Figures) -> str:
     """Write the figures in a few lines."""
     wrong = Counter(kind for kind, _ in figures.wrong)
-    zeros = ", ".join(f"{wrong[kind]} × {kind}" for kind in KINDS)
+    zeros = ", ".join(f"{wrong[kind]} x {kind}" for kind in KINDS)
     ends = ", ".join(f"{n} {state}" for state, n in figures.states.most_common())
     return (
         f"{name}: {figures.schedules:,} schedules, {figures.kills:,} kills, {figures.stops:,} stops, "

@@ -40,10 +40,12 @@ class Fault:
     call: int
     moment: Moment
     kind: Kind
+    only: str = ""
+    """Count calls of this name only."""
 
     def __str__(self) -> str:
         """Write it for a reader."""
-        return f"{self.kind} worker {self.worker} {self.moment} its call {self.call}"
+        return f"{self.kind} worker {self.worker} {self.moment} its {self.only or 'call'} {self.call}"
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,12 @@ def pairs() -> Iterator[Schedule]:
 
 def stalls() -> Sequence[Schedule]:
     """Give the points at which a stalled remediator is most dangerous, the worst first."""
-    order = (8, 9, 3, 7, 4, 5, 6, 2, 1)
+    sleepers = [(worker,) for worker in REMEDIATORS]
+    one = product(("json_patch",), OUTSIDE, sleepers)
+    both = product(("transact", "json_patch"), ("stop", ""), [REMEDIATORS])
     return [
-        _quiet(Schedule((Fault(worker, call, "before", "sleep"),), outside))
-        for call, outside, worker in product(order, OUTSIDE, REMEDIATORS)
+        Schedule(tuple(Fault(worker, 1, "before", "sleep", only) for worker in who), outside)
+        for only, outside, who in [*one, *both] * 4
     ]
 
 
