@@ -98,8 +98,9 @@ def pairs() -> Iterator[Schedule]:
 def stalls() -> Sequence[Schedule]:
     """Give the points at which a stalled remediator is most dangerous, the worst first."""
     sleepers = [(worker,) for worker in REMEDIATORS]
+    flipped: tuple[Outside, ...] = ("stop", "")
     one = product(("json_patch",), OUTSIDE, sleepers)
-    both = product(("transact", "json_patch"), ("stop", ""), [REMEDIATORS])
+    both = product(("transact", "json_patch"), flipped, [REMEDIATORS])
     return [
         Schedule(tuple(Fault(worker, 1, "before", "sleep", only) for worker in who), outside)
         for only, outside, who in [*one, *both] * 4
