@@ -13,8 +13,8 @@ demo: .venv ## six faults healed, asked about or handed over, in a sandbox clust
 test: .venv ## everything that needs nothing but Python
 	$(BIN)/pytest -q -n 2 $(ARGS)
 
-crash: .venv ## what is killed, with the larger numbers: the demo with 50 kills, and all of tests/crash
-	QUIETPAGER_KILLS=50 $(BIN)/pytest -q tests/crash $(ARGS)
+crash: .venv ## what is killed, with the larger numbers: 10,000 schedules of kills and stops, the demo with 50 kills
+	QUIETPAGER_SCHEDULES=10000 QUIETPAGER_KILLS=50 $(BIN)/pytest -q tests/crash $(ARGS)
 
 lint: .venv ## types, style, layers, and generated files that are current
 	$(BIN)/ruff check $(SOURCES)
