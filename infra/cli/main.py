@@ -302,19 +302,44 @@ def audit() -> None:
     """The record of everything."""
 
 
-@audit.command()
-def verify() -> None:
-    """Verify every audit chain; exit 1 if one entry was changed, removed, added or moved."""
-    from infra.cli.people import open_store_or_exit
-    from quietpager.store.audit import verify_all
+PLACE = click.Path(file_okay=False, path_type=Path)
 
-    store = open_store_or_exit()
-    faults = verify_all(store)
-    for fault in faults:
-        click.echo(fault)
-    click.echo(f"{len(store.audit_chains())} chains, {len(faults)} faults")
-    store.close()
-    sys.exit(1 if faults else 0)
+
+@audit.command()
+@click.option(
+    "--anchor", "place", type=PLACE, metavar="DIR",
+    help="Hold the chains against every anchor there, too: a Git repository, or a folder with anchors.jsonl.",
+)  # fmt: skip
+def verify(place: Path | None) -> None:
+    """Verify every audit chain; exit 1 if one entry was changed, removed, added or moved.
+
+    Against an anchor it also finds a chain that was removed together with its head, or computed anew.
+    """
+    from infra.cli.audit import verify as run
+
+    sys.exit(run(place, click.echo))
+
+
+@audit.command()
+@click.option("--incident", metavar="ID", help="Only this incident's chain.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A file; else it is printed.")
+def export(incident: str | None, out: Path | None) -> None:
+    """Write all entries and heads as JSON Lines, which a stranger can verify; see docs/audit.md."""
+    from infra.cli.audit import export as run
+
+    sys.exit(run(incident, out, click.echo))
+
+
+@audit.command()
+@click.argument("place", type=PLACE, metavar="DIR")
+def anchor(place: Path) -> None:
+    """Anchor the heads of all chains in DIR, once: a commit in a Git repository, else a line of a file.
+
+    Exit 1 if a chain is shorter or another one than at the anchor before. It reads the store and no more.
+    """
+    from infra.cli.audit import anchor as run
+
+    sys.exit(run(place, click.echo))
 
 
 @main.group()

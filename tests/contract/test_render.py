@@ -146,7 +146,7 @@ def test_every_family_that_a_rule_routes_to_has_a_trigger() -> None:
 def test_every_job_that_a_trigger_waits_for_is_pinged() -> None:
     wanted = {t["spec"]["filters"][0]["exact"].get("job") for t in of("Trigger").values()} - {None}
     pinged = {p["spec"]["ceOverrides"]["extensions"]["job"] for p in of("PingSource").values()}
-    assert pinged == wanted == {"clock", "sweep"}
+    assert pinged == wanted == {"clock", "sweep", "anchor"}
 
 
 def test_everything_is_sunk_into_the_one_broker() -> None:
@@ -450,8 +450,9 @@ def test_ticks_follow_the_policy() -> None:
             if one["kind"] == "PingSource"
         }
 
-    assert schedules(DEFAULTS.policy) == {"clock": "*/5 * * * * *", "sweep": "*/30 * * * * *"}
-    assert schedules("tick: 1\nsweep: 120\n") == {"clock": "*/1 * * * * *", "sweep": "0 */2 * * * *"}
+    anchor = {"anchor": "0 */5 * * * *"}
+    assert schedules(DEFAULTS.policy) == {"clock": "*/5 * * * * *", "sweep": "*/30 * * * * *"} | anchor
+    assert schedules("tick: 1\nsweep: 120\n") == {"clock": "*/1 * * * * *", "sweep": "0 */2 * * * *"} | anchor
 
 
 def ticks(schedule: str) -> Iterator[int]:
