@@ -146,11 +146,11 @@ def prefixes(chain: str, entries: Sequence[AuditEntry]) -> list[str]:
     (an infinity, which no entry ever holds) gives an empty string, which no anchor holds either.
     """
     found, previous = [], GENESIS
-    for seq, entry in enumerate(entries, start=1):
+    for entry in entries:
         try:
             previous = entry_hash(
                 chain=chain,
-                seq=seq,
+                seq=entry.seq,
                 at=entry.at,
                 kind=entry.kind,
                 actor=entry.actor,
