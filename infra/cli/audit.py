@@ -1,10 +1,12 @@
-"""`quietpager audit`: verify the chains, export them, anchor them."""
+"""`quietpager audit`: verify the chains, export and anchor them; and `quietpager migrate`, for its roles."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from infra.cli.people import open_store_or_exit
 from quietpager.model.time import system_clock
+from quietpager.runtime.connect import STORE
 from quietpager.store.anchor import (
     Anchor,
     AnchorUnavailable,
@@ -16,7 +18,8 @@ from quietpager.store.anchor import (
 from quietpager.store.anchors import open_anchor
 from quietpager.store.audit import verify_all
 from quietpager.store.export import all_chains, lines
-from quietpager.store.port import Store
+from quietpager.store.port import Store, StoreUnavailable
+from quietpager.store.roles import FUNCTIONS, grants, migrate_as_owner
 
 Say = Callable[[str], None]
 
@@ -85,3 +88,23 @@ def anchor(place: Path, say: Say) -> int:
         say(sentence)
     say(f"{now.chains} chains, root {now.root}: {'anchored' if kept else 'unchanged, nothing was written'}.")
     return 1 if gone else 0
+
+
+def migrate(functions: str | None, say: Say, *, only: bool) -> int:
+    """Make the tables and grant the functions' role its rights; gives the exit code."""
+    if only:
+        say(grants(functions or FUNCTIONS).rstrip())
+        return 0
+    url = os.environ.get(STORE, "")
+    if not url.startswith(("postgresql:", "postgres:")):
+        say(f"Set {STORE} to the PostgreSQL URL of the tables' owner.")
+        return 1
+    try:
+        done = migrate_as_owner(url, functions)
+    except StoreUnavailable as no:
+        say(str(no))
+        return 1
+    say(f"Applied: {', '.join(done) or 'nothing, the tables are up to date'}.")
+    if functions is not None:
+        say(f"{functions} may read and insert audit entries, and change none.")
+    return 0

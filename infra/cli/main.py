@@ -297,6 +297,19 @@ def resume(kubeconfig: str | None) -> None:
     sys.exit(run(reach(kubeconfig), click.echo))
 
 
+@main.command()
+@click.option("--functions", metavar="ROLE", help="Grant this role what the functions need, and no more.")
+@click.option("--print", "only", is_flag=True, help="Only print the grants, for whoever runs them by hand.")
+def migrate(functions: str | None, *, only: bool) -> None:
+    """Bring the tables of the PostgreSQL in QUIETPAGER_STORE up to date, as their owner.
+
+    The role of --functions can read and add audit entries; it cannot change or remove one, nor a table.
+    """
+    from infra.cli.audit import migrate as run
+
+    sys.exit(run(functions, click.echo, only=only))
+
+
 @main.group()
 def audit() -> None:
     """The record of everything."""

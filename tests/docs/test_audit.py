@@ -98,7 +98,7 @@ TAMPERED: dict[str, Callable[[Lines], Lines]] = {
     "a head with another number": edit(4, seq=3),
     "a head gone": lambda said: [*said[:4], *said[5:]],
     "a chain gone": lambda said: said[5:],
-    "a tail gone with its head set back": lambda said: edit(4, seq=3, hash=said[2]["hash"])(said)[:3] + said[4:],
+    "a tail gone, its head set back": lambda said: edit(4, seq=3, hash=said[2]["hash"])(said)[:3] + said[4:],
     "the end gone": lambda said: said[:-1],
     "the end edited": edit(15, root="0" * 64),
     "more after the end": lambda said: [*said, said[0]],
