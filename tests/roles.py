@@ -22,3 +22,10 @@ def functions_url(owner: str, *, migrated: bool = True) -> str:
     if migrated:
         migrate_as_owner(owner, role)
     return make_conninfo(owner, user=role)
+
+
+def forget_chain(owner: str, chain: str) -> None:
+    """Remove a chain together with its head, as only the tables' owner can."""
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute("DELETE FROM quietpager.audit WHERE chain = %s", (chain,))
+        connection.execute("DELETE FROM quietpager.state WHERE key = %s", (f"CHAIN#{chain}",))

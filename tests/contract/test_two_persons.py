@@ -238,9 +238,10 @@ def test_an_answer_that_was_used_is_used_no_more(asked: Asked) -> None:
 def heal(asked: Asked, name: str, serial: int) -> Message:
     """Keep a recheck's healthy finding, and give its message."""
     incident = asked.the(name)
+    number = incident.serial + serial
     found = Finding(
-        id=f"h-{name}-{incident.serial + serial}", outcome="healthy", at=asked.now, family="crash", target=incident.owner,
-        why="ready", incident=name, serial=incident.serial + serial,
+        id=f"h-{name}-{number}", outcome="healthy", at=asked.now, family="crash", target=incident.owner,
+        why="ready", incident=name, serial=number,
     )  # fmt: skip
     asked.store.transact([Put(records.finding(found.id), found.to_json(), 0)])
     return Message(id="m", type=FINDING, data={"finding": found.id})
