@@ -427,12 +427,14 @@ def test_only_knative_and_we_reach_the_functions() -> None:
         assert of("Deployment")[name]["spec"]["template"]["metadata"]["labels"][wanted["key"]] == name
 
 
-def test_postgres_keeps_its_password_in_the_secret() -> None:
+def test_postgres_keeps_its_passwords_in_the_secret() -> None:
     [postgres] = of("StatefulSet").values()
     pod = pod_of(postgres)
     [container] = pod["containers"]
-    [env] = container["env"]
-    assert env["valueFrom"]["secretKeyRef"] == {"name": STORE, "key": "password"}
+    assert {env["name"]: env["valueFrom"]["secretKeyRef"] for env in container["env"]} == {
+        "POSTGRES_PASSWORD": {"name": STORE, "key": "password"},
+        "POSTGRES_FUNCTIONS_PASSWORD": {"name": STORE, "key": "functions-password"},
+    }
     assert {m["mountPath"] for m in container["volumeMounts"]} == {"/data", "/tmp", "/dev/shm"}  # noqa: S108
     assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
     assert pod["automountServiceAccountToken"] is False
