@@ -297,24 +297,62 @@ def resume(kubeconfig: str | None) -> None:
     sys.exit(run(reach(kubeconfig), click.echo))
 
 
+@main.command()
+@click.option("--functions", metavar="ROLE", help="Grant this role what the functions need, and no more.")
+@click.option("--print", "only", is_flag=True, help="Only print the grants, for whoever runs them by hand.")
+def migrate(functions: str | None, *, only: bool) -> None:
+    """Bring the tables of the PostgreSQL in QUIETPAGER_STORE up to date, as their owner.
+
+    The role of --functions can read and add audit entries; it cannot change or remove one, nor a table.
+    """
+    from infra.cli.audit import migrate as run
+
+    sys.exit(run(functions, click.echo, only=only))
+
+
 @main.group()
 def audit() -> None:
     """The record of everything."""
 
 
-@audit.command()
-def verify() -> None:
-    """Verify every audit chain; exit 1 if one entry was changed, removed, added or moved."""
-    from infra.cli.people import open_store_or_exit
-    from quietpager.store.audit import verify_all
+PLACE = click.Path(file_okay=False, path_type=Path)
 
-    store = open_store_or_exit()
-    faults = verify_all(store)
-    for fault in faults:
-        click.echo(fault)
-    click.echo(f"{len(store.audit_chains())} chains, {len(faults)} faults")
-    store.close()
-    sys.exit(1 if faults else 0)
+
+@audit.command()
+@click.option(
+    "--anchor", "place", type=PLACE, metavar="DIR",
+    help="Hold the chains against every anchor there, too: a Git repository, or a folder with anchors.jsonl.",
+)  # fmt: skip
+def verify(place: Path | None) -> None:
+    """Verify every audit chain; exit 1 if one entry was changed, removed, added or moved.
+
+    Against an anchor it also finds a chain that was removed together with its head, or computed anew.
+    """
+    from infra.cli.audit import verify as run
+
+    sys.exit(run(place, click.echo))
+
+
+@audit.command()
+@click.option("--incident", metavar="ID", help="Only this incident's chain.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A file; else it is printed.")
+def export(incident: str | None, out: Path | None) -> None:
+    """Write all entries and heads as JSON Lines, which a stranger can verify; see docs/audit.md."""
+    from infra.cli.audit import export as run
+
+    sys.exit(run(incident, out, click.echo))
+
+
+@audit.command()
+@click.argument("place", type=PLACE, metavar="DIR")
+def anchor(place: Path) -> None:
+    """Anchor the heads of all chains in DIR, once: a commit in a Git repository, else a line of a file.
+
+    Exit 1 if a chain is shorter or another one than at the anchor before. It reads the store and no more.
+    """
+    from infra.cli.audit import anchor as run
+
+    sys.exit(run(place, click.echo))
 
 
 @main.group()

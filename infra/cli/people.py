@@ -166,6 +166,9 @@ def _asked(store: Store, incident: Incident) -> list[str]:
     until = "" if question.expires is None else f" until {question.expires:%H:%M} UTC, diff {question.diff}"
     if question.decision:
         return [*lines, f"  answered: {question.decision} by {question.by}"]
+    if question.needs > 1:
+        so_far = ", ".join(question.approved_by) or "nobody"
+        lines.append(f"  needs {question.needs} people, in the console; approved so far by {so_far}")
     return [*lines, f"  you may: {', '.join(question.choices)}{until}"]
 
 

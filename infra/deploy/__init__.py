@@ -1,8 +1,8 @@
 """Puts the whole product on a cluster, stopped; see `__main__` for the order of things.
 
-Who calls it: `make deploy`, and the end-to-end tests for the store's address.
+Who calls it: `make deploy`, and the end-to-end tests for the store's addresses.
 """
 
-from infra.deploy.store import store_url
+from infra.deploy.store import owner_url, store_url
 
-__all__ = ["store_url"]
+__all__ = ["owner_url", "store_url"]

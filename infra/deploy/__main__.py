@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from infra.deploy.objects import apply
 from infra.deploy.proof import prove
-from infra.deploy.store import NAMESPACE, ensure_secret, store_url
+from infra.deploy.store import NAMESPACE, ensure_secret, owner_url, store_url
 from infra.images.build import ensure, ensure_postgres
 from infra.progress import Progress
 from infra.render import FunctionFolder, Settings, function_folders, manifests, write_bindings
@@ -27,6 +27,7 @@ from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
 from quietpager.store.port import Store
 from quietpager.store.postgres import PostgresStore
+from quietpager.store.roles import FUNCTIONS, migrate_as_owner
 
 Json = dict[str, Any]
 
@@ -55,6 +56,8 @@ def deploy_all(say: Progress) -> None:
     if gone := _prune(rendered):
         say(f"removed, being rendered no more: {', '.join(gone)}")
     kubectl("-n", NAMESPACE, "rollout", "status", "statefulset/postgres", "--timeout=120s")
+    migrate_as_owner(owner_url(), FUNCTIONS)
+    say(f"tables are up to date; {FUNCTIONS} can only add to the audit")
     for folder in _folders():
         _rolled_out(folder.name)
     say("functions and PostgreSQL are ready")

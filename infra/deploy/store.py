@@ -1,49 +1,88 @@
-"""The store's Secret: made once with a password of its own, read by functions and by people's commands."""
+"""The store's Secret: made once with passwords of its own, and the database's two roles.
+
+The functions and people's commands come as the role that can only add to the audit (`url`); the owner's
+address (`owner-url`) is for `make deploy` alone, which makes the tables, and no pod is given it.
+"""
 
 import base64
 import json
 import secrets
+from collections.abc import Mapping
 from typing import Any, Final
 
-from infra.deploy.objects import create
+from infra.deploy.objects import apply, create
 from infra.render.workloads import STORE
 from infra.testbed.addons import kubectl
+from quietpager.store.roles import FUNCTIONS
 
 Json = dict[str, Any]
 
 NAMESPACE: Final = "quietpager"
 DATABASE: Final = "quietpager"
+OWNER: Final = "quietpager"
+HOST: Final = f"postgres.{NAMESPACE}.svc.cluster.local"
 
 
 def ensure_secret() -> None:
-    """Make the Secret where there is none; an existing one is never touched."""
-    if not kubectl("-n", NAMESPACE, "get", f"secret/{STORE}", check=False).returncode:
+    """Make the Secret where there is none, and the functions' part where it is of an older version.
+
+    A password that is there is never changed: the database has it.
+    """
+    if kubectl("-n", NAMESPACE, "get", f"secret/{STORE}", check=False).returncode:
+        create(_secret(filled({})))
         return
-    password = secrets.token_urlsafe(24)
-    url = _url(password, f"postgres.{NAMESPACE}.svc.cluster.local")
-    create(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": STORE, "namespace": NAMESPACE},
-            "stringData": {"password": password, "url": url},
-        }
-    )
+    there = _known()
+    if "functions-password" not in there:
+        apply([_secret(filled(there))])
+
+
+def filled(there: Mapping[str, str]) -> dict[str, str]:
+    """Give all keys of the Secret; passwords that are there stay."""
+    owner = there.get("password") or secrets.token_urlsafe(24)
+    functions = there.get("functions-password") or secrets.token_urlsafe(24)
+    return {
+        "password": owner,
+        "functions-password": functions,
+        "url": _url(FUNCTIONS, functions, HOST),
+        "owner-url": _url(OWNER, owner, HOST),
+    }
 
 
 def store_url() -> str:
-    """Give the store's address as seen from this machine, which has no cluster DNS.
+    """Give the store's address as seen from this machine, which has no cluster DNS; the functions' role.
 
     Raises:
         SystemExit: nothing is deployed; the text is kubectl's.
     """
-    secret = _get(f"secret/{STORE}")
-    password = base64.b64decode(secret["data"]["password"]).decode()
-    return _url(password, _get("service/postgres")["spec"]["clusterIP"])
+    return _url(FUNCTIONS, _known()["functions-password"], _address())
 
 
-def _url(password: str, host: str) -> str:
-    return f"postgresql://{DATABASE}:{password}@{host}:5432/{DATABASE}"
+def owner_url() -> str:
+    """Give the same for the tables' owner. Raises as `store_url` does."""
+    return _url(OWNER, _known()["password"], _address())
+
+
+def _address() -> str:
+    address: str = _get("service/postgres")["spec"]["clusterIP"]
+    return address
+
+
+def _known() -> dict[str, str]:
+    data: dict[str, str] = _get(f"secret/{STORE}")["data"]
+    return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+
+def _secret(keys: Mapping[str, str]) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": STORE, "namespace": NAMESPACE},
+        "stringData": dict(keys),
+    }
+
+
+def _url(role: str, password: str, host: str) -> str:
+    return f"postgresql://{role}:{password}@{host}:5432/{DATABASE}"
 
 
 def _get(what: str) -> Json:

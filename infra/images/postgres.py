@@ -6,11 +6,12 @@ needs a shell); the base below has the C library, OpenSSL and the time zones.
 How it is run:
 
     user 1001:1001; a read-only root file system; volumes (or emptyDirs) at /data and /tmp
-    POSTGRES_PASSWORD   the password of the role `quietpager`, set when the data are made
+    POSTGRES_PASSWORD             the password of the role `quietpager`, set when the data are made
+    POSTGRES_FUNCTIONS_PASSWORD   that of the role `quietpager_functions`
     postgresql://quietpager:PASSWORD@HOST:5432/quietpager
 
-The role owns the database and is no superuser. The superuser `postgres` comes in only through the
-socket in /tmp, so only from inside the container.
+The first owns the database and is no superuser, the other is the functions' (docs/audit.md). The
+superuser `postgres` comes in only through the socket in /tmp, so only from inside the container.
 """
 
 import shutil

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +18,13 @@ NEW: Final = Path("/data/new")
 LOCK: Final = Path("/data/lock")
 SOCKETS: Final = Path("/tmp")  # noqa: S108 (the container's own)
 ACCESS: Final = """\
-local all        all            trust
-host  quietpager quietpager all scram-sha-256
+local all        all                             trust
+host  quietpager quietpager,quietpager_functions all scram-sha-256
 """
-"""pg_hba.conf: over the network one role, to one database."""
+"""pg_hba.conf: over the network the owner and the functions' role, to one database."""
+PASSWORDS: Final = {"quietpager": "POSTGRES_PASSWORD", "quietpager_functions": "POSTGRES_FUNCTIONS_PASSWORD"}
+"""Role → the environment variable with its password. The first owns the database; what the other may do is
+granted by `quietpager migrate --functions`."""
 
 
 def main() -> None:
@@ -30,9 +34,9 @@ def main() -> None:
         SystemExit: another server uses the data, or there is no password to make them with.
     """
     lock()
+    passwords = {role: os.environ.pop(variable, "") for role, variable in PASSWORDS.items()}
     if not DATA.exists():
-        make(os.environ.pop("POSTGRES_PASSWORD", ""))
-    os.environ.pop("POSTGRES_PASSWORD", None)
+        make(passwords)
     # We hold the lock: whichever server wrote these is gone (kill -9).
     (DATA / "postmaster.pid").unlink(missing_ok=True)
     for stale in SOCKETS.glob(".s.PGSQL.*"):
@@ -56,18 +60,17 @@ def lock() -> None:
         raise SystemExit("Another PostgreSQL still uses /data; the next restart tries again.") from None
 
 
-def make(password: str) -> None:
+def make(passwords: Mapping[str, str]) -> None:
     """Make the data aside and move them when they are complete."""
-    if not password or "\n" in password:
-        raise SystemExit("Set POSTGRES_PASSWORD, one line: the password of the role quietpager.")
+    for role, variable in PASSWORDS.items():
+        if not passwords[role] or "\n" in passwords[role]:
+            raise SystemExit(f"Set {variable}, one line: the password of the role {role}.")
     shutil.rmtree(NEW, ignore_errors=True)
     how = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
     subprocess.run(["initdb", f"--pgdata={NEW}", *how], check=True, stdout=subprocess.DEVNULL)
     (NEW / "pg_hba.conf").write_text(ACCESS, encoding="utf-8")
-    quoted = password.replace("'", "''")
-    statements = (
-        f"CREATE ROLE quietpager LOGIN PASSWORD '{quoted}'\nCREATE DATABASE quietpager OWNER quietpager\n"
-    )
+    roles = (f"CREATE ROLE {role} LOGIN PASSWORD {_quoted(passwords[role])}\n" for role in PASSWORDS)
+    statements = f"{''.join(roles)}CREATE DATABASE quietpager OWNER quietpager\n"
     # A failed statement does not end a single-user server, so ask for what they should have made.
     ask = "SELECT 'made' AS done FROM pg_database WHERE datdba = 'quietpager'::regrole\n"
     single = ["postgres", "--single", "-D", str(NEW), "postgres"]
@@ -76,6 +79,11 @@ def make(password: str) -> None:
         raise SystemExit("The database quietpager could not be made; the lines above say why.")
     os.sync()
     NEW.rename(DATA)
+
+
+def _quoted(text: str) -> str:
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'"
 
 
 if __name__ == "__main__":

@@ -460,4 +460,6 @@ def test_one_postgres_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("password", ["", "two\nlines"])
 def test_postgres_makes_no_data_without_a_password(password: str) -> None:
     with pytest.raises(SystemExit, match="POSTGRES_PASSWORD"):
-        postgres_entry.make(password)
+        postgres_entry.make({"quietpager": password, "quietpager_functions": "x"})
+    with pytest.raises(SystemExit, match="POSTGRES_FUNCTIONS_PASSWORD"):
+        postgres_entry.make({"quietpager": "x", "quietpager_functions": password})

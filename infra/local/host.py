@@ -196,6 +196,7 @@ async def run(host: Host, port: int | None, ready: Callable[[str], None]) -> Non
     ticks = [
         asyncio.create_task(host.tick("clock", host.policy.tick)),
         asyncio.create_task(host.tick("sweep", host.policy.sweep)),
+        asyncio.create_task(host.tick("anchor", host.policy.anchor)),
     ]
     await asyncio.to_thread(host.source.started.wait, 10)
     ready("" if port is None else f"http://127.0.0.1:{port}")

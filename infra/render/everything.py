@@ -115,6 +115,7 @@ def _ticks(policy: Policy, namespace: str) -> list[Json]:
     return [
         _tick("clock", policy.tick, namespace),
         _tick("sweep", policy.sweep, namespace),
+        _tick("anchor", policy.anchor, namespace),
     ]
 
 

@@ -149,7 +149,7 @@ def test_every_family_that_a_rule_routes_to_has_a_trigger() -> None:
 def test_every_job_that_a_trigger_waits_for_is_pinged() -> None:
     wanted = {t["spec"]["filters"][0]["exact"].get("job") for t in of("Trigger").values()} - {None}
     pinged = {p["spec"]["ceOverrides"]["extensions"]["job"] for p in of("PingSource").values()}
-    assert pinged == wanted == {"clock", "sweep"}
+    assert pinged == wanted == {"clock", "sweep", "anchor"}
 
 
 def test_everything_is_sunk_into_the_one_broker() -> None:
@@ -430,12 +430,14 @@ def test_only_knative_and_we_reach_the_functions() -> None:
         assert of("Deployment")[name]["spec"]["template"]["metadata"]["labels"][wanted["key"]] == name
 
 
-def test_postgres_keeps_its_password_in_the_secret() -> None:
+def test_postgres_keeps_its_passwords_in_the_secret() -> None:
     [postgres] = of("StatefulSet").values()
     pod = pod_of(postgres)
     [container] = pod["containers"]
-    [env] = container["env"]
-    assert env["valueFrom"]["secretKeyRef"] == {"name": STORE, "key": "password"}
+    assert {env["name"]: env["valueFrom"]["secretKeyRef"] for env in container["env"]} == {
+        "POSTGRES_PASSWORD": {"name": STORE, "key": "password"},
+        "POSTGRES_FUNCTIONS_PASSWORD": {"name": STORE, "key": "functions-password"},
+    }
     assert {m["mountPath"] for m in container["volumeMounts"]} == {"/data", "/tmp", "/dev/shm"}  # noqa: S108
     assert {m["name"] for m in container["volumeMounts"]} == {v["name"] for v in pod["volumes"]}
     assert pod["automountServiceAccountToken"] is False
@@ -453,8 +455,9 @@ def test_ticks_follow_the_policy() -> None:
             if one["kind"] == "PingSource"
         }
 
-    assert schedules(DEFAULTS.policy) == {"clock": "*/5 * * * * *", "sweep": "*/30 * * * * *"}
-    assert schedules("tick: 1\nsweep: 120\n") == {"clock": "*/1 * * * * *", "sweep": "0 */2 * * * *"}
+    anchor = {"anchor": "0 */5 * * * *"}
+    assert schedules(DEFAULTS.policy) == {"clock": "*/5 * * * * *", "sweep": "*/30 * * * * *"} | anchor
+    assert schedules("tick: 1\nsweep: 120\n") == {"clock": "*/1 * * * * *", "sweep": "0 */2 * * * *"} | anchor
 
 
 def ticks(schedule: str) -> Iterator[int]:

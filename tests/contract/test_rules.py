@@ -131,6 +131,15 @@ BAD_ACTIONS = {
     "a rollout_of_others that is none": GOOD_ACTION.replace("others: refuse", "others: wait") + "}",
     "an eviction without a fraction": GOOD_ACTION.replace("write: []", EVICTS).replace("pdb: no", "pdb: yes")
     + "}",
+    "an eviction that one person may approve": GOOD_ACTION.replace("write: []", EVICTS)
+    .replace("fraction: no", "fraction: yes")
+    .replace("pdb: no", "pdb: yes")
+    + "}",
+    "a change of nodes that one person may approve": GOOD_ACTION.replace(
+        "write: []", "write: [{group: '', resources: [nodes], verbs: [patch]}]"
+    )
+    + "}",
+    "more approvals than two": GOOD_ACTION + ", approvals: 3}",
     "an eviction without PodDisruptionBudgets": (
         GOOD_ACTION.replace("write: []", EVICTS).replace("fraction: no", "fraction: yes") + "}"
     ),

@@ -31,6 +31,7 @@ from quietpager.store.port import (
 )
 from quietpager.store.postgres import SIMILAR, PostgresStore
 from quietpager.store.words import words
+from tests.roles import functions_url
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 TICK = timedelta(seconds=5)
@@ -47,6 +48,9 @@ BACK_ENDS: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
     "dynamodb": lambda request: dynamo_store(request.getfixturevalue("dynamodb")),
     "memory": lambda _: MemoryStore(),
     "postgres": lambda request: PostgresStore(request.getfixturevalue("new_database")(), connections=8),
+    "postgres-functions": lambda request: PostgresStore(
+        functions_url(request.getfixturevalue("new_database")()), connections=8
+    ),
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.deploy import store_url
+from infra.deploy import owner_url, store_url
 from infra.testbed.addons import kubectl
 from quietpager.store.audit import verify_all
 from quietpager.store.postgres import PostgresStore
@@ -21,7 +21,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
         kubectl("-n", NAMESPACE, "rollout", "status", kind, "--timeout=120s", check=False)
     store = PostgresStore(store_url())
     print(quietpager("resume"))
-    with told(store_url()), spying(folder / "messages.jsonl") as spy:
+    with told(owner_url()), spying(folder / "messages.jsonl") as spy:
         yield Bed(admin(), store, spy)
     print(quietpager("stop"))
     assert verify_all(store) == []

@@ -232,7 +232,7 @@ def _decision(message: Message, ctx: Context) -> list[Message]:
         # Of the question itself the check above made sure; the states without an approval have none.
         approval=incident.approval,
         remedy=None if given is None else Remedy.from_json(given),
-        by=str(record.body.get("by", "")),
+        by=decisions.answered_by(record),
         sentence="Rejected" if record.body["decision"] == "reject" else "Taken over",
     )
     return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, used)

@@ -9,6 +9,7 @@ from quietpager.model.time import to_text
 from quietpager.runtime.context import Context
 from quietpager.runtime.detecting import recheck_message
 from quietpager.safety import records
+from quietpager.safety.decisions import needed
 from quietpager.safety.effect import UNDO_OF, reversed_edits, talk_about
 from quietpager.safety.ground import Conditions
 from quietpager.safety.guards import AUDITED, Verdict, refusal
@@ -24,7 +25,7 @@ from quietpager.safety.machine import (
     Tell,
     Undo,
 )
-from quietpager.store.port import ABSENT, Audit, Due, DueDone, Put, Record, Write
+from quietpager.store.port import ABSENT, Audit, Due, DueDone, Json, Put, Record, Write
 
 
 def write_out(
@@ -155,9 +156,10 @@ class _Paper:
                 self._undo(on.slots)
             case AskPerson(rehearsal):
                 expires = self.now + timedelta(seconds=self.ctx.policy.approval)
-                body = {
+                body: Json = {
                     "incident": self.incident.id, "rehearsal": rehearsal.id,
                     "diff": rehearsal.diff_key, "expires": expires.isoformat(), "decision": None,
+                    "needs": needed(rehearsal.remedy.action, self.ctx.actions), "approvals": [],
                 }  # fmt: skip
                 key = records.approval(self.incident.approval or rehearsal.id)
                 self.writes.append(Put(key, body, ABSENT))

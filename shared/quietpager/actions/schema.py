@@ -35,13 +35,16 @@ class Access(Data):
 
 _REMOVES = frozenset({("pods", "delete"), ("pods", "deletecollection"), ("pods/eviction", "create")})
 """Rights that remove pods."""
+_TWO_PERSONS = frozenset({"pods", "pods/eviction", "nodes"})
+"""What nobody may approve alone, where an action may write it (evict, delete, cordon, taint, drain)."""
 _WORKLOADS = frozenset({"deployments", "statefulsets", "daemonsets", "replicasets"})
 
 
 class Action(Data):
     """One entry of the catalogue.
 
-    `autonomy_at_most` caps the dial for this action, whatever the rule and the policy say.
+    `autonomy_at_most` caps the dial for this action, whatever the rule and the policy say. `approvals` is
+    how many different people must approve it, where it is asked about.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Action(Data):
     inverse: Literal["restore", "none"]
     undo_when: UndoWhen
     autonomy_at_most: Autonomy = Autonomy.AUTO
+    approvals: Literal[1, 2] = 1
     guards: Applies
     read: tuple[Access, ...]
     write: tuple[Access, ...]
@@ -64,6 +68,8 @@ class Action(Data):
             raise ValueError("guards: what may remove pods needs `fraction: yes` and `pdb: yes`.")
         if {what for what, _ in rights} & _WORKLOADS and self.guards.rollout_of_others == "ignore":
             raise ValueError("guards: what changes a workload needs `rollout_of_others: refuse`.")
+        if {what for what, _ in rights} & _TWO_PERSONS and self.approvals < 2:
+            raise ValueError("approvals: what may remove pods or change nodes needs `approvals: 2`.")
         return self
 
     def check_params(self, params: dict[str, str | float]) -> None:

@@ -71,6 +71,8 @@ class Incident(Data):
     `owner` is the workload of the first symptom, `owners` are those of all of them: a cause that is no
     workload (a ConfigMap, a registry) may break several.
 
+    `proposed_by` is who put the remedy in by hand, if a person did.
+
     `to_propose` is the rehearsal that was written although somebody else owns the object, and is proposed to
     the owner once it is `verified` that it helped.
     """
@@ -107,6 +109,7 @@ class Incident(Data):
     acted: bool = False
     acted_at: datetime | None = None
     by_person: bool = False
+    proposed_by: str = ""
     taken_over: bool = False
     verified: bool = False
     to_propose: str | None = None

@@ -4,6 +4,9 @@
     the answer      answer(...)                  checked, then kept by compare-and-set: the first counts
     the execution   govern/decide                checks it again (`refusal`), and uses it up
 
+Where the action needs two people (`approvals: 2`), an approval is kept beside the question until another
+person, who did not propose the remedy either, approves the same question; only then is it an answer.
+
 In WITH_PERSON(approval) the question is a record that `govern/decide` wrote, bound to one diff. In the
 other states the record is made by the first answer, under an id made of the moment the state began; so
 an answer to an older question finds another id, and changes nothing.
@@ -36,6 +39,9 @@ CHOICES: Final[Mapping[State, tuple[Decision, ...]]] = {
 }
 """What may be answered in which state; whatever is not here, the state machine would ignore."""
 
+UNVERIFIED: Final = frozenset({"terminal"})
+"""Where a name is only what the machine says: one person could be two there."""
+
 RETRY: Final = timedelta(seconds=5)
 """An answer that govern/decide has not used yet speaks again after so long."""
 
@@ -45,6 +51,7 @@ class Question:
     """What an incident asks a person. `diff` and `expires` are those of the plan to be approved.
 
     `decision`, `by` and `at` (RFC 3339) are those of the answer that was given and not carried out yet.
+    `needs` is how many people must approve, `approved_by` who has so far.
     """
 
     id: str
@@ -57,6 +64,8 @@ class Question:
     decision: str = ""
     by: str = ""
     at: str = ""
+    needs: int = 1
+    approved_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,8 @@ def question_of(store: Store, incident: Incident) -> Question | None:
         decision=str(body.get("decision") or ""),
         by=str(body.get("by") or ""),
         at=str(body.get("at") or ""),
+        needs=_count(body.get("needs")),
+        approved_by=_approvers(body),
     )
 
 
@@ -152,10 +163,17 @@ def answer(
     )
     if no or question is None:
         return Answer(False, no)
+    if decision == "approve" and question.needs > 1:
+        if no := _not_entitled(question, by, via):
+            return Answer(False, no)
+        if len(question.approved_by) + 1 < question.needs:
+            return _one_of_several(store, question, by=by, via=via, now=now)
     given: Json = {"decision": decision, "by": by, "via": via, "at": to_text(now)}
     if remedy is not None:
         given["remedy"] = remedy.to_json()
     asked: Json = {"incident": name, "diff": None} if question.record is None else question.record.body
+    if decision == "approve":
+        given["approvals"] = [*(asked.get("approvals") or ()), {"by": by, "via": via, "at": to_text(now)}]
     message = Message(
         id=f"{question.id}.{decision.replace(' ', '-')}",
         type=DECISION,
@@ -175,11 +193,76 @@ def answer(
             ]
         )
     except Conflict:
-        again = question_of(store, incident)
-        return Answer(
-            False, _answered(again, by) or "Somebody else was faster. Look again before you answer."
-        )
+        return _too_slow(store, incident, by)
     return Answer(True, f"{decision}: noted for {by}; it is carried out with the clock's next tick.")
+
+
+def _one_of_several(store: Store, question: Question, *, by: str, via: str, now: datetime) -> Answer:
+    """Keep an approval that is not enough yet. It is no answer, so nothing is due and nothing is said."""
+    record = question.record
+    if record is None:
+        raise AssertionError("a question that is approved has a record")
+    kept = [*(record.body.get("approvals") or ()), {"by": by, "via": via, "at": to_text(now)}]
+    count = f"{len(kept)} of {question.needs}"
+    try:
+        store.transact(
+            [
+                Put(record.key, record.body | {"approvals": kept}, record.version),
+                Audit(question.incident.id, now, f"approve ({count})", by, _noted(question, via, None)),
+            ]
+        )
+    except Conflict:
+        return _too_slow(store, question.incident, by)
+    return Answer(
+        True, f"approve: noted for {by}, {count}. Nothing is done until another person approves it."
+    )
+
+
+def _too_slow(store: Store, incident: Incident, by: str) -> Answer:
+    again = question_of(store, incident)
+    return Answer(False, _answered(again, by) or "Somebody else was faster. Look again before you answer.")
+
+
+def _not_entitled(question: Question, by: str, via: str) -> str:
+    """Say why this person's approval does not count where two are needed; empty: it counts."""
+    what = f"This needs {question.needs} people"
+    if via in UNVERIFIED:
+        return f"{what}, and a name at a {via} is not verified: approve it in the console."
+    if _same(by, question.incident.proposed_by):
+        return f"{what} beside whoever proposed it, and that was you. Ask somebody else."
+    if any(_same(by, other) for other in question.approved_by):
+        return f"{what}: you have approved it already, and the other one must be another person."
+    return ""
+
+
+def _same(one: str, other: str) -> bool:
+    """Tell whether two names are one person's: nobody becomes two by a capital letter or a space."""
+    return " ".join(one.casefold().split()) == " ".join(other.casefold().split())
+
+
+def _approvers(body: Json) -> tuple[str, ...]:
+    """Read who has approved; whatever is no such list is nobody."""
+    kept = body.get("approvals")
+    return (
+        tuple(str(one.get("by")) for one in kept if isinstance(one, dict)) if isinstance(kept, list) else ()
+    )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 1
+
+
+def needed(action: str, actions: Mapping[str, Action]) -> int:
+    """Say how many people must approve an action; of one that the catalogue does not know, two."""
+    known = actions.get(action)
+    return 2 if known is None else known.approvals
+
+
+def answered_by(record: Record) -> str:
+    """Name who decided: one person, or all that approved."""
+    if record.body.get("decision") == "approve" and len(people := _approvers(record.body)) > 1:
+        return " and ".join(people)
+    return str(record.body.get("by", ""))
 
 
 def _noted(question: Question, via: str, remedy: Remedy | None) -> Json:
@@ -319,9 +402,29 @@ def refusal(
         return _expired(expires)
     if incident.state is State.APPROVAL and body.get("diff") != incident.approved_diff:
         return "Nothing was done: the planned change is another one than the one that was answered."
+    if decision[0] == "approve" and (no := _too_few(record, incident, actions)):
+        return no
     given = body.get("remedy")
     remedy = None if given is None else Remedy.from_json(given)
     return _bad_remedy(incident, decision[0], remedy, actions)
+
+
+def _too_few(record: Record, incident: Incident, actions: Mapping[str, Action]) -> str:
+    """Count the people once more, against the catalogue: the record could have been made by anybody."""
+    needs = needed("" if incident.remedy is None else incident.remedy.action, actions)
+    if needs < 2:
+        return ""
+    kept = record.body.get("approvals")
+    people = {
+        " ".join(str(one.get("by")).casefold().split())
+        for one in (kept if isinstance(kept, list) else ())
+        if isinstance(one, dict)
+        and one.get("via") not in UNVERIFIED
+        and not _same(str(one.get("by")), incident.proposed_by)
+    }
+    if len(people) >= needs:
+        return ""
+    return f"Nothing was done: it needs {needs} people who did not propose it, and {len(people)} approved."
 
 
 def _moment(text: object) -> datetime | None:

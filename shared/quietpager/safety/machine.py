@@ -641,7 +641,7 @@ def modify(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
     dial = policy.dial(Autonomy.APPROVE, incident.owner.namespace, incident.failure_class)
     after = incident.but(
         remedies=(news.remedy,), candidate=0, attempt=1, by_person=True, approval=None, verified=False,
-        approved=None, autonomy=dial, decided_by=news.by,
+        approved=None, autonomy=dial, decided_by=news.by, proposed_by=news.by,
     )  # fmt: skip
     return _rehearse(after, policy, now)
 

@@ -162,6 +162,11 @@ class Policy(Part):
         description=f"{_LOOK}the clock looks for what is due, and when an unheard message speaks again",
     )
     sweep: float = Field(default=30.0, gt=0, description=f"{_LOOK}all pods are listed and looked at")
+    anchor: float = Field(
+        default=300.0,
+        gt=0,
+        description=f"{_LOOK}the heads of all audit chains are anchored, where a place for that is set",
+    )
     silence: float = Field(
         default=90.0,
         gt=0,

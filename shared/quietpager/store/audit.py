@@ -100,7 +100,7 @@ def _faults_of(entry: AuditEntry, chain: str, place: int, previous: str, expecte
             body=entry.body,
             previous=entry.previous,
         )
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError, OverflowError):
         whole = False
     if not whole:
         faults.append(f"entry {entry.seq} was edited after it was written; its hash does not fit.")

@@ -152,7 +152,14 @@ class Database:
 
         # Also the place where a wrong URL is found with its own message rather than the pool's.
         with psycopg.connect(self._url, autocommit=True, connect_timeout=WAIT) as connection:
-            migrate(connection)
+            try:
+                migrate(connection)
+            except psycopg.errors.InsufficientPrivilege as no:
+                # The functions' own role (`roles`): it makes no tables, and must not be able to.
+                raise StoreUnavailable(
+                    "The database lacks tables that this version needs, and this role may not make them. "
+                    f"Run `quietpager migrate` as the owner. PostgreSQL says: {str(no).splitlines()[0]}"
+                ) from no
 
     def _configure(self, connection: "Connection[Any]") -> None:
         connection.execute("; ".join(self._session))
@@ -176,7 +183,7 @@ class PostgresStore:
     def __init__(self, url: str, *, connections: int = 4) -> None:
         """Remember the URL (`postgresql://…`, the writer's endpoint); the first call connects.
 
-        The first call also brings the tables up to date. `connections` bounds the pool.
+        The first call also brings the tables up to date, where the role may. `connections` bounds the pool.
         """
         self.url = url
         self._db = Database(url, connections=connections)
