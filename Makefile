@@ -5,7 +5,7 @@ ARGS ?=
 FN ?= detect/crash
 SOURCES := shared functions infra tests
 
-.PHONY: demo test crash lint model bench docs serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
+.PHONY: demo test crash lint model bench soak docs serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
 
 demo: .venv ## six faults healed, asked about or handed over, in a sandbox cluster (ARGS=--once: unattended)
 	$(BIN)/quietpager demo $(ARGS)
@@ -28,6 +28,9 @@ model: .venv ## every interleaving within bounds, on the shipped functions; and 
 
 bench: .venv ## the figures, as a table
 	$(BIN)/python -m tests.bench
+
+soak: .venv ## half an hour of faults and lost messages; then all must be finished (SOAK_MINUTES=5)
+	$(BIN)/python -m tests.soak
 
 docs: .venv ## generate the tables in docs/ and functions/
 	$(BIN)/python -m infra.docs

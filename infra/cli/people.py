@@ -98,9 +98,11 @@ def _past(one: Similar) -> str:
 def ledger(store: Store) -> str:
     """Tell for each failure class and action how often it was tried, and how that ended."""
     counts = [Count.from_json(record.body) for record in store.scan("LEDGER")]
-    head = f"{'failure class':28} {'action':20} {'tried':>6} {'helped':>7} {'not':>5} {'undone':>7}\n"
+    head = f"{'failure class':28} {'action':20} {'tried':>6} {'helped':>7} {'not':>5} {'undone':>7} "
+    head += f"{'unproven':>9}\n"
     rows = [
-        f"{c.failure_class:28} {c.action:20} {c.tried:6} {c.helped:7} {c.not_helped:5} {c.undone:7}\n"
+        f"{c.failure_class:28} {c.action:20} {c.tried:6} {c.helped:7} {c.not_helped:5} {c.undone:7} "
+        f"{c.unproven:9}\n"
         for c in counts
     ]
     return head + "".join(rows) if rows else "Nothing was tried in any closed incident yet.\n"

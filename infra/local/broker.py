@@ -182,6 +182,11 @@ class Broker:
             await self._writer
         await asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
 
+    @property
+    def under_way(self) -> int:
+        """Tell how many deliveries were accepted and are not done yet; each is held in memory, too."""
+        return len(self._tasks)
+
     async def idle(self) -> None:
         """Wait until nothing is under way, retries and replies included."""
         while self._tasks or self._posting:

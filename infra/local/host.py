@@ -45,6 +45,10 @@ from quietpager.store.postgres_mailbox import PostgresMailbox
 log = structlog.get_logger()
 
 
+MOST_UNDER_WAY = 1000
+"""Deliveries under way from which on the Event source waits. What it can wait with costs memory in the broker
+and delays what matters more; the watch goes on where it was, and what became too old the sweep finds."""
+
 ConnectAs = Callable[[FunctionFolder | None], Cluster]
 """Connects one function to the cluster, or the Event source (None)."""
 Say = Callable[[str], None]
@@ -97,7 +101,7 @@ class Host:
             self.mailbox,
         )
         name = os.environ.get(CLUSTER_NAME, "default")
-        self.source = EventSource(connect_as(None), name, self._post, say)
+        self.source = EventSource(connect_as(None), name, self._take, say)
 
     def _function(self, name: str, module: str) -> Function:
         handle = importlib.import_module(f"{module}.handler").handle
@@ -120,6 +124,12 @@ class Host:
         status = asyncio.run_coroutine_threadsafe(self.broker.post(event), self.loop).result(10)
         if status != 202:
             raise OSError(f"the broker answered {status}")
+
+    def _take(self, event: CloudEvent) -> None:
+        """Post for the Event source; OSError, so that it tries again later, while there is much to do."""
+        if self.broker.under_way >= MOST_UNDER_WAY:
+            raise OSError(f"the broker has {self.broker.under_way} deliveries under way; Events wait")
+        self._post(event)
 
     async def tick(self, job: str, every: float) -> None:
         """Be the PingSource of one job; the first tick comes at once."""

@@ -331,3 +331,91 @@ def test_an_undo_needs_the_mark_of_what_it_undoes(world: World) -> None:
     world.store.transact([Put(records.intent("int-2"), pinned.to_json(), 0)])
     assert world.carry("int-2") is not None
     assert (world.kept("int-2").state, world.limit()) == (IntentState.REFUSED, "64Mi")
+
+
+def template(container: Json) -> Json:
+    return {"spec": {"template": {"spec": {"containers": [{"name": "web", **container}]}}}}
+
+
+def another_field(world: World) -> None:
+    """Somebody sets an image; lists are replaced as a whole by a merge patch, so the limit is said again."""
+    limits = {"limits": {"memory": world.limit()}}
+    change = template({"image": "localhost/busybox:2", "resources": limits})
+    world.real.merge_patch("Deployment", world.namespace, "web", change)
+
+
+def the_same_field(world: World) -> None:
+    change = template({"image": "localhost/busybox:1", "resources": {"limits": {"memory": "128Mi"}}})
+    world.real.merge_patch("Deployment", world.namespace, "web", change)
+
+
+def the_same_value(world: World) -> None:
+    """Somebody puts the old value back before us: nothing is left to undo, and it is not ours any more."""
+    change = template({"image": "localhost/busybox:1", "resources": {"limits": {"memory": "32Mi"}}})
+    world.real.merge_patch("Deployment", world.namespace, "web", change)
+
+
+def replaced(world: World) -> None:
+    """Delete it and make it anew, our mark and all, as a restore from a backup does."""
+    old = world.live()
+    world.real.delete("Deployment", world.namespace, "web")
+    meta = {"name": "web", "namespace": world.namespace, "annotations": {MARK: "int-1"}}
+    world.real.create("Deployment", {"metadata": meta, "spec": old["spec"]})
+    assert world.live()["metadata"]["uid"] != old["metadata"]["uid"]
+
+
+FOREIGN = [another_field, the_same_field, the_same_value, replaced]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before its look", "between its look and its write"])
+@pytest.mark.parametrize("change", FOREIGN, ids=lambda change: change.__name__)
+def test_an_undo_never_goes_over_what_somebody_else_did(
+    world: World, change: Callable[[World], None], late: bool
+) -> None:
+    undo_of(world)
+    if late:
+        world.before.append(lambda: change(world))
+    else:
+        change(world)
+    left = world.live()["spec"]
+    assert world.carry("int-1-undo") is not None
+    done = world.kept("int-1-undo")
+    assert (done.state, world.writes) == (IntentState.REFUSED, 1)
+    assert done.result
+    if not late:
+        assert world.live()["spec"] == left
+    assert world.limit() == {"the_same_field": "128Mi", "the_same_value": "32Mi"}.get(change.__name__, "64Mi")
+
+
+@pytest.mark.parametrize("change", [another_field, the_same_field], ids=lambda change: change.__name__)
+def test_without_its_pins_an_undo_would_overwrite(
+    world: World, change: Callable[[World], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = effect.patch_of
+    monkeypatch.setattr(effect, "patch_of", lambda *a: [one for one in real(*a) if one["op"] != "test"])
+    monkeypatch.setattr(effect, "_judge", lambda *_: None)
+    undo_of(world)
+    change(world)
+    world.carry("int-1-undo")
+    assert (world.kept("int-1-undo").state, world.limit()) == (IntentState.APPLIED, "32Mi")
+
+
+def test_an_undo_happens_once_however_often_it_is_asked_for(world: World) -> None:
+    undo_of(world)
+    said = world.carry("int-1-undo")
+    world.late()
+    assert world.carry("int-1-undo") == said
+    assert world.writes == 2
+
+
+@pytest.mark.parametrize("pinned_anew", [False, True])
+def test_a_second_undo_of_the_same_change_is_refused(world: World, pinned_anew: bool) -> None:
+    """Also one that knows the newest generation: the mark is the first undo's by now."""
+    undo = undo_of(world)
+    world.carry("int-1-undo")
+    the_same_field(world)
+    generation = world.live()["metadata"]["generation"] if pinned_anew else undo.generation
+    again = undo.but(id="int-1-undo-2", generation=generation)
+    world.store.transact([Put(records.intent(again.id), again.to_json(), 0)])
+    assert world.carry(again.id) is not None
+    assert (world.kept(again.id).state, world.limit(), world.writes) == (IntentState.REFUSED, "128Mi", 2)

@@ -112,3 +112,45 @@ def test_the_source_outlives_a_broker_that_is_away_and_loses_nothing(monkeypatch
     assert through.wait(20)
     source.stop()
     assert len(taken) == 1
+
+
+def test_a_broker_with_much_to_do_lets_the_source_wait_and_nobody_else(
+    api: str, new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a flood of Events would be held in memory, one task each, before what was decided."""
+    monkeypatch.setattr("infra.local.host.MOST_UNDER_WAY", 3)
+    monkeypatch.setattr("infra.local.source.LONGEST_PAUSE", 0.2)
+    held, most = asyncio.Event(), 0
+
+    async def case() -> None:
+        nonlocal most
+        bench = Bench(new_database(), api, Policy())
+        intake = bench.host.broker._subscribers["ingest-intake"]
+        taken: list[str] = []
+
+        async def slow(event: CloudEvent) -> Any:
+            await held.wait()
+            taken.append(event.get_type())
+            return await intake(event)
+
+        known = {"ingest-intake": slow}
+        bench.host.broker._subscribers = dict(bench.host.broker._subscribers) | known
+        await bench.start()
+        for task in bench.ticks.values():
+            task.cancel()
+        try:
+            for _ in range(12):
+                await asyncio.to_thread(bench.event)
+            while bench.host.source._failures < 2:
+                most = max(most, bench.host.broker.under_way)
+                await asyncio.sleep(0.01)
+            assert (await post(bench.host, b"{}"))[0] == 202
+            held.set()
+            while len([one for one in taken if one.startswith("dev.knative.apiserver")]) < 12:  # noqa: ASYNC110 (it only looks)
+                await asyncio.sleep(0.01)
+        finally:
+            held.set()
+            await bench.end()
+
+    asyncio.run(case())
+    assert most <= 3 + 4, "the source did not wait"  # ticks and canaries are let through

@@ -1,6 +1,7 @@
 """govern/decide: turns news into one step of an incident, in one transaction. Touches no cluster."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from functions.govern.decide.writes import forward_intent, undo_of, verdict_audit, write_out
@@ -10,7 +11,7 @@ from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, R
 from quietpager.model.message import DECISION, DUE, FINDING, OUTCOME, REHEARSED, Message
 from quietpager.runtime.context import Context
 from quietpager.runtime.metrics import REFUSALS
-from quietpager.safety import decisions, guards, records, storm
+from quietpager.safety import control, decisions, guards, records, storm
 from quietpager.safety.effect import reversed_edits
 from quietpager.safety.ground import Conditions, ground_of
 from quietpager.safety.machine import Input, News, Step, Undo, reopened, step
@@ -104,7 +105,20 @@ def _look(finding: Finding, ctx: Context) -> list[Message]:
         return []
     before, incident = found
     news, now = Input(_FINDING[finding.outcome], finding=finding, sentence=finding.why), ctx.clock()
-    return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, [])
+    taken = step(incident, news, ctx.policy, now)
+    if control.is_claimed(incident, taken.incident):
+        news = replace(news, untouched=_untouched(incident, ctx))
+        taken = step(incident, news, ctx.policy, now)
+    return _commit(ctx, before, taken, news, now, [])
+
+
+def _untouched(incident: Incident, ctx: Context) -> int:
+    """Count the siblings that healed as well, among the incidents opened last: those of the storm brake."""
+    opened = ctx.store.get_many(storm.keys(ctx.policy)).values()
+    names = sorted({str(one.body["incident"]) for one in opened} - {incident.id})
+    found = ctx.store.get_many([records.incident(name) for name in names]).values()
+    others = [Incident.from_json(one.body) for one in found]
+    return len(control.siblings(incident, others, ctx.policy))
 
 
 def _rehearsed(message: Message, ctx: Context) -> list[Message]:

@@ -13,7 +13,7 @@ from quietpager.model.message import INCIDENT, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.safety import records
-from quietpager.safety.machine import HELPED, NOT_HELPED, NOT_UNDONE, UNDO_LOST, UNDONE
+from quietpager.safety.machine import HELPED, NOT_HELPED, NOT_PROVEN, NOT_UNDONE, UNDO_LOST, UNDONE
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
 
@@ -61,6 +61,15 @@ def test_each_result_counts_as_what_it_was(
         assert (one.tried, one.helped, one.not_helped, one.undone) == expected
 
 
+@pytest.mark.parametrize(("reason", "expected"), [("fixed", (0, 0, 1)), ("fixed_by_person", (0, 1, 0))])
+def test_what_healed_with_its_untouched_siblings_is_not_proven(
+    reason: ClosedReason, expected: tuple[int, ...]
+) -> None:
+    [one] = counts_of(incident(f"{NOT_PROVEN} so did others", reason=reason))
+    assert (one.helped, one.not_helped, one.unproven) == expected
+    assert one.plus(one).unproven == 2 * one.unproven
+
+
 def context(store: MemoryStore) -> Context:
     def no_cluster() -> object:
         raise AssertionError("codify touches no cluster")
@@ -88,7 +97,7 @@ def test_an_incident_is_counted_once_however_often_it_is_told_of() -> None:
     assert (row.body["tried"], row.body["helped"], row.body["not_helped"], row.body["undone"]) == (2, 1, 1, 1)
     assert [record.key for record in store.scan("PAST")] == ["PAST#inc-1", "PAST#inc-2"]
     shown = ledger(store).splitlines()
-    assert shown[1].split() == ["oom_killed", "raise-memory", "2", "1", "1", "1"]
+    assert shown[1].split() == ["oom_killed", "raise-memory", "2", "1", "1", "1", "0"]
 
 
 def test_a_fix_that_did_not_hold_is_taken_back() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from quietpager.model.incident import Incident, Tried
 from quietpager.model.ledger import Count, Past
 from quietpager.model.page import Similar
-from quietpager.safety.machine import HELPED, NOT_HELPED, NOT_UNDONE, UNDO_LOST, UNDONE
+from quietpager.safety.machine import HELPED, NOT_HELPED, NOT_PROVEN, NOT_UNDONE, UNDO_LOST, UNDONE
 from quietpager.store.words import words
 
 Key = tuple[str, str]
@@ -31,6 +31,8 @@ def _count(failure_class: str, one: Tried, *, held: bool) -> Count | None:
     fresh = Count(failure_class=failure_class, action=one.action, tried=1)
     if one.result == HELPED:
         return fresh.but(helped=1) if held else fresh.but(not_helped=1)
+    if one.result.startswith(NOT_PROVEN):
+        return fresh.but(unproven=1) if held else fresh.but(not_helped=1)
     if one.result == UNDONE:
         return fresh.but(not_helped=1, undone=1)
     if one.result.startswith((NOT_HELPED, NOT_UNDONE, UNDO_LOST)):

@@ -58,11 +58,15 @@ OwnerMode = Literal["propose", "patch", "patch+propose"]
 
 
 class Tried(Data):
-    """One thing that was tried, for the person who takes over."""
+    """One thing that was tried, for the person who takes over.
+
+    `seen` says in figures how it was before and after, where it did not help.
+    """
 
     action: str
     params: dict[str, str | float]
     result: str
+    seen: str = ""
 
 
 class Incident(Data):
@@ -75,6 +79,9 @@ class Incident(Data):
 
     `to_propose` is the rehearsal that was written although somebody else owns the object, and is proposed to
     the owner once it is `verified` that it helped.
+
+    `available_before` (available pods) and `restarts_before` are as of the write; those `…_after` as of the
+    last failing look since, None where there was none.
     """
 
     id: str
@@ -117,6 +124,9 @@ class Incident(Data):
     approved_diff: str | None = None
     approval: str | None = None
     available_before: int = 0
+    restarts_before: int = 0
+    available_after: int | None = None
+    restarts_after: int | None = None
     undo_when: UndoWhen = "never"
     worse_streak: int = 0
     serial: int = 0

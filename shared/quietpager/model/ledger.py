@@ -12,8 +12,9 @@ from quietpager.model.page import Similar
 class Count(Data):
     """How often an action was carried out for a failure class, and how that ended.
 
-    `tried` counts changes that were sent. `undone` ones are among those that did not help. What is in
-    neither `helped` nor `not_helped` could not be verified.
+    `tried` counts changes that were sent. `undone` ones are among those that did not help. `unproven` ones
+    healed, but so did others that nobody touched; they count as neither. What is in none of `helped`,
+    `not_helped` and `unproven` could not be verified.
     """
 
     failure_class: str
@@ -22,6 +23,7 @@ class Count(Data):
     helped: int = 0
     not_helped: int = 0
     undone: int = 0
+    unproven: int = 0
 
     def plus(self, other: "Count", times: int = 1) -> "Count":
         """Add another count of the same class and action, or with -1 take it away."""
@@ -30,13 +32,15 @@ class Count(Data):
             helped=self.helped + times * other.helped,
             not_helped=self.not_helped + times * other.not_helped,
             undone=self.undone + times * other.undone,
+            unproven=self.unproven + times * other.unproven,
         )
 
     def __str__(self) -> str:
         """Say it in one line."""
         return (
             f"{self.action} for {self.failure_class}: tried {self.tried}, helped {self.helped}, "
-            f"did not help {self.not_helped}, undone {self.undone}"
+            f"did not help {self.not_helped}, undone {self.undone}, "
+            f"not proven {self.unproven}"
         )
 
 

@@ -35,6 +35,7 @@ MOST_OWNERS = 500
 """Workloads that a shared cause's incident looks at; so many keep its record below 400 KB, the most that
 DynamoDB takes (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)."""
 HELPED = "verified: it helped"
+NOT_PROVEN = "not proven:"
 NOT_HELPED = "did not help"
 UNDONE = "It did not help and was undone."
 NOT_UNDONE = "It did not help and was not undone:"
@@ -71,6 +72,8 @@ class Input:
     """News with what it carries. `sentence` is the guard's or the plan's reason, for people.
 
     `propose`: the owner's mode says that the plan which was refused goes to the owner instead.
+    `untouched`: how many others had the same failure, were left alone and are well by now, too
+    (`safety.control`); it is asked for when a fix is about to be called one.
     """
 
     kind: News
@@ -82,6 +85,7 @@ class Input:
     by: str = ""
     sentence: str = ""
     propose: bool = False
+    untouched: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +401,7 @@ def wait_failing(incident: Incident, news: Input, policy: Policy, now: datetime)
     return Step(after)
 
 
-def healthy(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
+def healthy(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
     """Same state; after N healthy rechecks over a whole window CLOSED, or the proposal's PLANNING."""
     since = incident.healthy_since or now
     after = incident.but(healthy_since=since, healthy_streak=incident.healthy_streak + 1, worse_streak=0)
@@ -405,15 +409,22 @@ def healthy(incident: Incident, _news: Input, policy: Policy, now: datetime) -> 
     if after.healthy_streak < policy.healthy_rechecks or not long_enough:
         return Step(after)
     if incident.state is State.VERIFYING:
-        tried = _note_result(after, HELPED)
+        tried = _note_result(after, HELPED if not news.untouched else _not_proven(news.untouched))
         if incident.to_propose is not None:
             return _propose_written(tried, policy, now)
-        why = f"Fixed: {incident.owner} has been healthy for {incident.window:.0f} s since the change."
+        lasted = f"{incident.owner} has been healthy for {incident.window:.0f} s since the change"
+        why = f"{lasted}; {_not_proven(news.untouched)}." if news.untouched else f"Fixed: {lasted}."
         return _close(tried, "fixed", policy, now, why)
     reason: ClosedReason = "fixed_by_person" if incident.state in WITH_PERSON else "healed_by_itself"
     if incident.verified:
         reason = "fixed"
     return _close(after, reason, policy, now, f"{incident.about} is healthy again.")
+
+
+def _not_proven(untouched: int) -> str:
+    """Say that time alone may have done it. It is well, so nothing is undone for that reason."""
+    others = "one untouched sibling" if untouched == 1 else f"{untouched} untouched siblings"
+    return f"{NOT_PROVEN} it healed, but so did {others} with the same failure"
 
 
 def failing(incident: Incident, news: Input, _policy: Policy, now: datetime) -> Step:
@@ -463,7 +474,8 @@ def commit(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
     after = _enter(
         incident, State.ACTING, policy, now, policy.claim,
         tried=(*incident.tried, Tried(action=remedy.action, params=remedy.params, result="sent")),
-        available_before=rehearsal.available,
+        available_before=rehearsal.available, restarts_before=incident.restarts,
+        available_after=None, restarts_after=None,
         undo_when=rehearsal.undo_when,
         to_propose=rehearsal.id if _also_proposed(rehearsal) else None,
         decided_by=incident.decided_by or f"rule {incident.family}/{incident.failure_class}",
@@ -572,7 +584,11 @@ def verify_failing(incident: Incident, news: Input, policy: Policy, now: datetim
     if finding is None:
         return Step(incident)
     worse = finding.available < incident.available_before
-    after = _refresh(incident, finding, now).but(worse_streak=incident.worse_streak + 1 if worse else 0)
+    after = _refresh(incident, finding, now).but(
+        worse_streak=incident.worse_streak + 1 if worse else 0,
+        available_after=finding.available,
+        restarts_after=incident.restarts_after if finding.diagnosis is None else finding.diagnosis.restarts,
+    )
     past_rollout = (now - incident.state_since).total_seconds() >= policy.rollout
     if after.worse_streak >= 2 and past_rollout:
         return _not_helped(after, policy, now, "worse")
@@ -595,11 +611,12 @@ def verify_deadline(incident: Incident, _news: Input, policy: Policy, now: datet
 
 
 def _not_helped(incident: Incident, policy: Policy, now: datetime, how: str) -> Step:
-    after = _note_result(incident, f"{NOT_HELPED} ({how})")
+    seen = _figures(incident, how)
+    after = _note_result(incident, f"{NOT_HELPED} ({how})", seen)
     if how in UNDO_WHEN[incident.undo_when]:
         state = _enter(after, State.UNDOING, policy, now, policy.claim)
         return Step(state, (OpenBreaker(), Undo()), f"{how}: undo")
-    why = f"{incident.tried[-1].action if incident.tried else 'The act'} did not help ({how})."
+    why = f"{incident.tried[-1].action if incident.tried else 'The act'} did not help. {seen}"
     return _hand_over(after, policy, now, why, effects=(OpenBreaker(),))
 
 
@@ -694,18 +711,34 @@ def did_not_hold(incident: Incident, news: Input, policy: Policy, now: datetime)
     return Step(waiting, (), "failing again")
 
 
-def _note_result(incident: Incident, result: str) -> Incident:
+def _figures(incident: Incident, how: str) -> str:
+    """Say why a change did not help, in figures of before and after it."""
+    pods, restarts = incident.available_after, incident.restarts_after
+    text = f"It was {how}: available pods {incident.available_before} before the change, "
+    text += "not known after it" if pods is None else f"{pods} after it"
+    if restarts is not None and (restarts or incident.restarts_before):
+        text += f"; restarts {incident.restarts_before} before, {restarts} of the pods after it"
+    return f"{text}."
+
+
+def _note_result(incident: Incident, result: str, seen: str | None = None) -> Incident:
     if not incident.tried:
         return incident
-    last = incident.tried[-1].but(result=result)
+    last = incident.tried[-1]
+    last = last.but(result=result, seen=last.seen if seen is None else seen)
     return incident.but(tried=(*incident.tried[:-1], last))
 
 
 def _story(incident: Incident) -> str:
     tried = "; ".join(
-        f"{t.action} {' '.join(f'{k}={v}' for k, v in t.params.items())}: {t.result}" for t in incident.tried
+        f"{t.action} {' '.join(f'{k}={v}' for k, v in t.params.items())}: {_result(t)}"
+        for t in incident.tried
     )
     return f"{incident.failure_class} on {incident.owner}. Tried: {tried or 'nothing'}"
+
+
+def _result(one: Tried) -> str:
+    return f"{one.result.rstrip('.')}. {one.seen}" if one.seen else one.result
 
 
 def _table() -> dict[tuple[State, News], Handler]:

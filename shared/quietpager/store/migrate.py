@@ -31,15 +31,19 @@ def applied(connection: "Connection[Any]") -> set[int]:
     return {row[0] for row in connection.execute("SELECT number FROM quietpager.migration").fetchall()}
 
 
+def is_current(connection: "Connection[Any]") -> bool:
+    """Tell whether nothing is missing, in one round trip; else `migrate` may take its time."""
+    return applied(connection) >= {number for number, _, _ in migrations()}
+
+
 def migrate(connection: "Connection[Any]") -> list[str]:
     """Apply what is missing and name it; the connection must be in autocommit mode.
 
     Raises psycopg.Error; the store turns it into `StoreUnavailable`.
     """
-    wanted = migrations()
-    if applied(connection) >= {number for number, _, _ in wanted}:
+    if is_current(connection):
         return []
-    done = []
+    wanted, done = migrations(), []
     with connection.transaction():
         # Held until the transaction ends, also when this process is killed.
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))

@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from itertools import groupby
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeVar
@@ -55,6 +56,14 @@ T = TypeVar("T")
 
 WAIT: Final = 5
 """Seconds to wait for a connection, and for a statement, before the store counts as unavailable."""
+
+ANSWER: Final = WAIT + 3
+"""Seconds to wait for any answer on a connection that stands. Longer than the server's own limit for a
+statement, so that it is only ever reached where the server, or the way to it, is silently gone: without it
+a call would wait until the kernel gives up, after two hours by default (tcp(7), `tcp_keepalive_time`)."""
+
+MIGRATION: Final = 600
+"""The same while the tables are brought up to date."""
 
 TRIES: Final = 8
 """How often a transaction that lost a race, and wrote nothing, is tried."""
@@ -125,6 +134,7 @@ class Database:
 
                 pool: ConnectionPool[Connection[Any]] = ConnectionPool(
                     self._url,
+                    connection_class=_impatient(),
                     min_size=1,
                     max_size=self._connections,
                     timeout=WAIT,
@@ -148,10 +158,14 @@ class Database:
     def _migrate(self) -> None:
         import psycopg  # noqa: PLC0415 (see the module's docstring)
 
-        from quietpager.store.migrate import migrate  # noqa: PLC0415 (only needed once)
+        from quietpager.store.migrate import is_current, migrate  # noqa: PLC0415 (only needed once)
 
         # Also the place where a wrong URL is found with its own message rather than the pool's.
-        with psycopg.connect(self._url, autocommit=True, connect_timeout=WAIT) as connection:
+        with _impatient().connect(self._url, autocommit=True, connect_timeout=WAIT) as connection:
+            if is_current(connection):
+                return
+            # Others may be at it, and these wait for them; an index of a large table takes long.
+            connection.patience = MIGRATION
             try:
                 migrate(connection)
             except psycopg.errors.InsufficientPrivilege as no:
@@ -163,6 +177,26 @@ class Database:
 
     def _configure(self, connection: "Connection[Any]") -> None:
         connection.execute("; ".join(self._session))
+
+
+@cache
+def _impatient() -> Any:
+    """Make the kind of connection that gives up on a server which answers nothing for `ANSWER` seconds."""
+    import psycopg  # noqa: PLC0415 (see the module's docstring)
+
+    class Impatient(psycopg.Connection[Any]):
+        patience: float | None = None
+
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            most = timeout or self.patience or ANSWER
+            try:
+                return super().wait(gen, interval, most)
+            except psycopg.errors._WaitTimeout as silent:  # noqa: SLF001 (has no other name)
+                # What it was doing may yet be done; nobody may go on in the middle of that answer.
+                self.close()
+                raise psycopg.OperationalError(f"no answer within {most:.0f} s") from silent
+
+    return Impatient
 
 
 @contextmanager
@@ -404,7 +438,7 @@ def _transact(connection: "Connection[Any]", prepared: _Prepared) -> None:
             conflict = Conflict(failing.key, failing.expect, there[0] if there else None)
     except BaseException:
         # Not left to the pool, which would warn about the state the connection comes back in.
-        if not connection.broken and connection.info.transaction_status:
+        if not connection.closed and connection.info.transaction_status:
             connection.rollback()
         raise
     if conflict is not None:

@@ -1,0 +1,65 @@
+"""The local host whose broker loses, doubles or delays messages. Who starts it: the soak, as a process.
+
+    broker ──▶ dice ──▶ function        lost: the broker hears 204, the function hears nothing
+                                        doubled: twice, at the same time    delayed: later than what follows
+
+Pings are treated no better: a tick may be lost, too.
+"""
+
+import asyncio
+import os
+import random
+from typing import Final
+
+from cloudevents.core.v1.event import CloudEvent
+
+from infra.local.broker import Answer, Subscriber
+from infra.local.host import Host, run
+from infra.render import FunctionFolder
+from quietpager.cluster.client import connect
+from quietpager.cluster.port import Cluster
+from quietpager.runtime.logs import configure_logs
+from quietpager.safety.policy import load_policy
+
+SHARE: Final = "SOAK_SHARE"
+"""Environment variable: the share of messages that something happens to, from 0 to 1."""
+LONGEST: Final = 2.0
+"""Seconds that a message is delayed at most."""
+
+
+def lossy(deliver: Subscriber, share: float, dice: random.Random) -> Subscriber:
+    """Put dice before a subscriber."""
+
+    async def cast(event: CloudEvent) -> Answer:
+        if dice.random() >= share:
+            return await deliver(event)
+        match dice.randrange(3):
+            case 0:
+                return Answer(204)
+            case 1:
+                first, _ = await asyncio.gather(deliver(event), deliver(event))
+                return first
+            case _:
+                await asyncio.sleep(dice.uniform(0.0, LONGEST))
+                return await deliver(event)
+
+    return cast
+
+
+def main() -> None:
+    """Start from the environment, as `infra.local.host` does."""
+    configure_logs()
+
+    def connect_as(folder: FunctionFolder | None) -> Cluster:
+        who = "source" if folder is None else folder.name
+        return connect(os.environ["QUIETPAGER_API_SERVER"], manager=f"quietpager-{who}")
+
+    host = Host(os.environ["QUIETPAGER_STORE"], connect_as, load_policy())
+    dice, share = random.Random(1), float(os.environ[SHARE])  # noqa: S311 (a test's dice)
+    known = host.broker._subscribers
+    host.broker._subscribers = {name: lossy(one, share, dice) for name, one in known.items()}
+    asyncio.run(run(host, int(os.environ["QUIETPAGER_PORT"]), lambda _url: None))
+
+
+if __name__ == "__main__":
+    main()
