@@ -23,6 +23,10 @@ BUCKET = 600
 """Seconds after which a failure that still stands is reported once more."""
 
 
+PATIENCE = 30
+"""Seconds that a running pod may be unready before it is worth a look; a start takes its time."""
+
+
 def handle(_message: Message, ctx: Context) -> list[Message]:
     """Sweep once; the signals found are the answers, and a heartbeat that shows that the broker lives.
 
@@ -49,12 +53,12 @@ def find(reader: Reader, routes: RouteTable, now: datetime, cluster: str) -> Ite
         except ValidationError:
             continue
         if waits_for_a_node(pod):
-            yield from _routed(unscheduled(pod, now, cluster), routes)
-        for container in pod.containers:
-            reason = reason_of(pod, container)
-            if reason is None:
-                continue
+            yield from _routed(_of_condition(pod, "PodScheduled", "Unschedulable", now, cluster), routes)
+        failing = [(one, why) for one in pod.containers if (why := reason_of(pod, one)) is not None]
+        for container, reason in failing:
             yield from _routed(signal_of(pod, container, reason, now, cluster), routes)
+        if not failing and runs_unready(pod, now):
+            yield from _routed(_of_condition(pod, "Ready", "NotReady", now, cluster), routes)
 
 
 def _routed(signal: Signal, routes: RouteTable) -> Iterator[Signal]:
@@ -69,16 +73,25 @@ def waits_for_a_node(pod: Pod) -> bool:
     return scheduled is not None and scheduled.reason == "Unschedulable" and not pod.leaving
 
 
-def unscheduled(pod: Pod, now: datetime, cluster: str) -> Signal:
-    """Make the signal of a pod without a node."""
-    scheduled = pod.condition("PodScheduled")
+def runs_unready(pod: Pod, now: datetime) -> bool:
+    """Tell whether a pod runs and has not been ready for a while: its only Event may have been lost."""
+    ready = pod.condition("Ready")
+    if ready is None or ready.status == "True" or pod.leaving or pod.status.phase != "Running":
+        return False
+    since = ready.last_transition_time or pod.metadata.creation_timestamp
+    return since is not None and (now - since).total_seconds() >= PATIENCE
+
+
+def _of_condition(pod: Pod, kind: str, reason: str, now: datetime, cluster: str) -> Signal:
+    """Make the signal of a pod about which only a condition says something."""
+    condition = pod.condition(kind)
     return Signal(
-        id=f"sweep.{pod.metadata.uid}.Unschedulable.{int(now.timestamp()) // BUCKET}",
+        id=f"sweep.{pod.metadata.uid}.{reason}.{int(now.timestamp()) // BUCKET}",
         cluster=cluster,
         target=pod.ref,
-        reason="Unschedulable",
+        reason=reason,
         component="sweep",
-        message=scheduled.message if scheduled else "",
+        message=condition.message if condition else "",
         first_seen=pod.metadata.creation_timestamp or now,
         last_seen=now,
         origin="sweep",
