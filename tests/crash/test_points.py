@@ -18,6 +18,7 @@ from tests.dynamodb import KEYS, fresh
 
 SCHEDULES = int(os.environ.get("QUIETPAGER_SCHEDULES", "200"))
 TENTH = max(SCHEDULES // 10, 1)
+LARGE = SCHEDULES > 200
 
 MUTANTS: tuple[tuple[str, str, Outside], ...] = (
     ("the pinned precondition", DOUBLE, ""),
@@ -60,6 +61,9 @@ def test_one_effect_on_dynamodb(
     held("DynamoDB's stand-in", figures, TENTH, capsys)
 
 
+@pytest.mark.skipif(
+    not LARGE, reason="`make crash` hunts mutants: how soon one is found is a matter of races"
+)
 @pytest.mark.timeout(240)  # it stops at the first find; how soon that comes is a matter of races
 @pytest.mark.parametrize(("mechanism", "kind", "outside"), MUTANTS)
 def test_without_a_mechanism_it_is_seen(

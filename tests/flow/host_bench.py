@@ -35,6 +35,7 @@ class Bench:
 
     async def end(self) -> None:
         self.host.source.stop()
+        self.host.loop = None  # what the source's thread still posts finds no broker
         for task in self.ticks.values():
             task.cancel()
         await self.host.broker.stop(grace=0)
