@@ -62,7 +62,7 @@ def test_one_effect_on_dynamodb(
 
 
 @pytest.mark.skipif(
-    not LARGE, reason="`make crash` hunts mutants: how soon one is found is a matter of races"
+    not LARGE, reason="`make crash` hunts mutants: when one is found is a matter of races"
 )
 @pytest.mark.timeout(240)  # it stops at the first find; how soon that comes is a matter of races
 @pytest.mark.parametrize(("mechanism", "kind", "outside"), MUTANTS)
