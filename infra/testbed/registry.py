@@ -5,7 +5,7 @@ image of `registry.example.com`. The first part of an image's name says how it a
 
     missing/    404        forbidden/  403        limited/  429
     private/    401        broken/     500
-    good/       serves the busybox image under any name and tag
+    good/       serves the busybox image under any name and tag but `missing`
     flaky/      500 for the first seconds after it was first asked in a while, then as good/
 
 Answers follow the OCI distribution specification 1.1.
@@ -84,6 +84,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._refuse(*REFUSALS[how])
         elif how == "flaky" and self.content.is_still_bad(name, monotonic()):
             self._refuse(*REFUSALS["broken"])
+        elif reference == "missing":
+            self._refuse(*REFUSALS["missing"])
         elif how not in {"good", "flaky"}:
             self._send(HTTPStatus.OK, b"{}", "application/json")  # "is this a registry?"
         else:

@@ -75,7 +75,7 @@ def test_same_outcomes(bed: Bed, killers: dict[str, Killer], capsys: pytest.Capt
         running = [pool.submit(killer, over, killed) for killer in killers.values()]
         try:
             apply_fault("oom-bounded", oom)
-            set_image(tag, "web", "web", "registry.example.com/missing/app:1.2.3")
+            set_image(tag, "web", "web", "registry.example.com/good/app:missing")
             ends = [bed.ended(oom, 240), bed.ended(tag, 240)]
         finally:
             over.set()

@@ -45,7 +45,7 @@ def test_the_sweep_finds_what_the_source_lost(bed: Bed, capsys: pytest.CaptureFi
             # The kubelet starts it again: at once, after 10 s, after 20 s, after 40 s.
             until("the adapter's long death", is_in_a_long_back_off, 90)
             begun = now()
-            set_image(namespace, "web", "web", "registry.example.com/missing/app:1.2.3")
+            set_image(namespace, "web", "web", "registry.example.com/good/app:missing")
             until("an incident", lambda: bed.incidents(namespace), LATEST)
             seconds = (bed.incidents(namespace)[0].opened_at - begun).total_seconds()
         finally:

@@ -45,7 +45,7 @@ def break_it(bed: Bed, name: str, namespace: str) -> datetime:
         apply_fault("bad-tag", namespace)
         bed.wait_healthy(namespace, "web")
         begun = now()
-        set_image(namespace, "web", "web", "registry.example.com/missing/app:1.2.3")
+        set_image(namespace, "web", "web", "registry.example.com/good/app:missing")
         return begun
     begun = now()
     apply_fault({"bounded OOM": "oom-bounded", "hopeless OOM": "oom-hopeless"}[name], namespace)
@@ -91,7 +91,7 @@ def test_a_bad_tag_is_rolled_back(bed: Bed, told: Stories) -> None:
         assert (one.incident.state, one.incident.reason) == (State.CLOSED, "fixed"), bed.story(one.namespace)
         assert [t.action for t in one.incident.tried] == ["rollout-undo"]
         container = bed.deployment(one.namespace, "web")["spec"]["template"]["spec"]["containers"][0]
-        assert container["image"] == "localhost/busybox:1"
+        assert container["image"] == "registry.example.com/good/app:1"
         bed.wait_healthy(one.namespace, "web")
 
 
