@@ -61,9 +61,7 @@ def test_one_effect_on_dynamodb(
     held("DynamoDB's stand-in", figures, TENTH, capsys)
 
 
-@pytest.mark.skipif(
-    not LARGE, reason="`make crash` hunts mutants: when one is found is a matter of races"
-)
+@pytest.mark.skipif(not LARGE, reason="`make crash` hunts mutants: when one is found is a matter of races")
 @pytest.mark.timeout(240)  # it stops at the first find; how soon that comes is a matter of races
 @pytest.mark.parametrize(("mechanism", "kind", "outside"), MUTANTS)
 def test_without_a_mechanism_it_is_seen(
