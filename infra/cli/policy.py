@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from quietpager.actions.schema import load_actions
+from quietpager.actions.schema import autonomy_limit, load_actions
 from quietpager.model.data import Json
 from quietpager.model.incident import Autonomy, Incident, Rehearsal
 from quietpager.model.text import clean
@@ -56,18 +56,14 @@ def explain_now(store: Store, name: str, policy: Policy, clock: Clock) -> str:
         why = "" if plan is None or plan.refusal is None else f" It was refused: {plan.refusal}"
         return f"No plan of {name} is stored that the guards could judge.{why}\n"
     now = clock()
-    ground, _ = ground_of(plan, incident, store, policy, now, at_most=_at_most(plan))
+    at_most = autonomy_limit(load_actions(functions_folder()), plan.remedy.action)
+    ground, _ = ground_of(plan, incident, store, policy, now, at_most=at_most)
     said, dial = guards.verdicts(ground), guards.autonomy(ground)
     head = (
         f"{to_text(now)}  {plan.remedy.action} ({plan.id}), were it judged now; what the cluster was like "
         f"is from {to_text(plan.asked_at)}"
     )
     return "\n".join([head, *_table(said, dial)]) + "\n"
-
-
-def _at_most(plan: Rehearsal) -> Autonomy:
-    action = load_actions(functions_folder()).get(plan.remedy.action)
-    return Autonomy.APPROVE if action is None else action.autonomy_at_most
 
 
 def _told(entry: AuditEntry) -> Iterator[str]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from functions.govern.decide.writes import forward_intent, undo_of, verdict_audit, write_out
+from quietpager.actions.schema import autonomy_limit
 from quietpager.errors import BadMessage, Retry
 from quietpager.model.finding import Finding, Remedy
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
@@ -139,7 +140,7 @@ def _rehearsed(message: Message, ctx: Context) -> list[Message]:
     if rehearsal.state == "refused":
         news = Input(News.REFUSED, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused")
         return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done)
-    at_most = _at_most(rehearsal, ctx)
+    at_most = autonomy_limit(ctx.actions, rehearsal.remedy.action)
     ground, on = ground_of(rehearsal, incident, ctx.store, ctx.policy, now, at_most=at_most)
     # A proposal writes nothing to the cluster; what may be pushed was asked before it was made.
     said = () if rehearsal.proposal is not None else guards.verdicts(ground)
@@ -165,12 +166,6 @@ def _verdict(rehearsal: Rehearsal, refusal: guards.Verdict | None, dial: Autonom
         propose = refusal.guard == "ownership"
         return Input(News.REFUSED, rehearsal=rehearsal, sentence=said, propose=propose)
     return Input(News.ALLOWED if dial is Autonomy.AUTO else News.ASK, rehearsal=rehearsal)
-
-
-def _at_most(rehearsal: Rehearsal, ctx: Context) -> Autonomy:
-    """Read the action's limit from the catalogue; what the catalogue does not know is asked about."""
-    action = ctx.actions.get(rehearsal.remedy.action)
-    return Autonomy.APPROVE if action is None else action.autonomy_at_most
 
 
 def _outcome(message: Message, ctx: Context) -> list[Message]:

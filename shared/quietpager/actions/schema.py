@@ -1,6 +1,7 @@
 """What an `action.yaml` may say. Who reads it: the remediators, decide, rendering of RBAC."""
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Self
@@ -128,3 +129,9 @@ def load_actions(functions: Path) -> dict[str, Action]:
     """Read every `action.yaml` below the functions folder: the catalogue."""
     found = (load_action(path) for path in sorted(functions.glob("remediate/*/action.yaml")))
     return {action.name: action for action in found}
+
+
+def autonomy_limit(actions: Mapping[str, Action], name: str) -> Autonomy:
+    """Give an action's own limit; what the catalogue does not know is asked about."""
+    action = actions.get(name)
+    return Autonomy.APPROVE if action is None else action.autonomy_at_most
