@@ -46,10 +46,10 @@ class _Store:
 class _Unswitched(_Store):
     """Says that writing is allowed, and forgets to make that a condition."""
 
-    def get(self, key: str) -> Record | None:
-        found: Record | None = self._real.get(key)
-        if key == records.SWITCH and found is not None:
-            return Record(key, found.version, {"stopped": False})
+    def get_many(self, keys: Sequence[str]) -> dict[str, Record]:
+        found: dict[str, Record] = self._real.get_many(keys)
+        if (switch := found.get(records.SWITCH)) is not None:
+            return found | {switch.key: Record(switch.key, switch.version, {"stopped": False})}
         return found
 
     def transact(self, some: Iterable[Write]) -> None:

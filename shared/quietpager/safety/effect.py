@@ -107,18 +107,17 @@ def carry_out(
     if not resumed and now >= intent.expires_at:
         return _record(store, record, intent, IntentState.EXPIRED, "nobody claimed it in time",
                        policy, now, actor)  # fmt: skip
-    switch = store.get(records.SWITCH)
+    not_done = IntentState.UNKNOWN if resumed else IntentState.REFUSED
+    seen = store.get_many([records.SWITCH, *intent.slots])
+    switch = seen.get(records.SWITCH)
     if switch is None or switch.body.get("stopped", True):
-        state = IntentState.UNKNOWN if resumed else IntentState.REFUSED
-        return _record(store, record, intent, state, "the kill switch is on", policy, now, actor)
-    slots = store.get_many(intent.slots)
-    if {str(slots[key].body.get("holder")) for key in slots} - {intent.incident} or len(slots) < len(
-        intent.slots
-    ):
+        return _record(store, record, intent, not_done, "the kill switch is on", policy, now, actor)
+    holders = {seen[key].body.get("holder") if key in seen else None for key in intent.slots}
+    if holders - {intent.incident}:
         # So much time has passed that another act holds its place in the budget.
-        state = IntentState.UNKNOWN if resumed else IntentState.REFUSED
-        return _record(store, record, intent, state, "its budget was spent by others", policy, now, actor)
-    claimed = _claim(store, record, [switch, *slots.values()], intent, policy, now, actor)
+        return _record(store, record, intent, not_done, "its budget was spent by others", policy, now, actor)
+    slots = [seen[key] for key in intent.slots]
+    claimed = _claim(store, record, [switch, *slots], intent, policy, now, actor)
     if claimed is None:
         return None
     record, intent = claimed
