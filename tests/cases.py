@@ -1,10 +1,13 @@
-"""What a recorded case promises, in one place. Who calls it: the tests of the detectors' folders."""
+"""Recorded cases for the tests of the function folders: judged as they promise, or changed by a test."""
 
 from pathlib import Path
 
 from infra.cli.replay import replay
 from quietpager.cluster.port import Json
+from quietpager.model.objects import ObjectRef
 from quietpager.model.yaml import read_yaml
+from quietpager.rules.live import Live
+from quietpager.rules.recorded import Recorded
 
 
 def judged_as_expected(case: Path) -> Json:
@@ -16,3 +19,24 @@ def judged_as_expected(case: Path) -> Json:
     assert not proposed & set(expected["forbidden"]), answer
     assert set(expected["must_act"]) <= set(answer["would_act"]), answer
     return answer
+
+
+class Changeable(Recorded):
+    """A recorded case whose objects a test may change; what a planner reads of it."""
+
+    @property
+    def deployment(self) -> Json:
+        """Give the case's one Deployment."""
+        return self.list("Deployment")[0]
+
+    @property
+    def live(self) -> Live:
+        """Look at it as a planner does."""
+        meta = self.deployment["metadata"]
+        return Live(
+            self,
+            ObjectRef(
+                api_version="apps/v1", kind="Deployment", namespace=meta["namespace"],
+                name=meta["name"], uid=meta["uid"],
+            ),
+        )  # fmt: skip

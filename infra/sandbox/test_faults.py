@@ -3,7 +3,6 @@
 import json
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +11,13 @@ import pytest
 from infra.sandbox.kubelet import first_node
 from infra.sandbox.load import load_case
 from infra.sandbox.scheduler import place
-from infra.sandbox.server import running
-from quietpager.cluster.client import ApiServer, connect
+from quietpager.cluster.client import ApiServer
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
+from tests.polling import until
 
 Json = dict[str, Any]
 CASES = functions_folder() / "detect"
-DEADLINE = 20.0
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with running(speed=100) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[ApiServer]:
-    found = connect(url, manager="tests")
-    yield found
-    found.close()
-
-
-def until(ask: Callable[[], Any]) -> Any:
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        if answer := ask():
-            return answer
-        time.sleep(0.02)
-    raise AssertionError("it never came true")
 
 
 def load(url: str, *objects: Json) -> None:

@@ -7,9 +7,7 @@ import importlib
 import json
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,28 +21,13 @@ from infra.sandbox.server import running
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.cluster.port import Rejected
 from quietpager.model.quantity import quantity
+from tests.polling import until
 
 Json = dict[str, Any]
 SLEEPER = ["sh", "-c", 'trap "exit 0" TERM; while :; do sleep 1; done']
 BOUNDED = ["sh", "-c", "x=$(head -c 30000000 /dev/zero)"]
 BUSYBOX = "localhost/busybox:1"
 MISSING = "registry.example.com/missing/app:1.2.3"
-DEADLINE = 20.0
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """Run one sandbox for all tests; each uses a namespace of its own."""
-    with running(speed=100) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def client(url: str) -> Iterator[ApiServer]:
-    """Talk to it."""
-    found = connect(url, manager="tests")
-    yield found
-    found.close()
 
 
 @pytest.fixture
@@ -53,16 +36,6 @@ def space(client: ApiServer, request: pytest.FixtureRequest) -> str:
     name = request.node.name.replace("_", "-").split("[")[0][:60]
     client.create("Namespace", {"metadata": {"name": name}})
     return str(name)
-
-
-def until(ask: Callable[[], Any]) -> Any:
-    """Poll until the answer is true; the deadline is generous, machines are slow."""
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        if answer := ask():
-            return answer
-        time.sleep(0.02)
-    raise AssertionError("it never came true")
 
 
 def deployment(space: str, command: list[str], image: str = BUSYBOX, **spec: Any) -> Json:

@@ -14,9 +14,7 @@ from quietpager.cluster.port import Kind
 from quietpager.errors import Refused
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Edit, Rehearsal
-from quietpager.model.objects import ObjectRef
-from quietpager.rules.live import Live
-from quietpager.rules.recorded import Recorded
+from tests.cases import Changeable
 
 HERE = Path(__file__).parent
 DETECT = HERE.parents[1] / "detect"
@@ -26,7 +24,7 @@ DOUBLE: dict[str, str | float] = {"factor": 2, "ceiling": "4Gi"}
 NO_OOM = ["crash/cases/03-crashloop", "crash/cases/20-run-error", "image/cases/32-bad-tag-new-revision"]
 
 
-class Objects(Recorded):
+class Objects(Changeable):
     """A recorded case that a test may change."""
 
     def __init__(self, case: str) -> None:
@@ -36,19 +34,8 @@ class Objects(Recorded):
         return self.list(kind)[0]
 
     @property
-    def live(self) -> Live:
-        meta = self.one("Deployment")["metadata"]
-        return Live(
-            self,
-            ObjectRef(
-                api_version="apps/v1", kind="Deployment", namespace=meta["namespace"],
-                name=meta["name"], uid=meta["uid"],
-            ),
-        )  # fmt: skip
-
-    @property
     def resources(self) -> Json:
-        found: Json = self.one("Deployment")["spec"]["template"]["spec"]["containers"][0]["resources"]
+        found: Json = self.deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
         return found
 
 

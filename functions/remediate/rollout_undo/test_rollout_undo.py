@@ -9,9 +9,7 @@ from functions.remediate.rollout_undo.plan import plan
 from quietpager.actions.schema import load_action
 from quietpager.errors import Refused
 from quietpager.model.incident import Edit
-from quietpager.model.objects import ObjectRef
-from quietpager.rules.live import Live
-from quietpager.rules.recorded import Recorded
+from tests.cases import Changeable
 
 HERE = Path(__file__).parent
 DETECT = HERE.parents[1] / "detect"
@@ -19,26 +17,11 @@ ACTION = load_action(HERE / "action.yaml")
 Json = dict[str, Any]
 
 
-class Objects(Recorded):
+class Objects(Changeable):
     """A recorded case that a test may change."""
 
     def __init__(self, case: str) -> None:
         super().__init__(DETECT / case)
-
-    @property
-    def deployment(self) -> Json:
-        return self.list("Deployment")[0]
-
-    @property
-    def live(self) -> Live:
-        meta = self.deployment["metadata"]
-        return Live(
-            self,
-            ObjectRef(
-                api_version="apps/v1", kind="Deployment", namespace=meta["namespace"],
-                name=meta["name"], uid=meta["uid"],
-            ),
-        )  # fmt: skip
 
     def earlier(self) -> Json:
         """Give the pod template of the earlier revision."""

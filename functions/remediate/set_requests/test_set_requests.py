@@ -14,10 +14,8 @@ from quietpager.cluster.port import Kind
 from quietpager.errors import Refused
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Autonomy, Edit, Rehearsal
-from quietpager.model.objects import ObjectRef
 from quietpager.model.quantity import quantity
-from quietpager.rules.live import Live
-from quietpager.rules.recorded import Recorded
+from tests.cases import Changeable
 
 HERE = Path(__file__).parent
 CASE = HERE.parents[1] / "detect/scheduling/cases/23-unschedulable"
@@ -27,7 +25,7 @@ Json = dict[str, Any]
 HALF: dict[str, str | float] = {"share": 0.5}
 
 
-class Objects(Recorded):
+class Objects(Changeable):
     """The recorded case, which a test may change."""
 
     def __init__(self) -> None:
@@ -37,19 +35,8 @@ class Objects(Recorded):
         return self.list(kind)[0]
 
     @property
-    def live(self) -> Live:
-        meta = self.one("Deployment")["metadata"]
-        return Live(
-            self,
-            ObjectRef(
-                api_version="apps/v1", kind="Deployment", namespace=meta["namespace"],
-                name=meta["name"], uid=meta["uid"],
-            ),
-        )  # fmt: skip
-
-    @property
     def spec(self) -> Json:
-        found: Json = self.one("Deployment")["spec"]["template"]["spec"]
+        found: Json = self.deployment["spec"]["template"]["spec"]
         return found
 
     def ask(self, *containers: Json) -> None:
