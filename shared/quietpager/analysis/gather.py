@@ -103,7 +103,7 @@ def gather(signal: Signal, live: Live, reader: LogReader, trouble: Trouble, now:
     pods = reading.part(f"The pods of {into.owner}", lambda: live.pods) or ()
     unwell = [pod for pod in pods if pod_fault(pod, None) is not None]
     into.pods_seen = bool(pods)
-    reading.part(f"Events about {into.owner}", lambda: _events(into, live, reader, pods))
+    reading.part(f"Events about {into.owner}", lambda: _events(into, live, reader, unwell or pods))
     reading.part(f"The status of {into.owner}", lambda: _status(into, live, unwell or pods))
     reading.part(f"The revisions of {into.owner}", lambda: _revisions(into, live))
     reading.part(f"ConfigMaps of {into.owner}", lambda: _config(into, live, reader, pods, reading))
@@ -118,8 +118,9 @@ def gather(signal: Signal, live: Live, reader: LogReader, trouble: Trouble, now:
 
 def _events(into: Gathered, live: Live, reader: LogReader, pods: Iterable[Pod]) -> None:
     about = [into.signal.target, into.owner, *(one.ref.but(kind="ReplicaSet") for one in live.replica_sets)]
-    about += [pod.ref.but(kind="Pod", api_version="v1") for pod in pods]
-    every = events_about(reader, about, into.now)
+    # One request for each object: so of a large workload the pods that are looked at closely anyway.
+    about += [pod.ref.but(kind="Pod", api_version="v1") for pod in [*pods][:MOST_PODS]]
+    every = events_about(reader, dict.fromkeys(about), into.now)
     warnings = [one for one in every if one.type != "Normal"]
     into.events = [one.but(message=mask(one.message)) for one in every]
     if not any(_same_text(one, into.signal) for one in warnings):
