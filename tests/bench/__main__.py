@@ -63,8 +63,9 @@ def product() -> Iterator[Bench]:
         stack.callback(store.close)
         store.transact([Put(records.SWITCH, {"stopped": False, "at": to_text(system_clock())}, ABSENT)])
         policy = POLICY | {
-            "dwell_seconds": 0.0, "sweep": 3600.0, "tick": 5.0, "window": 60.0, "recheck": 10.0,
-            "budget": {"target": 5, "namespace": 5, "cluster": 200}, "act": 5.0,
+            "dwell_seconds": 0.0, "dwell_unknown": 0.0, "sweep": 3600.0, "tick": 5.0,
+            "window": 60.0, "recheck": 10.0, "act": 5.0,
+            "budget": {"target": 5, "namespace": 5, "cluster": 200},
             "storm": {"incidents": 2 * INCIDENTS},
         }  # fmt: skip
         (folder / "policy.yaml").write_text(json.dumps(policy))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,13 +15,12 @@ from functions.govern.decide.handler import handle
 from infra.cli.policy import explain, explain_now
 from quietpager.cluster.port import ClusterUnavailable
 from quietpager.errors import Retry
-from quietpager.model.finding import Diagnosis, Dwell, Finding, Remedy
+from quietpager.model.finding import Diagnosis, Dwell, Finding
 from quietpager.model.incident import (
     ALL_APPLY,
     Applies,
     Autonomy,
     Disruption,
-    Edit,
     Fleet,
     Incident,
     Intent,
@@ -31,10 +30,10 @@ from quietpager.model.incident import (
     State,
     lowest,
 )
-from quietpager.model.message import DUE, REHEARSED, UNDO, Message
+from quietpager.model.message import DUE, UNDO, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.model.time import to_text
-from quietpager.runtime.context import Context, Lazy, make_context
+from quietpager.runtime.context import Context, make_context
 from quietpager.safety import records
 from quietpager.safety.effect import carry_out
 from quietpager.safety.ground import Conditions, ground_of, scopes, slot_is_free
@@ -54,10 +53,9 @@ from quietpager.safety.machine import Input, News, step
 from quietpager.safety.policy import Budget, Change, Limit, Policy, Storm
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
+from tests.acts import NOW, add, context, facts_of, incident, intents, owner, rehearsal, tell
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = Policy(autonomy=Autonomy.AUTO, budget=Budget(target=1, namespace=100, cluster=4))
-OLD = NOW - timedelta(hours=1)
 
 
 def pod(number: int, uid: str | None = None) -> ObjectRef:
@@ -66,39 +64,7 @@ def pod(number: int, uid: str | None = None) -> ObjectRef:
     )
 
 
-def facts_of(number: int = 0) -> PlanFacts:
-    return PlanFacts(
-        namespace="shop", opted_in=True, ignored=False, dry_run="admitted", targets=(owner(number),),
-        guards=Applies(fraction=False, rollout_of_others="refuse", pdb=False),
-        fleet=Fleet(nodes=10, kubelets=("v1.35.4",)),
-    )  # fmt: skip
-
-
 EVICTS = Applies(fraction=True, rollout_of_others="refuse", pdb=True)
-
-
-def owner(number: int = 0) -> ObjectRef:
-    return ObjectRef(
-        api_version="apps/v1", kind="Deployment", namespace="shop", name=f"web-{number}", uid=f"u{number}"
-    )
-
-
-def incident(number: int = 0) -> Incident:
-    return Incident(
-        id=f"inc-{number}", cause=f"workload:u{number}", episode=1, cluster="c", family="crash",
-        failure_class="oom_killed", owner=owner(number), state=State.PLANNING, opened_at=NOW,
-        state_since=NOW, autonomy=Autonomy.AUTO, since=OLD,
-        remedies=(Remedy(action="raise-memory"),),
-        rehearsal=f"inc-{number}-r1", rehearsals=1, deadline_at=NOW, recheck_every=10.0,
-    )  # fmt: skip
-
-
-def rehearsal(number: int = 0) -> Rehearsal:
-    return Rehearsal(
-        id=f"inc-{number}-r1", incident=f"inc-{number}", remedy=Remedy(action="raise-memory"),
-        owner=owner(number), state="rehearsed", asked_at=NOW, generation=1, facts=facts_of(number),
-        edits=(Edit(path="/spec/x", had=1, gets=2),),
-    )  # fmt: skip
 
 
 FREE = Level("cluster", Limit(acts=4, window=3600.0), 0)
@@ -397,29 +363,8 @@ def world(count: int = 15, policy: Policy = POLICY) -> tuple[MemoryStore, Contex
     store.transact([Put(records.SWITCH, {"stopped": False}, 0)])
     add(store, range(count))
 
-    def nowhere() -> Any:
-        raise AssertionError("decide reads no cluster")
-
-    ctx = make_context("govern-decide", Lazy(lambda: store, nowhere), policy=policy, clock=clock)
+    ctx = context(store, policy, clock)
     return store, ctx, clock
-
-
-def add(store: MemoryStore, numbers: range) -> None:
-    for number in numbers:
-        store.transact(
-            [
-                Put(records.incident(f"inc-{number}"), incident(number).to_json(), 0),
-                Put(records.rehearsal(f"inc-{number}-r1"), rehearsal(number).to_json(), 0),
-            ]
-        )
-
-
-def tell(ctx: Context, number: int) -> None:
-    handle(Message(id="m", type=REHEARSED, data={"rehearsal": f"inc-{number}-r1"}), ctx)
-
-
-def intents(store: MemoryStore) -> list[Intent]:
-    return [Intent.from_json(record.body) for record in store.scan("INTENT")]
 
 
 def test_never_more_acts_than_the_budget_and_afterwards_as_many_again() -> None:

@@ -45,7 +45,7 @@ def handle(message: Message, ctx: Context) -> list[Message]:
 
 def _dwell(ctx: Context) -> float:
     known = ctx.rule(UNKNOWN).classes[UNKNOWN]
-    return known.dwell.seconds if ctx.policy.dwell_seconds is None else ctx.policy.dwell_seconds
+    return known.dwell.seconds if ctx.policy.dwell_unknown is None else ctx.policy.dwell_unknown
 
 
 def _taken(signal: Signal, live: Live, ctx: Context) -> str | None:

@@ -179,6 +179,11 @@ class Policy(Part):
     dwell_seconds: float | None = Field(
         default=None, ge=0, description="s; in place of every rule's own dwell; none: the rule's counts"
     )
+    dwell_unknown: float | None = Field(
+        default=None,
+        ge=0,
+        description="s; how long a workload is unwell before the unknown is analysed; none: its rule's dwell",
+    )
     dwell_restarts: int | None = Field(
         default=None,
         ge=0,
