@@ -24,7 +24,7 @@ from quietpager.actions.plan import rehearse
 from quietpager.actions.schema import Action
 from quietpager.analysis.unwell import NOT_READY
 from quietpager.cluster.client import RESOURCES
-from quietpager.cluster.port import ClusterUnavailable, Kind, Reader, Rejected
+from quietpager.cluster.port import ClusterUnavailable, EventReader, Kind, Rejected
 from quietpager.cluster.snapshot import Snapshot, WhatMayBeRead
 from quietpager.model.finding import Diagnosis, Dwell, Evidence, Finding, NotYet, Remedy
 from quietpager.model.incident import Autonomy, Edit, Incident, Rehearsal, lowest
@@ -154,14 +154,14 @@ def run(
     return 0
 
 
-def _is_absent(cluster: Reader, namespace: str) -> bool:
+def _is_absent(cluster: EventReader, namespace: str) -> bool:
     try:
         return cluster.get("Namespace", None, namespace) is None
     except Rejected:
         return False
 
 
-def scan(reader: Reader, namespace: str | None, policy: Policy, now: datetime) -> Report:
+def scan(reader: EventReader, namespace: str | None, policy: Policy, now: datetime) -> Report:
     """Look once.
 
     Raises:
@@ -195,7 +195,7 @@ def scan(reader: Reader, namespace: str | None, policy: Policy, now: datetime) -
     )
 
 
-def _verdicts(seen: Reader, now: datetime) -> Iterator[tuple[Signal, Any]]:
+def _verdicts(seen: WhatMayBeRead, now: datetime) -> Iterator[tuple[Signal, Any]]:
     """Judge each target once for each family, however many of its containers fail."""
     done: set[tuple[ObjectRef, str]] = set()
     for signal in find(seen, routes(), now, "scan"):
@@ -208,7 +208,7 @@ def _verdicts(seen: Reader, now: datetime) -> Iterator[tuple[Signal, Any]]:
             continue
 
 
-def _unhealthy(seen: Reader, now: datetime) -> Iterator[ObjectRef]:
+def _unhealthy(seen: WhatMayBeRead, now: datetime) -> Iterator[ObjectRef]:
     """Name every pod that is not well: a pod that merely is not ready gets the time of a dwell."""
     for raw in seen.list("Pod"):
         try:

@@ -32,7 +32,9 @@ FAULTS = {
     "Deployment team-30/app": ("container_start_error", "detect/crash/cases/20-run-error"),
 }
 CASES = sorted(
-    p for family in ("crash", "image") for p in (functions_folder() / "detect" / family).glob("cases/*")
+    p
+    for family in ("crash", "image", "config", "scheduling", "storage")
+    for p in (functions_folder() / "detect" / family).glob("cases/*")
 )
 HEALTHY = "ingest/intake/cases/25-healthy-pulled"
 
@@ -104,11 +106,15 @@ def test_one_row_for_each_fault_and_none_for_what_is_well(url: str, kubeconfig: 
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_recorded_case_is_the_row_that_replay_says(url: str, kubeconfig: Path, case: Path) -> None:
+def test_every_recorded_case_is_one_row_of_its_class(url: str, kubeconfig: Path, case: Path) -> None:
     load_case(url, case, system_clock())
-    expected = yaml.safe_load((case / "expected.yaml").read_text(encoding="utf-8"))["failure_class"]
-    rows = report(kubeconfig)["rows"]
-    assert [row["failure_class"] for row in rows] == [expected] * (expected != "benign_no_action")
+    classes = yaml.safe_load((case / "expected.yaml").read_text(encoding="utf-8"))["acceptable_classes"]
+    found = [row["failure_class"] for row in report(kubeconfig)["rows"]]
+    if "benign_no_action" in classes:
+        assert found == []
+    else:
+        assert len(found) == 1
+        assert set(found) <= set(classes)
 
 
 def test_a_row_says_how_many_pods_what_it_would_do_and_why(url: str, kubeconfig: Path) -> None:

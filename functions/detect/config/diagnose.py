@@ -19,7 +19,7 @@ from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotMine, NotY
 from quietpager.model.kubernetes import ContainerStatus, Pod, Volume, VolumeSource
 from quietpager.model.signal import Signal
 from quietpager.model.text import clean
-from quietpager.rules.health import STARTING
+from quietpager.rules.health import waits_to_start
 from quietpager.rules.live import Live
 
 WAIT: Final = "CreateContainerConfigError"
@@ -53,7 +53,7 @@ def diagnose(signal: Signal, live: Live) -> Verdict:
         waiting = one.state.waiting
         if waiting is not None and waiting.reason == WAIT:
             return _container(live, pod, one, waiting.message)
-    if pod.ready or not _held(pod):
+    if pod.ready or not waits_to_start(pod):
         return Healthy(why="no container waits for its configuration")
     return _volume(signal, live, pod)
 
@@ -69,12 +69,6 @@ def _container(live: Live, pod: Pod, one: ContainerStatus, message: str) -> Verd
     if _REFUSED.search(message):
         return _diagnosis(live, pod, "security_context_rejected", None, said)
     return NotMine(family="unknown", why=f"{one.name}: {clean(message, 200)}")
-
-
-def _held(pod: Pod) -> bool:
-    """Tell whether a pod has its node and still waits for its first container: volumes come before that."""
-    waits = [one.state.waiting for one in pod.containers]
-    return bool(pod.spec.node_name) and bool(waits) and all(w and w.reason in STARTING for w in waits)
 
 
 def _volume(signal: Signal, live: Live, pod: Pod) -> Verdict:

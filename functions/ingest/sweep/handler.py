@@ -1,5 +1,10 @@
 """ingest/sweep: lists what is, and finds what never had an Event (an OOM kill, a lost message).
 
+    pod ─┬ a container has failed ──────────────────────────▶ a signal of its status
+         ├ the scheduler has no node for it ────────────────▶ a signal of its condition
+         ├ runs, and is not ready for a while ──────────────▶ a signal of its condition
+         └ has its node, and starts nothing for a while ────▶ the Warnings that the API server holds about it
+
 A signal's id says which failure it means (pod, container, restart count, reason), so a failure that
 has been found is not found again; every ten minutes it may be, for the case that it was closed.
 """
@@ -9,12 +14,13 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from quietpager.cluster.port import ClusterUnavailable, Reader, Rejected
+from quietpager.analysis.unwell import events_about
+from quietpager.cluster.port import ClusterUnavailable, EventReader, Rejected
 from quietpager.errors import Retry
 from quietpager.model.kubernetes import ContainerStatus, Pod
 from quietpager.model.message import Message
 from quietpager.model.signal import Signal
-from quietpager.rules.health import STARTING, crash_of
+from quietpager.rules.health import STARTING, crash_of, waits_to_start
 from quietpager.rules.routing import RouteTable
 from quietpager.runtime.beat import beat, canary, compare_source
 from quietpager.runtime.context import Context
@@ -24,7 +30,10 @@ BUCKET = 600
 
 
 PATIENCE = 30
-"""Seconds that a running pod may be unready before it is worth a look; a start takes its time."""
+"""Seconds that a pod may be unready, or start nothing, before it is worth a look; a start takes its time."""
+
+MOST_ASKED = 20
+"""Pods whose Events one look asks for, one call each. Many that wait for one Secret say the same."""
 
 
 def handle(_message: Message, ctx: Context) -> list[Message]:
@@ -42,11 +51,12 @@ def handle(_message: Message, ctx: Context) -> list[Message]:
     return [*found, canary(ctx)]
 
 
-def find(reader: Reader, routes: RouteTable, now: datetime, cluster: str) -> Iterator[Signal]:
+def find(reader: EventReader, routes: RouteTable, now: datetime, cluster: str) -> Iterator[Signal]:
     """Look at everything once, and give a signal with its family for each thing that is wrong.
 
     Who else calls it: `quietpager scan`. Raises whatever the reader raises.
     """
+    asked = 0
     for raw in reader.list("Pod"):
         try:
             pod = Pod.read(raw | {"kind": "Pod", "apiVersion": "v1"})
@@ -59,6 +69,10 @@ def find(reader: Reader, routes: RouteTable, now: datetime, cluster: str) -> Ite
             yield from _routed(signal_of(pod, container, reason, now, cluster), routes)
         if not failing and runs_unready(pod, now):
             yield from _routed(_of_condition(pod, "Ready", "NotReady", now, cluster), routes)
+        if not failing and starts_nothing(pod, now) and asked < MOST_ASKED:
+            asked += 1
+            for told in _warnings(reader, pod, now, cluster):
+                yield from _routed(told, routes)
 
 
 def _routed(signal: Signal, routes: RouteTable) -> Iterator[Signal]:
@@ -80,6 +94,23 @@ def runs_unready(pod: Pod, now: datetime) -> bool:
         return False
     since = ready.last_transition_time or pod.metadata.creation_timestamp
     return since is not None and (now - since).total_seconds() >= PATIENCE
+
+
+def starts_nothing(pod: Pod, now: datetime) -> bool:
+    """Tell whether a pod has waited a while for its first container: its status does not say for what."""
+    created = pod.metadata.creation_timestamp
+    if created is None or pod.leaving or not waits_to_start(pod):
+        return False
+    return (now - created).total_seconds() >= PATIENCE
+
+
+def _warnings(reader: EventReader, pod: Pod, now: datetime, cluster: str) -> Iterator[Signal]:
+    """Give the newest Warning of each reason about a pod, as the Event source would have brought it."""
+    seen: set[str] = set()
+    for told in events_about(reader, [pod.ref], now):
+        if told.type == "Warning" and told.reason not in seen:
+            seen.add(told.reason)
+            yield told.but(cluster=cluster)
 
 
 def _of_condition(pod: Pod, kind: str, reason: str, now: datetime, cluster: str) -> Signal:

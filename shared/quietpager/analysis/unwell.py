@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from quietpager.cluster.port import Json, LogReader
+from quietpager.cluster.port import EventReader, Json, LogReader
 from quietpager.errors import BadMessage
 from quietpager.model.data import Data
 from quietpager.model.event import signal_from_event
@@ -66,7 +66,7 @@ def warned_of(target: ObjectRef, reader: LogReader, now: datetime) -> Trouble | 
     return Trouble(why=why, since=min(one.first_seen for one in fresh))
 
 
-def events_about(reader: LogReader, targets: Iterable[ObjectRef], now: datetime) -> list[Signal]:
+def events_about(reader: EventReader, targets: Iterable[ObjectRef], now: datetime) -> list[Signal]:
     """List the Events about some objects, newest first. What cannot be an Event is left out."""
     found: dict[str, Signal] = {}
     for target in targets:

@@ -62,8 +62,8 @@ class Reader(Protocol):
         ...
 
 
-class LogReader(Reader, Protocol):
-    """Reading, and what containers and others have said of an object; as the analyst needs it."""
+class EventReader(Reader, Protocol):
+    """Reading, and what others have said of an object; as the sweep needs it."""
 
     def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
         """Read the Events of a namespace about one object, of any kind; it need not exist.
@@ -71,6 +71,10 @@ class LogReader(Reader, Protocol):
         The API server selects them, for a namespace may hold more than a function's memory does.
         """
         ...
+
+
+class LogReader(EventReader, Protocol):
+    """Reading, Events, and what containers have said; as the analyst needs it."""
 
     def logs(
         self,

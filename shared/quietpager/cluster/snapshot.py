@@ -1,14 +1,14 @@
-"""A cluster as it was when each kind was first asked for: one LIST call a kind, and no GET.
+"""A cluster as it was when each kind was first asked for: one LIST call a kind, and no GET but of Events.
 
 Who calls it: `quietpager scan`, whose detectors and planners would otherwise read hundreds of objects
 one by one.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from quietpager.cluster.client import RESOURCES
-from quietpager.cluster.port import Json, Kind, Reader, Rejected
+from quietpager.cluster.port import EventReader, Json, Kind, Rejected
 
 
 class Snapshot:
@@ -17,7 +17,7 @@ class Snapshot:
     A kind that may not be listed is asked for once; each later question raises the same `Rejected`.
     """
 
-    def __init__(self, reader: Reader, namespace: str | None = None) -> None:
+    def __init__(self, reader: EventReader, namespace: str | None = None) -> None:
         """Nothing is listed yet."""
         self._reader, self.namespace = reader, namespace
         self._kinds: dict[Kind, dict[str | None, dict[str, Json]]] = {}
@@ -36,6 +36,17 @@ class Snapshot:
         if namespace is not None:
             return [*places.get(namespace, {}).values()]
         return [one for place in places.values() for one in place.values()]
+
+    def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
+        """Ask the API server for the Events about one object: nobody needs all of them."""
+        if "Event" in self.refused:
+            raise self.refused["Event"]
+        try:
+            return self._reader.events(kind, namespace, name)
+        except Rejected as no:
+            if no.code == 403:
+                self.refused["Event"] = no
+            raise
 
     def counts(self) -> dict[Kind, int]:
         """Count what was listed, by kind."""
@@ -88,6 +99,15 @@ class WhatMayBeRead:
         """Give the objects of a kind."""
         try:
             return self._snapshot.list(kind, namespace, labels)
+        except Rejected as no:
+            if no.code == 403:
+                return []
+            raise
+
+    def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
+        """Give the Events about one object."""
+        try:
+            return self._snapshot.events(kind, namespace, name)
         except Rejected as no:
             if no.code == 403:
                 return []

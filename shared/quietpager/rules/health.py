@@ -30,6 +30,12 @@ def crash_of(container: ContainerStatus, after: datetime | None) -> str | None:
     return f"{container.name} ended with {ended.reason or 'exit'} {ended.exit_code}"
 
 
+def waits_to_start(pod: Pod) -> bool:
+    """Tell whether a pod has its node and still waits for its first container: volumes come before that."""
+    waits = [one.state.waiting for one in pod.containers]
+    return bool(pod.spec.node_name) and bool(waits) and all(w and w.reason in STARTING for w in waits)
+
+
 def pod_fault(pod: Pod, after: datetime | None) -> str | None:
     """Say what is wrong with a pod, or None where it is fine or on its way out."""
     if pod.leaving:
