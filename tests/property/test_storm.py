@@ -16,6 +16,7 @@ from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import Signal
 from quietpager.runtime.context import Lazy, make_context
 from quietpager.safety import records, storm
+from quietpager.safety.machine import incident_id
 from quietpager.safety.policy import Policy, Storm
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
@@ -73,38 +74,109 @@ def finding(number: int) -> Finding:
         id=f"f{number}", outcome="failing", at=NOW, family="crash", target=pod, why="killed", autonomy="auto",
         signal=Signal(id="s", cluster="c", target=pod, reason="BackOff", first_seen=NOW, last_seen=NOW),
         diagnosis=Diagnosis(
-            failure_class="oom_killed", cause=f"workload:u{number}", owner=owner, since=NOW,
-            evidence=(Evidence(text="killed", source="status"),),
+            failure_class="oom_killed", cause=f"workload:u{number}", owner=owner,
+            since=NOW - timedelta(hours=1), evidence=(Evidence(text="killed", source="status"),),
         ),
     )  # fmt: skip
 
 
-def test_many_incidents_that_open_at_once_are_all_opened_and_counted() -> None:
-    store = MemoryStore()
+class World:
+    """Decide over a store in memory, with findings that wait for it, and a clock."""
 
-    def nowhere() -> Any:
+    def __init__(self, findings: int) -> None:
+        self.store, self.now = MemoryStore(), NOW
+        self.ctx = make_context(
+            "govern-decide", Lazy(lambda: self.store, self.nowhere), policy=POLICY, clock=lambda: self.now
+        )
+        for number in range(findings):
+            one = finding(number)
+            self.store.transact([Put(records.finding(one.id), one.to_json(), 0)])
+
+    def nowhere(self) -> Any:
         raise AssertionError("decide reads no cluster")
 
-    ctx = make_context("govern-decide", Lazy(lambda: store, nowhere), policy=POLICY, clock=lambda: NOW)
-    for number in range(40):
-        one = finding(number)
-        store.transact([Put(records.finding(one.id), one.to_json(), 0)])
-
-    def tell(number: int) -> None:
+    def say(self, message: Message) -> None:
         for _ in range(20):
             try:
-                handle(Message(id="m", type=FINDING, data={"finding": f"f{number}"}), ctx)
+                handle(message, self.ctx)
             except Retry:
                 continue
             return
         raise AssertionError("lost every race")
 
-    tell(0)
-    assert count(store, NOW) == 1
-    tell(0)
-    assert count(store, NOW) == 1
+    def tell(self, number: int) -> None:
+        self.say(Message(id="m", type=FINDING, data={"finding": f"f{number}"}))
+
+    def incident(self, number: int) -> str:
+        return incident_id(f"workload:u{number}", 1)
+
+    def told(self) -> list[str]:
+        """What people are told, in words."""
+        return [str(record.body["text"]) for record in self.store.scan("TELL")]
+
+
+def test_many_incidents_that_open_at_once_are_all_opened_and_counted() -> None:
+    world = World(40)
+    world.tell(0)
+    assert count(world.store, NOW) == 1
+    world.tell(0)
+    assert count(world.store, NOW) == 1
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(tell, range(40)))
-    assert len(store.scan("INCIDENT")) == 40
-    assert count(store, NOW) == POLICY.storm.incidents + 1
-    assert len(store.scan("OPENING")) == POLICY.storm.incidents + 1
+        list(pool.map(world.tell, range(40)))
+    assert len(world.store.scan("INCIDENT")) == 40
+    assert count(world.store, NOW) == POLICY.storm.incidents + 1
+    assert len(world.store.scan("OPENING")) == POLICY.storm.incidents + 1
+
+
+def storms(texts: list[str]) -> int:
+    return sum("Suspect the observer" in text for text in texts)
+
+
+def test_of_a_storm_people_are_told_once_and_of_its_incidents_not_one_by_one() -> None:
+    world = World(40)
+    for number in range(40):
+        world.tell(number)
+    # Until the limit is passed nobody knows that it is a storm.
+    assert len(world.told()) == POLICY.storm.incidents + 2
+    assert storms(world.told()) == 1
+    quiet = [one for one in world.store.audit(world.incident(39)) if one.kind == "not told"]
+    assert [one.body["note"] for one in quiet] == [storm.UNTOLD]
+
+
+def test_the_same_when_they_open_at_once() -> None:
+    world = World(40)
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(world.tell, range(40)))
+    assert storms(world.told()) == 1
+
+
+def test_a_storm_that_lasts_is_told_again_with_each_reminder() -> None:
+    world = World(40)
+    for number in range(20):
+        world.tell(number)
+    world.now += timedelta(seconds=POLICY.reminder)
+    for number in range(20, 40):
+        world.tell(number)
+    assert storms(world.told()) == 2
+
+
+def test_what_was_not_told_speaks_with_its_reminder_once_the_storm_is_over() -> None:
+    world = World(40)
+    for number in range(40):
+        world.tell(number)
+    before = len(world.told())
+    world.now += timedelta(seconds=POLICY.reminder + 1)
+    [due] = [one for one in world.store.due_items() if one.id == records.deadline(world.incident(39))]
+    world.say(Message.from_json(due.message))
+    assert len(world.told()) == before + 1
+    assert storms(world.told()) == 1
+
+
+def test_without_the_brake_on_messages_everybody_is_told_of_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("quietpager.safety.storm.HELD_BACK", frozenset())
+    world = World(40)
+    for number in range(40):
+        world.tell(number)
+    assert len(world.told()) == 40

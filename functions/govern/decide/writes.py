@@ -8,7 +8,7 @@ from quietpager.model.message import APPLY, DUE, INCIDENT, REHEARSE, UNDO, Messa
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Context
 from quietpager.runtime.detecting import recheck_message
-from quietpager.safety import records
+from quietpager.safety import records, storm
 from quietpager.safety.decisions import needed
 from quietpager.safety.effect import UNDO_OF, reversed_edits, talk_about
 from quietpager.safety.ground import Conditions
@@ -169,14 +169,30 @@ class _Paper:
             case MarkActed():
                 self._put(records.target(self.incident), {"at": to_text(self.now)})
             case Tell(what, text):
-                name = f"{self.incident.id}.{self.version + 1}.{number}"
-                self.writes.append(Put(records.tell(name), {"what": what, "text": text}, ABSENT))
-                message = Message(
-                    id=name, type=f"{INCIDENT}{what}", subject=self.incident.id,
-                    attributes={"namespace": self.incident.owner.namespace or "none"},
-                    data={"incident": self.incident.id, "tell": name},
-                )  # fmt: skip
-                self._say(name, message)
+                self._tell(number, what, text)
+
+    def _tell(self, number: int, what: str, text: str) -> None:
+        if what in storm.HELD_BACK and (found := self._storm()):
+            speaks = storm.to_tell(found, self.ctx.policy, self.incident.id, self.now)
+            if speaks is None:
+                untold = {"note": storm.UNTOLD, "what": what, "text": text}
+                self.writes.append(Audit(self.incident.id, self.now, "not told", self.ctx.name, untold))
+                return
+            self.writes.append(speaks)
+            what, text = "needsperson", f"{storm.sentence(self.ctx.policy)} This one: {text}"
+        name = f"{self.incident.id}.{self.version + 1}.{number}"
+        self.writes.append(Put(records.tell(name), {"what": what, "text": text}, ABSENT))
+        message = Message(
+            id=name, type=f"{INCIDENT}{what}", subject=self.incident.id,
+            attributes={"namespace": self.incident.owner.namespace or "none"},
+            data={"incident": self.incident.id, "tell": name},
+        )  # fmt: skip
+        self._say(name, message)
+
+    def _storm(self) -> dict[str, Record]:
+        """Give the records of a storm that lasts, or nothing."""
+        found = self.ctx.store.get_many([*storm.keys(self.ctx.policy), records.STORM])
+        return found if storm.lasts(found, self.ctx.policy, self.now) else {}
 
     def _say(self, about: str, message: Message) -> None:
         self.messages.append(message)

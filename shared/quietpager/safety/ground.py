@@ -41,7 +41,9 @@ def scopes(incident: Incident, rehearsal: Rehearsal, policy: Policy) -> dict[str
     in_window = {f"target/{owner.uid}": budget.target, "cluster": budget.cluster}
     if owner.namespace:
         in_window[f"namespace/{owner.namespace}"] = budget.namespace
-    touched = (owner, *(rehearsal.facts.targets if rehearsal.facts else ()))
+    facts = rehearsal.facts
+    in_window |= {f"domain/{name}": budget.domain for name in (facts.domains if facts else ())}
+    touched = (owner, *(facts.targets if facts else ()))
     nodes = sorted({f"node/{one.uid}" for one in touched if one.kind == "Node"})
     found = {name: Limit(acts=acts, window=budget.window) for name, acts in in_window.items()}
     found |= {name: Limit(acts=budget.node, window=budget.window) for name in nodes}

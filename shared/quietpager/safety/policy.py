@@ -56,11 +56,14 @@ class Budget(Part):
     """At most so many acts in any window of so many seconds, for each scope."""
 
     window: float = Field(
-        default=3600.0, gt=0, description="s; the length of any window the next four count in"
+        default=3600.0, gt=0, description="s; the length of any window the next five count in"
     )
     target: int = Field(default=1, ge=0, le=1000, description="acts on one workload in any window")
     namespace: int = Field(default=3, ge=0, le=1000, description="acts in one namespace in any window")
     node: int = Field(default=1, ge=0, le=1000, description="acts on one node in any window")
+    domain: int = Field(
+        default=3, ge=0, le=1000, description="acts that remove pods in one failure domain in any window"
+    )
     cluster: int = Field(default=10, ge=0, le=1000, description="acts in the cluster in any window")
     nodes: Limit = Field(
         default=Limit(acts=2, window=86400.0), description="acts on nodes, all of them together"

@@ -56,6 +56,10 @@ def opening(number: int) -> str:
     return f"OPENING#{number}"
 
 
+STORM = "STORM#told"
+"""When people were last told of a storm: body {at, incident}."""
+
+
 def heartbeat(part: str) -> str:
     """When a part last showed that it lives: body {at}."""
     return f"HEARTBEAT#{part}"
