@@ -35,6 +35,7 @@ from quietpager.safety.policy import Policy
 from quietpager.store import embedded
 from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore
+from tests.bench import protocol
 from tests.flow.many import many_ooms
 
 Json = dict[str, Any]
@@ -327,6 +328,8 @@ def look() -> list[tuple[str, str]]:
 def main() -> None:
     """Measure everything and print the table."""
     rows = intake() + look()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        rows += protocol.measured(Path(folder))
     with product() as bench:
         rows += latency(bench)
         rows += duplicates(bench)
