@@ -38,7 +38,7 @@ from quietpager.store import embedded
 from quietpager.store.audit import verify_all
 from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore
-from tests.soak.lossy import SHARE
+from tests.soak.lossy import NOTES, SHARE
 
 Json = dict[str, Any]
 
@@ -290,6 +290,14 @@ def report_memory(samples: list[tuple[float, float]], seconds: float) -> str | N
     return f"memory is not flat: {grown:+.1%} from the 25 % mark on; {FLAT:.0%} are allowed"
 
 
+def report_work(notes: Path) -> None:
+    """Print what the broker had under way: memory that goes with it is a backlog, other memory is a leak."""
+    lines = [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()]
+    say("broker: deliveries under way · accepted so far · retries · objects in the process")
+    for line in lines[:: max(1, len(lines) // 20)]:
+        say(f"  {line['under_way']:6} {line['accepted']:9} {line['retries']:7} {line['objects']:9}")
+
+
 def main() -> int:
     """Run it; gives the exit code."""
     seconds = 60 * float(os.environ.get("SOAK_MINUTES", "30"))
@@ -308,7 +316,7 @@ def main() -> int:
         env = {
             "QUIETPAGER_STORE": server.url, "QUIETPAGER_API_SERVER": api, SHARE: share,
             "QUIETPAGER_PORT": str(free_port()), "QUIETPAGER_POLICY": str(folder / "policy.yaml"),
-            "QUIETPAGER_CLUSTER": "soak", "QUIETPAGER_LOG": "ERROR",
+            "QUIETPAGER_CLUSTER": "soak", "QUIETPAGER_LOG": "ERROR", NOTES: str(folder / "notes"),
         }  # fmt: skip
         process = stack.enter_context(lossy_host(env, folder / "host.log"))
         soak = Soak(api, server.url, cluster, process)
@@ -317,6 +325,7 @@ def main() -> int:
         )
         hurt(soak, seconds, rate)
         took = drain(soak)
+        report_work(folder / "notes")
         faults = [one for one in [report_memory(soak.memory, seconds)] if one]
         faults += soak.broken(store)
         if process.poll() is not None:

@@ -7,8 +7,12 @@ Pings are treated no better: a tick may be lost, too.
 """
 
 import asyncio
+import gc
+import json
 import os
 import random
+from dataclasses import asdict
+from pathlib import Path
 from typing import Final
 
 from cloudevents.core.v1.event import CloudEvent
@@ -21,6 +25,8 @@ from quietpager.cluster.port import Cluster
 from quietpager.runtime.logs import configure_logs
 from quietpager.safety.policy import load_policy
 
+NOTES: Final = "SOAK_NOTES"
+"""Environment variable: a file that gets a line of JSON every few seconds: what waits, and what was done."""
 SHARE: Final = "SOAK_SHARE"
 """Environment variable: the share of messages that something happens to, from 0 to 1."""
 LONGEST: Final = 2.0
@@ -46,6 +52,16 @@ def lossy(deliver: Subscriber, share: float, dice: random.Random) -> Subscriber:
     return cast
 
 
+async def note(host: Host, path: Path) -> None:
+    """Note now and then how much is under way, so that a backlog can be told from a leak."""
+    while True:
+        counted = asdict(host.broker.counters)
+        line = {"under_way": host.broker.under_way, "objects": len(gc.get_objects()), **counted}
+        with path.open("a", encoding="utf-8") as notes:
+            notes.write(f"{json.dumps(line)}\n")
+        await asyncio.sleep(5)
+
+
 def main() -> None:
     """Start from the environment, as `infra.local.host` does."""
     configure_logs()
@@ -58,7 +74,13 @@ def main() -> None:
     dice, share = random.Random(1), float(os.environ[SHARE])  # noqa: S311 (a test's dice)
     known = host.broker._subscribers
     host.broker._subscribers = {name: lossy(one, share, dice) for name, one in known.items()}
-    asyncio.run(run(host, int(os.environ["QUIETPAGER_PORT"]), lambda _url: None))
+
+    async def both() -> None:
+        notes = asyncio.create_task(note(host, Path(os.environ[NOTES])))
+        await run(host, int(os.environ["QUIETPAGER_PORT"]), lambda _url: None)
+        notes.cancel()
+
+    asyncio.run(both())
 
 
 if __name__ == "__main__":
