@@ -13,15 +13,21 @@ from typing import Final
 from infra.images import containerd
 from infra.images.dependencies import dependency_layer
 from infra.images.function import ROOT, find, function_image
-from infra.images.oci import Image, write_images
+from infra.images.git import PROGRAM, git_layer
+from infra.images.oci import Image, Layer, write_images
 from infra.images.postgres import postgres_image
 from infra.images.python_base import base_layer
 from infra.images.shell import Failed
+from infra.render import FunctionFolder
 from infra.testbed import layout
 
 Say = Callable[[str], None]
 
-LAYERS: Final = {3: ("base", "dependencies", "function"), 2: ("base", "postgres")}
+LAYERS: Final = {
+    2: ("base", "postgres"),
+    3: ("base", "dependencies", "function"),
+    4: ("base", "dependencies", "git", "function"),
+}
 """What the layers of our images are called, by their number."""
 
 
@@ -56,10 +62,16 @@ def ensure(fn_paths: Sequence[str] = (), say: Say = _quiet) -> dict[str, str]:
     begun = time.monotonic()
     functions = find(fn_paths)
     below = (base_layer(), dependency_layer(ROOT / "requirements"))
-    images = [function_image(one, below) for one in functions]
+    images = [function_image(one, (*below, *_programs(one))) for one in functions]
     _say_images(images, begun, say)
     bring(images, layout.IMAGES / "functions.tar", say)
     return {one.name: image.reference for one, image in zip(functions, images, strict=True)}
+
+
+def _programs(function: FunctionFolder) -> list[Layer]:
+    if unknown := set(function.programs) - {PROGRAM}:
+        raise SystemExit(f"{function.name} wants {', '.join(sorted(unknown))}; images have {PROGRAM} only.")
+    return [git_layer() for _ in function.programs]
 
 
 def ensure_postgres(say: Say = _quiet) -> str:

@@ -31,6 +31,8 @@ SECRETS: Final = "quietpager.dev/secrets"
 
 SCRATCH: Final = "quietpager.dev/scratch"
 """Annotation of a func.yaml's `deploy`: the size of a folder /tmp that it may write to. Without it: none."""
+PROGRAMS: Final = "quietpager.dev/programs"
+"""Annotation of a func.yaml's `deploy`: executables that it calls, by name. Our images have `git`."""
 WEB: Final = "quietpager.dev/web"
 """Annotation of a func.yaml's `deploy`, `"true"`: it serves web pages to people, and takes no messages."""
 
@@ -49,6 +51,7 @@ class FunctionFolder:
     resources: Json = field(default_factory=dict)
     secrets: tuple[tuple[str, str, str], ...] = ()
     scratch: str = ""
+    programs: tuple[str, ...] = ()
     writes: bool = True
     web: bool = False
     pods: int = 1
@@ -139,6 +142,7 @@ def _read(path: Path) -> FunctionFolder:
         reads=tuple(notes.get(READS, "").split()),
         secrets=tuple(_secret(one) for one in notes.get(SECRETS, "").split()),
         scratch=notes.get(SCRATCH, ""),
+        programs=tuple(notes.get(PROGRAMS, "").split()),
         writes=_writes(path.with_name("action.yaml")),
         web=notes.get(WEB) == "true",
         resources=options.get("resources") or {},

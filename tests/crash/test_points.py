@@ -57,7 +57,7 @@ def test_one_effect_on_dynamodb(
 ) -> None:
     for name, value in KEYS.items():
         monkeypatch.setenv(name.upper(), value)
-    figures = run(Plan(fresh(dynamodb), chosen(TENTH), act=2, at_once=4))
+    figures = run(Plan(fresh(dynamodb), chosen(TENTH), act=1, at_once=8))
     held("DynamoDB's stand-in", figures, TENTH, capsys)
 
 
