@@ -62,13 +62,14 @@ def ensure(fn_paths: Sequence[str] = (), say: Say = _quiet) -> dict[str, str]:
     begun = time.monotonic()
     functions = find(fn_paths)
     below = (base_layer(), dependency_layer(ROOT / "requirements"))
-    images = [function_image(one, (*below, *_programs(one))) for one in functions]
+    images = [function_image(one, (*below, *program_layers(one))) for one in functions]
     _say_images(images, begun, say)
     bring(images, layout.IMAGES / "functions.tar", say)
     return {one.name: image.reference for one, image in zip(functions, images, strict=True)}
 
 
-def _programs(function: FunctionFolder) -> list[Layer]:
+def program_layers(function: FunctionFolder) -> list[Layer]:
+    """Give the layers of the programs that a function calls; SystemExit where there is none for one."""
     if unknown := set(function.programs) - {PROGRAM}:
         raise SystemExit(f"{function.name} wants {', '.join(sorted(unknown))}; images have {PROGRAM} only.")
     return [git_layer() for _ in function.programs]

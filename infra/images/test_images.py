@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -352,6 +353,12 @@ def test_busybox_answers_to_each_of_its_names(tmp_path: Path) -> None:
     }
     with pytest.raises(SystemExit, match="busybox-static"):
         oci.busybox_layer(tmp_path / "nothing")
+
+
+def test_a_program_that_no_layer_has_is_named() -> None:
+    wants = replace(FUNCTIONS[0], programs=("git", "helm"))
+    with pytest.raises(SystemExit, match=f"{FUNCTIONS[0].name} wants helm"):
+        build.program_layers(wants)
 
 
 # --- import
