@@ -64,7 +64,7 @@ record: .venv ## apply a fault and save what happens as a case: make record NAME
 
 e2e: .venv ## real faults on the test bed; needs `make cluster deploy`; stops the cluster at the end
 	QUIETPAGER_E2E=1 $(BIN)/pytest -q tests/e2e $(ARGS)
-	QUIETPAGER_E2E=1 $(BIN)/pytest -q -n 2 --dist loadfile tests/contract/test_cluster.py tests/contract/test_broker.py
+	QUIETPAGER_E2E=1 $(BIN)/pytest -q -n 2 --dist loadfile tests/contract/cluster tests/contract/test_broker.py
 	$(BIN)/pytest -q tests/testbed
 
 lock: ## pin requirements again; needs uv
