@@ -9,6 +9,7 @@ import click
 import yaml
 
 from infra.render import DEFAULTS, manifests
+from infra.render.catalogue import functions
 from quietpager.runtime.context import functions_folder
 
 
@@ -36,7 +37,6 @@ def render(
     if out is None:
         say(_text(rendered))
         return
-    from infra.docs import functions  # noqa: PLC0415 (it documents this command, too)
 
     out.mkdir(parents=True, exist_ok=True)
     kinds = list(dict.fromkeys(one["kind"] for one in rendered))

@@ -16,8 +16,7 @@ from quietpager.errors import GiveUp, Retry
 from quietpager.model.incident import Autonomy, Incident
 from quietpager.model.message import EVENT_ADD, PING, Message
 from quietpager.model.time import Clock, system_clock
-from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
-from quietpager.runtime.trace import handled
+from quietpager.runtime.context import Context, Lazy, functions_folder, handled, make_context
 from quietpager.safety import records
 from quietpager.safety.policy import Budget, Policy
 from quietpager.store.port import Put, Store

@@ -20,9 +20,9 @@ from quietpager.cluster.port import Cluster
 from quietpager.model.incident import Autonomy
 from quietpager.model.message import EVENT_ADD, INCIDENT, PING, Message
 from quietpager.model.time import system_clock
-from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
+from quietpager.runtime.context import Context, Lazy, functions_folder, handled, make_context
 from quietpager.runtime.edge import Function
-from quietpager.runtime.trace import TRACE, TracedStore, handled, new_trace, next_hop, trace_id, traced
+from quietpager.runtime.trace import TRACE, TracedStore, new_trace, next_hop, trace_id, traced
 from quietpager.runtime.wire import event_from_message
 from quietpager.safety.policy import Policy
 from quietpager.store.memory import MemoryMailbox, MemoryStore

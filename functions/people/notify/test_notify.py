@@ -32,9 +32,9 @@ from quietpager.errors import BadMessage, Retry
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import FINDING, Message
 from quietpager.model.objects import ObjectRef
-from quietpager.runtime.context import Context, Lazy, make_context
+from quietpager.runtime.context import Context, Lazy, handled, make_context
 from quietpager.runtime.links import CONSOLE_URL, incident_link
-from quietpager.runtime.trace import TRACE, handled, new_trace
+from quietpager.runtime.trace import TRACE, new_trace
 from quietpager.safety import records
 from quietpager.safety.policy import Policy
 from quietpager.store.memory import MemoryStore

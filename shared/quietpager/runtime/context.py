@@ -2,19 +2,19 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from quietpager.actions.schema import Action, load_actions
 from quietpager.cluster.port import Cluster
-from quietpager.model.message import Message
+from quietpager.model.message import PING, Message
 from quietpager.model.time import Clock, system_clock
 from quietpager.rules.routing import RouteTable, load_routes, render_routes
 from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime.metrics import OFF, Metrics, metered
-from quietpager.runtime.trace import TracedStore
+from quietpager.runtime.trace import TRACE, TracedStore, new_trace, next_hop, traced
 from quietpager.safety.policy import Policy, load_policy
 from quietpager.store.port import Store
 
@@ -82,6 +82,18 @@ class Context:
 
 Handler = Callable[[Message, Context], list[Message]]
 """What a function folder's `handler.py` offers. The first answer is the reply, the rest is posted."""
+
+
+def handled(handler: Handler, message: Message, ctx: Context) -> list[Message]:
+    """Run a handler so that its answers, and the due items it writes, stay in the message's trace.
+
+    A tick is about nothing: what a sweep finds, and what the clock says, is in traces of its own.
+    """
+    here = next_hop(message.attributes.get(TRACE, ""))
+    answers = handler(message.but(attributes={**message.attributes, TRACE: here}), replace(ctx, trace=here))
+    if message.type == PING:
+        return [traced(answer, new_trace()) for answer in answers]
+    return [traced(answer, here) for answer in answers]
 
 
 def functions_folder() -> Path:

@@ -29,10 +29,10 @@ from pydantic import ValidationError
 from quietpager.errors import BadMessage, GiveUp, Retry
 from quietpager.model.message import PING, Message
 from quietpager.model.text import clean
-from quietpager.runtime.context import Context, Handler
+from quietpager.runtime.context import Context, Handler, handled
 from quietpager.runtime.metrics import count_messages
 from quietpager.runtime.pulse import PATH, Pulse
-from quietpager.runtime.trace import TRACE, handled, trace_id
+from quietpager.runtime.trace import TRACE, trace_id
 from quietpager.runtime.wire import (
     LARGEST_BODY,
     event_from_http,

@@ -11,14 +11,11 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from quietpager.model.message import PING, Message
+from quietpager.model.message import Message
 from quietpager.store.port import Due, Store, Write
 from quietpager.store.wrapped import Wrapped
-
-if TYPE_CHECKING:
-    from quietpager.runtime.context import Context, Handler
 
 TRACE: Final = "traceparent"
 """The extension attribute."""
@@ -48,18 +45,6 @@ def traced(message: Message, traceparent: str) -> Message:
     if trace_id(message.attributes.get(TRACE, "")):
         return message
     return message.but(attributes={**message.attributes, TRACE: traceparent})
-
-
-def handled(handler: "Handler", message: Message, ctx: "Context") -> list[Message]:
-    """Run a handler so that its answers, and the due items it writes, stay in the message's trace.
-
-    A tick is about nothing: what a sweep finds, and what the clock says, is in traces of its own.
-    """
-    here = next_hop(message.attributes.get(TRACE, ""))
-    answers = handler(message.but(attributes={**message.attributes, TRACE: here}), replace(ctx, trace=here))
-    if message.type == PING:
-        return [traced(answer, new_trace()) for answer in answers]
-    return [traced(answer, here) for answer in answers]
 
 
 class TracedStore(Wrapped):
