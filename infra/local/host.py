@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -32,8 +33,8 @@ from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster
 from quietpager.model.message import PING, Message
 from quietpager.model.time import system_clock
-from quietpager.runtime.context import CLUSTER_NAME, Lazy, functions_folder, make_context
-from quietpager.runtime.edge import Function, Receive, Scope, Send, read_body
+from quietpager.runtime.context import CLUSTER_NAME, Context, Lazy, functions_folder, make_context
+from quietpager.runtime.edge import THREADS, Function, Receive, Scope, Send, read_body
 from quietpager.runtime.metrics import PATH as METRICS
 from quietpager.runtime.metrics import TEXT, Exposition, show_pulse
 from quietpager.runtime.pulse import PATH, Pulse
@@ -91,6 +92,8 @@ class Host:
         self.pulse = Pulse(lambda: self.store, policy)
         self.exposition = Exposition()
         self.loop: asyncio.AbstractEventLoop | None = None
+        # All functions share them: the broker has no more than so many deliveries at work in any case.
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="handler")
         self.folders = tuple(one for one in function_folders(functions_folder()) if not one.web)
         self.clusters = {f.name: connect_as(f) for f in self.folders}
         self.functions = {f.name: self._function(f.name, f.module) for f in self.folders}
@@ -115,7 +118,11 @@ class Host:
 
         lazy = Lazy(lambda: self.store, open_cluster)
         metrics = self.exposition.metrics
-        return Function(handle, lambda: make_context(name, lazy, policy=self.policy, metrics=metrics), say)
+
+        def make() -> Context:
+            return make_context(name, lazy, policy=self.policy, metrics=metrics)
+
+        return Function(handle, make, say, self.threads)
 
     def _post(self, event: CloudEvent) -> None:
         """Post from a thread, and wait until the broker has it."""
@@ -219,6 +226,7 @@ async def run(host: Host, port: int | None, ready: Callable[[str], None]) -> Non
         await server
     for one in host.functions.values():
         one.stop()
+    host.threads.shutdown(wait=False, cancel_futures=True)
     host.exposition.close()
     host.mailbox.close()
     host.store.close()

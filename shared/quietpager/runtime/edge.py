@@ -55,6 +55,9 @@ LONGEST_ANSWER: Final = 700
 """Bytes of an error's text. Knative's in-memory dispatcher ends with a panic over more than 768, and takes
 every event in memory with it (knative/eventing v0.49.2; docs/adr/0002-local-broker.md)."""
 
+THREADS: Final = 16
+"""Messages that one process works on at a time."""
+
 REFUSALS: Final = "refused"
 """The audit chain of messages that were refused before they belonged to an incident."""
 
@@ -64,12 +67,19 @@ log = structlog.get_logger()
 class Function:
     """One function behind its edge. Who makes it: each folder's `new()`, and the local host."""
 
-    def __init__(self, handler: Handler, make: Callable[[], Context], post: Post | None = None) -> None:
-        """Nothing is opened before `start`, or the first message."""
+    def __init__(
+        self,
+        handler: Handler,
+        make: Callable[[], Context],
+        post: Post | None = None,
+        threads: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """Nothing is opened before `start`, or the first message. `threads` given stay the caller's."""
         self._handler, self._make, self._post = handler, make, post
         self._context: Context | None = None
         self._pulse: Pulse | None = None
-        self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="handler")
+        self._threads = threads
+        self._pool = threads or ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="handler")
 
     def start(self, env: Mapping[str, str]) -> None:
         """Read rules, actions and policy; called once by the host before it serves."""
@@ -77,8 +87,9 @@ class Function:
         self._ctx()
 
     def stop(self) -> None:
-        """Give back threads; called once by the host when it ends."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Give back its own threads; called once by the host when it ends."""
+        if self._threads is None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
     def alive(self) -> tuple[bool, str]:
         """Answer the liveness probe."""
