@@ -64,6 +64,8 @@ def api_server() -> Process:
         "--kubelet-preferred-address-types=InternalIP",  # the node's name is in no DNS
         f"--audit-policy-file={AUDIT_POLICY}", f"--audit-log-path={layout.AUDIT_LOG}",
         "--audit-log-mode=blocking-strict",  # a test that joins it must not miss what is in a buffer
+        # An hour by default; whole runs in a row left ten thousand, which whoever lists Events has to read.
+        "--event-ttl=20m",
     ), patience=10)  # fmt: skip
 
 

@@ -254,7 +254,7 @@ def test_thirty_pods_that_lack_one_config_map_are_one_incident_and_one_message(
     latest = until(f"{PODS} symptoms in {one.namespace}", all_joined, 60)
     assert {owner.name for owner in latest.owners} == set(WORKLOADS)
     until("the message", lambda: messages(bed, latest), 30)
-    time.sleep(3)  # three ticks of the clock: what else is to be said has been said by then
+    time.sleep(6)  # three ticks of the clock: what else is to be said has been said by then
     assert messages(bed, latest) == ["needsperson"], bed.story(one.namespace)
     assert [w for w in api_writes(one.begun) if w.namespace == one.namespace] == []
 
