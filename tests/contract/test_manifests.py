@@ -88,15 +88,18 @@ class Delivery(Part):
     dead_letter_sink: Destination
 
 
-class Filter(Part):
-    """One dialect for each item of the list; the webhook refuses more."""
-
+class Exact(Part):
     exact: Annotated[dict[Attribute, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+
+
+class AnyOf(Part):
+    any: Annotated[list[Exact], Field(min_length=2)]
 
 
 class TriggerSpec(Part):
     broker: Name
-    filters: Annotated[list[Filter], Field(min_length=1)]
+    filters: Annotated[list[Exact | AnyOf], Field(min_length=1, max_length=1)]
+    """One dialect for each item of the list; the webhook refuses more."""
     subscriber: Destination
     delivery: Delivery
 

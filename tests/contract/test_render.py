@@ -14,6 +14,7 @@ from infra.render import DEFAULTS, FunctionFolder, Settings, function_folders, m
 from infra.render.everything import _schedule
 from infra.render.folders import PART_OF
 from infra.render.rights import roles
+from infra.render.triggers import wanted as wanted_by
 from infra.render.workloads import CONSOLE, DIGEST, MOUNT, STORE
 from quietpager.actions.schema import Access, Action, load_actions
 from quietpager.rules.live import READABLE
@@ -119,11 +120,21 @@ def test_no_two_workloads_share_a_selector() -> None:
     assert len(selectors) == len(set(selectors))
 
 
+def every_filter() -> list[Json]:
+    return [one for trigger in of("Trigger").values() for one in wanted_by(trigger)]
+
+
+def test_a_function_has_one_trigger_at_most() -> None:
+    names = [t["spec"]["subscriber"]["ref"]["name"] for t in of("Trigger").values()]
+    assert sorted(names) == sorted(folder.name for folder in FOLDERS if folder.filters)
+
+
 def test_every_subscription_has_a_trigger_and_every_trigger_a_service() -> None:
     wanted = [(folder.name, str(one)) for folder in FOLDERS for one in folder.filters]
     found = [
-        (t["spec"]["subscriber"]["ref"]["name"], str(t["spec"]["filters"][0]["exact"]))
+        (t["spec"]["subscriber"]["ref"]["name"], str(one))
         for t in of("Trigger").values()
+        for one in wanted_by(t)
     ]
     assert sorted(found) == sorted(wanted)
     for trigger in of("Trigger").values():
@@ -135,19 +146,19 @@ def test_every_subscription_has_a_trigger_and_every_trigger_a_service() -> None:
 
 
 def test_no_trigger_wants_deleted_events() -> None:
-    wanted = {t["spec"]["filters"][0]["exact"].get("type", "") for t in of("Trigger").values()}
+    wanted = {one.get("type", "") for one in every_filter()}
     assert not any(one.endswith(".delete") for one in wanted)
     assert {one.rpartition(".")[2] for one in wanted if "apiserver" in one} == {"add", "update"}
 
 
 def test_every_family_that_a_rule_routes_to_has_a_trigger() -> None:
-    wanted = {t["spec"]["filters"][0]["exact"].get("family") for t in of("Trigger").values()}
+    wanted = {one.get("family") for one in every_filter()}
     families = {rule.family for rule in load_rules(FUNCTIONS) if rule.classes}
     assert families <= wanted
 
 
 def test_every_job_that_a_trigger_waits_for_is_pinged() -> None:
-    wanted = {t["spec"]["filters"][0]["exact"].get("job") for t in of("Trigger").values()} - {None}
+    wanted = {one.get("job") for one in every_filter()} - {None}
     pinged = {p["spec"]["ceOverrides"]["extensions"]["job"] for p in of("PingSource").values()}
     assert pinged == wanted == {"clock", "sweep", "anchor"}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.render import function_folders, triggers
+from infra.render.triggers import wanted
 from quietpager.cluster.port import Cluster
 from quietpager.errors import GiveUp, Retry
 from quietpager.model.incident import Autonomy, Incident
@@ -69,8 +70,7 @@ class Product:
                 continue
             known = message.attributes | {"type": message.type}
             for trigger in self.triggers:
-                wanted = trigger["spec"]["filters"][0]["exact"]
-                if all(known.get(k) == v for k, v in wanted.items()):
+                if any(one.items() <= known.items() for one in wanted(trigger)):
                     self._call(trigger["spec"]["subscriber"]["ref"]["name"], message)
 
     def _call(self, name: str, message: Message) -> None:
