@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from infra.render import function_folders, triggers
+from infra.render.triggers import wanted
 from quietpager.cluster.port import ClusterUnavailable, Rejected
 from quietpager.errors import GiveUp
 from quietpager.model.event import signal_from_event
@@ -69,9 +70,7 @@ class Moves:
     def of(cls, bounds: Bounds, policy: Policy = POLICY) -> "Moves":
         """Take the routes from the rendered Triggers."""
         found = triggers(function_folders(functions_folder()))
-        routes = tuple(
-            (t["spec"]["subscriber"]["ref"]["name"], t["spec"]["filters"][0]["exact"]) for t in found
-        )
+        routes = tuple((t["spec"]["subscriber"]["ref"]["name"], one) for t in found for one in wanted(t))
         return cls(functions(policy), bounds, routes)
 
     def first(self, workload: Workload) -> World:
