@@ -5,10 +5,14 @@ one by one.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 from quietpager.cluster.client import RESOURCES
 from quietpager.cluster.port import EventReader, Json, Kind, Rejected
+
+T = TypeVar("T")
 
 
 class Snapshot:
@@ -39,14 +43,8 @@ class Snapshot:
 
     def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
         """Ask the API server for the Events about one object: nobody needs all of them."""
-        if "Event" in self.refused:
-            raise self.refused["Event"]
-        try:
+        with self._asking("Event"):
             return self._reader.events(kind, namespace, name)
-        except Rejected as no:
-            if no.code == 403:
-                self.refused["Event"] = no
-            raise
 
     def counts(self) -> dict[Kind, int]:
         """Count what was listed, by kind."""
@@ -56,16 +54,22 @@ class Snapshot:
         return self.namespace if RESOURCES[kind].namespaced else None
 
     def _of(self, kind: Kind) -> dict[str | None, dict[str, Json]]:
+        with self._asking(kind):
+            if kind not in self._kinds:
+                self._kinds[kind] = _by_place(self._read(kind))
+        return self._kinds[kind]
+
+    @contextmanager
+    def _asking(self, kind: Kind) -> Iterator[None]:
+        """Raise what was answered before where a kind may not be read, and remember it."""
         if kind in self.refused:
             raise self.refused[kind]
-        if kind not in self._kinds:
-            try:
-                self._kinds[kind] = _by_place(self._read(kind))
-            except Rejected as no:
-                if no.code == 403:
-                    self.refused[kind] = no
-                raise
-        return self._kinds[kind]
+        try:
+            yield
+        except Rejected as no:
+            if no.code == 403:
+                self.refused[kind] = no
+            raise
 
     def _read(self, kind: Kind) -> Iterable[Json]:
         if kind == "Namespace" and self.namespace is not None:
@@ -88,30 +92,25 @@ class WhatMayBeRead:
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
         """Find one object."""
-        try:
-            return self._snapshot.get(kind, namespace, name)
-        except Rejected as no:
-            if no.code == 403:
-                return None
-            raise
+        return _or(None, lambda: self._snapshot.get(kind, namespace, name))
 
     def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
         """Give the objects of a kind."""
-        try:
-            return self._snapshot.list(kind, namespace, labels)
-        except Rejected as no:
-            if no.code == 403:
-                return []
-            raise
+        return _or([], lambda: self._snapshot.list(kind, namespace, labels))
 
     def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
         """Give the Events about one object."""
-        try:
-            return self._snapshot.events(kind, namespace, name)
-        except Rejected as no:
-            if no.code == 403:
-                return []
-            raise
+        return _or([], lambda: self._snapshot.events(kind, namespace, name))
+
+
+def _or(nothing: T, ask: Callable[[], T]) -> T:
+    """Ask, and take it that there is nothing where that may not be read."""
+    try:
+        return ask()
+    except Rejected as no:
+        if no.code == 403:
+            return nothing
+        raise
 
 
 def _by_place(objects: Iterable[Json]) -> dict[str | None, dict[str, Json]]:
