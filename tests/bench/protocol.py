@@ -34,6 +34,10 @@ from tests.acts import NOW, add, context, intents, owner, rehearsal, tell
 CLAIMS, BLOCK = 4000, 200
 """Claims of each kind, and how many of one kind follow each other before the other has its turn."""
 PROCESSES, BUDGET, WINDOWS = 8, 5, 1000
+RACE: Final = Policy(
+    autonomy=Autonomy.AUTO,
+    budget=Budget(window=60.0, target=1, namespace=10 * BUDGET, cluster=BUDGET),
+)
 PATIENCE: Final = 120.0
 """Seconds that one process waits for the others."""
 
@@ -183,23 +187,15 @@ def races(url: str) -> list[tuple[str, str]]:
     return [(what, f"{right} of {WINDOWS} ({spread} acts, {took:.0f} s)")]
 
 
-def _policy() -> Policy:
-    return Policy(
-        autonomy=Autonomy.AUTO,
-        budget=Budget(window=60.0, target=1, namespace=10 * BUDGET, cluster=BUDGET),
-    )  # fmt: skip
-
-
 def _opens(window: int) -> datetime:
     """When a window opens: the first moment at which the slots of the one before are free."""
-    policy = _policy()
-    length = policy.budget.window + policy.act + 2 * policy.skew
+    length = RACE.budget.window + RACE.act + 2 * RACE.skew
     return NOW + window * timedelta(seconds=length, microseconds=1)
 
 
 def _race(url: str, barrier: Any, number: int) -> None:
     store, now = PostgresStore(url, connections=1), NOW
-    ctx = context(store, _policy(), lambda: now)
+    ctx = context(store, RACE, lambda: now)
     for window in range(WINDOWS):
         now = _opens(window)
         try:
