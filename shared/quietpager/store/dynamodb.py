@@ -276,8 +276,8 @@ class DynamoStore:
     def _ripe(self, shard: int, now: datetime, most: int) -> list[Due]:
         items = self._pages(
             "query", TableName=self._due, IndexName="by-time", Most=most,
-            KeyConditionExpression="shard = :shard AND #at <= :now",
-            ExpressionAttributeNames={"#at": "at"},
+            KeyConditionExpression="#shard = :shard AND #at <= :now",
+            ExpressionAttributeNames={"#at": "at", "#shard": "shard"},
             ExpressionAttributeValues={":shard": _number(shard), ":now": _number(_micros(now))},
         )  # fmt: skip
         return [_due_of(item) for item in items]
