@@ -5,7 +5,7 @@ ARGS ?=
 FN ?= detect/crash
 SOURCES := shared functions infra tests
 
-.PHONY: demo test crash lint model bench soak docs serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
+.PHONY: demo test crash dynamodb lint model bench soak docs serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
 
 demo: .venv ## six faults healed, asked about or handed over, in a sandbox cluster (ARGS=--once: unattended)
 	$(BIN)/quietpager demo $(ARGS)
@@ -15,6 +15,9 @@ test: .venv ## everything that needs nothing but Python
 
 crash: .venv ## what is killed, with the larger numbers: 10,000 schedules of kills and stops, the demo with 50 kills
 	QUIETPAGER_SCHEDULES=10000 QUIETPAGER_KILLS=50 $(BIN)/pytest -q tests/crash $(ARGS)
+
+dynamodb: .venv ## a stricter DynamoDB for the tests than moto, built once; needs Rust
+	$(BIN)/python -m tests.dynamodb
 
 lint: .venv ## types, style, layers, and generated files that are current
 	$(BIN)/ruff check $(SOURCES)

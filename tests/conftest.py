@@ -22,7 +22,7 @@ os.environ.setdefault(
 @pytest.fixture(scope="session")
 def dynamodb() -> Iterator[str]:
     """Serve a DynamoDB; gives its endpoint."""
-    from tests.dynamodb import server  # noqa: PLC0415 (moto takes a second to import)
+    from tests.dynamodb import server  # noqa: PLC0415 (boto3 takes a while to import)
 
     with server() as endpoint:
         yield endpoint

@@ -39,7 +39,7 @@ TICK = timedelta(seconds=5)
 
 def dynamo_store(endpoint: str) -> Store:
     """Make a store on fresh tables."""
-    from tests.dynamodb import client, fresh  # noqa: PLC0415 (moto takes a second to import)
+    from tests.dynamodb import client, fresh  # noqa: PLC0415 (boto3 takes a while to import)
 
     return DynamoStore(fresh(endpoint), client=client(endpoint))
 
@@ -170,7 +170,7 @@ def test_mistakes_are_refused_before_anything_is_written(store: Store, writes: l
 
 
 def test_of_many_conditional_inserts_one_wins(store: Store) -> None:
-    turns = 3 if isinstance(store, DynamoStore) else 20  # its stand-in answers one request at a time
+    turns = 3 if isinstance(store, DynamoStore) else 20  # moto takes one request at a time
     with ThreadPoolExecutor(50) as threads:
         for turn in range(turns):
 

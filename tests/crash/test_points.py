@@ -1,7 +1,7 @@
 """Exactly one effect, whoever is killed or stopped at whichever call: real processes, real back ends.
 
-`QUIETPAGER_SCHEDULES` says how many schedules (`make crash`: 10,000); DynamoDB's stand-in, which takes one
-request at a time, gets a tenth of them.
+`QUIETPAGER_SCHEDULES` says how many schedules (`make crash`: 10,000). A DynamoDB that takes one request at a
+time (see `tests.dynamodb`) gets a tenth of them.
 """
 
 import os
@@ -14,10 +14,10 @@ from tests.crash.points.controller import Figures
 from tests.crash.points.judge import DOUBLE, FOREIGN, STOPPED, UNANNOUNCED, WRONG
 from tests.crash.points.run import Plan, run, words
 from tests.crash.points.schedules import CALLS, Outside, chosen, pairs, singles, stalls
-from tests.dynamodb import KEYS, fresh
+from tests.dynamodb import KEYS, MANY_AT_ONCE, NAME, fresh
 
 SCHEDULES = int(os.environ.get("QUIETPAGER_SCHEDULES", "200"))
-TENTH = max(SCHEDULES // 10, 1)
+ON_DYNAMODB = SCHEDULES if MANY_AT_ONCE else max(SCHEDULES // 10, 1)
 LARGE = SCHEDULES > 200
 
 MUTANTS: tuple[tuple[str, str, Outside], ...] = (
@@ -51,14 +51,14 @@ def test_one_effect_on_postgresql(
     assert {"kill before json_patch", "kill after json_patch"} & set(figures.where)
 
 
-@pytest.mark.timeout(120 + 10 * TENTH)
+@pytest.mark.timeout(120 + (1 if MANY_AT_ONCE else 10) * ON_DYNAMODB)
 def test_one_effect_on_dynamodb(
     dynamodb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in KEYS.items():
         monkeypatch.setenv(name.upper(), value)
-    figures = run(Plan(fresh(dynamodb), chosen(TENTH), act=1, at_once=8))
-    held("DynamoDB's stand-in", figures, TENTH, capsys)
+    figures = run(Plan(fresh(dynamodb), chosen(ON_DYNAMODB), act=0.25 if MANY_AT_ONCE else 1))
+    held(f"DynamoDB ({NAME})", figures, ON_DYNAMODB, capsys)
 
 
 @pytest.mark.skipif(not LARGE, reason="`make crash` hunts mutants: when one is found is a matter of races")

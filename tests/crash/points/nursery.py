@@ -170,6 +170,10 @@ def main(text: str) -> None:
     """Make children until told no more."""
     setup = Setup.read(text)
     make = contexts(setup)
+    if setup.store.startswith("dynamodb:"):  # a client reads its service's description; once is enough
+        known = open_store(setup.store)
+        known.get("SWITCH#warm")
+        known.close()
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # a lock that was waited for in vain is no news
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     mutant = next((one for one in MUTANTS if one.mechanism == setup.mutant), None)
