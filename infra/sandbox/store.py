@@ -36,7 +36,8 @@ class Store:
         self.version = 1
         self.oldest = 1
         """A watch from before this version is too old."""
-        self._objects: dict[str, dict[tuple[str, str], Json]] = defaultdict(dict)
+        self._objects: dict[str, dict[str, dict[str, Json]]] = defaultdict(lambda: defaultdict(dict))
+        """By kind, namespace and name: a list of one namespace costs no more for what is in the others."""
         self._history: deque[Change] = deque(maxlen=history)
         self._listeners: list[Callable[[Change], None]] = []
 
@@ -46,25 +47,27 @@ class Store:
 
     def get(self, kind: str, namespace: str, name: str) -> Json | None:
         """Read one object."""
-        return self._objects[kind].get((namespace, name))
+        return self._objects[kind].get(namespace, {}).get(name)
 
     def select(self, kind: str, namespace: str = "") -> list[Json]:
         """Read all objects of a kind, of one namespace where it is given, by name."""
-        found = sorted(self._objects[kind].items())
-        return [obj for (where, _), obj in found if not namespace or where == namespace]
+        spaces = self._objects[kind]
+        chosen = [spaces.get(namespace, {})] if namespace else [spaces[one] for one in sorted(spaces)]
+        return [space[name] for space in chosen for name in sorted(space)]
 
     def put(self, obj: Json) -> Json:
         """Write an object under a new version; the caller gives it away."""
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
-        before = self._objects[obj["kind"]].get(_key(obj))
-        self._objects[obj["kind"]][_key(obj)] = obj
+        space, name = self._space(obj), obj["metadata"]["name"]
+        before = space.get(name)
+        space[name] = obj
         self._tell(Change(self.version, "MODIFIED" if before else "ADDED", obj, before))
         return obj
 
     def remove(self, obj: Json) -> Json:
         """Remove an object; what is told carries the version of the removal."""
-        before = self._objects[obj["kind"]].pop(_key(obj))
+        before = self._space(obj).pop(obj["metadata"]["name"])
         self.version += 1
         metadata = before["metadata"] | {"resourceVersion": str(self.version)}
         gone = before | {"metadata": metadata}
@@ -89,6 +92,5 @@ class Store:
         for listener in [*self._listeners]:
             listener(change)
 
-
-def _key(obj: Json) -> tuple[str, str]:
-    return obj["metadata"].get("namespace") or "", obj["metadata"]["name"]
+    def _space(self, obj: Json) -> dict[str, Json]:
+        return self._objects[obj["kind"]][obj["metadata"].get("namespace") or ""]
