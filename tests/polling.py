@@ -1,4 +1,4 @@
-"""Waits for what a test set going. Who calls it: the sandbox's tests."""
+"""Waits for what a test set going. Who calls it: the sandbox's tests, and the tests' DynamoDB."""
 
 import time
 from collections.abc import Callable

@@ -8,14 +8,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-
-def _home() -> Path:
-    given = os.environ.get("QUIETPAGER_TESTBED")
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(given) if given else Path(cache) / "quietpager" / "testbed"
-
-
-HOME: Final = _home()
+CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "quietpager"
+"""What is built once for this machine, also by the tests."""
+HOME: Final = Path(os.environ.get("QUIETPAGER_TESTBED") or CACHE / "testbed")
 BIN: Final = HOME / "bin"
 """Commands built from Go modules."""
 IMAGES: Final = HOME / "images"

@@ -1,25 +1,22 @@
 """dynoxide: a DynamoDB over SQLite whose answers its authors compare with AWS's; MIT or Apache-2.0.
 
-`make dynamodb` builds it from its crate, once, below the cache folder of the XDG base directory
-specification; its own lock file pins what it is built from. Two minutes on two cores.
+`make dynamodb` builds it from its crate, once, below the cache folder; the crate's own lock file pins what it
+is built from. Two minutes on two cores.
 """
 
-import os
 import shutil
+import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 from infra.local.demo import free_port
+from infra.testbed.layout import CACHE
+from tests.polling import until
 
 VERSION: Final = "3.2.0"
-_HOME: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-_ROOT: Final = _HOME / "quietpager" / f"dynoxide-{VERSION}"
+_ROOT: Final = CACHE / f"dynoxide-{VERSION}"
 PROGRAM: Final = _ROOT / "bin" / "dynoxide"
 
 
@@ -53,26 +50,16 @@ def build() -> None:
 def serve() -> Iterator[str]:
     """Serve for a while, in memory; gives the endpoint."""
     port = free_port()
-    endpoint = f"http://127.0.0.1:{port}"
     words = [str(PROGRAM), "serve", "--host", "127.0.0.1", "--port", str(port), "--log", "quiet"]
     with subprocess.Popen(words) as process:
         try:
-            _until_it_answers(endpoint, process)
-            yield endpoint
+            until(lambda: _listens(port) or process.poll() is not None)
+            assert process.poll() is None, f"dynoxide ended with {process.returncode}"
+            yield f"http://127.0.0.1:{port}"
         finally:
             process.kill()
 
 
-def _until_it_answers(endpoint: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(endpoint, timeout=1).close()
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            if process.poll() is not None:
-                raise AssertionError(f"dynoxide ended with {process.returncode}") from None
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError(f"dynoxide does not answer at {endpoint}")
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
