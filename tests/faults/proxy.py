@@ -88,6 +88,9 @@ class Proxy:
     async def close(self) -> None:
         """Listen no more, and reset what stands."""
         if self._server is not None:
+            for one in self._server.sockets:
+                self._loop.remove_reader(one.fileno())
+            await asyncio.sleep(0)  # whom asyncio has accepted already gets no transport from a closed server
             self._server.close()
             self._server = None
         for link in [*self._links]:
@@ -176,11 +179,13 @@ def running(connect: Connect) -> Iterator[Proxy]:
 
 
 async def _settle() -> None:
-    """Let what was reset come to its end."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    """Let what was reset, and what was taken a moment ago, come to its end."""
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.sleep(0)  # a task cancelled before its first step would never reach its `finally`
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # what is aborted closes its socket one turn later
 
 
 def to_tcp(host: str, port: int) -> Connect:

@@ -1,7 +1,9 @@
 """The proxy does to a connection what its fault says: else the tests behind it would show nothing."""
 
+import gc
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -115,3 +117,16 @@ def test_a_black_hole_swallows_everything_after_so_many_bytes(proxy: Proxy) -> N
             line.recv(1 << 16)
         proxy.become(Fault())
         assert silent(line)
+
+
+def test_what_it_took_at_its_last_moment_is_closed_too() -> None:
+    """Else a warning about a socket that nobody closed fails whichever test comes next."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for _ in range(200):
+            with running(to_tcp("127.0.0.1", 9)) as proxy:
+                proxy.become(Fault(Kind.HALF_OPEN))
+                line = dial(proxy)
+            line.close()
+        gc.collect()
+    assert [str(one.message) for one in seen] == []
