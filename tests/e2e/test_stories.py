@@ -99,7 +99,10 @@ def test_a_hopeless_oom_is_undone_and_handed_over(bed: Bed, told: Stories) -> No
     for one in told.of["hopeless OOM"]:
         assert one.incident.state is State.HANDOVER, bed.story(one.namespace)
         assert memory_limit(bed, one.namespace, "app") == "32Mi"
-        assert {i.state for i in bed.intents(one.namespace)} <= {IntentState.APPLIED, IntentState.UNDONE}
+        # Between two kills it runs for a moment; an intent that comes just then writes nothing.
+        results = {(intent.state, intent.result) for intent in bed.intents(one.namespace)}
+        acted = results - {(IntentState.REFUSED, "it healed before the write")}
+        assert {state for state, _ in acted} == {IntentState.APPLIED, IntentState.UNDONE}, results
         assert "undone" in str([e.body for e in bed.audit(one.incident)])
 
 
