@@ -11,15 +11,19 @@ from hypothesis import strategies as st
 from functions.govern.decide.handler import handle
 from quietpager.errors import Retry
 from quietpager.model.finding import Diagnosis, Evidence, Finding
+from quietpager.model.incident import Incident
 from quietpager.model.message import FINDING, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import Signal
+from quietpager.model.time import to_text
 from quietpager.runtime.context import Lazy, make_context
 from quietpager.safety import records, storm
 from quietpager.safety.machine import incident_id
 from quietpager.safety.policy import Policy, Storm
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
+from tests import deciding
+from tests.acts import intents, tell
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = Policy(storm=Storm(incidents=4, window=300.0))
@@ -180,3 +184,18 @@ def test_without_the_brake_on_messages_everybody_is_told_of_everything(
     for number in range(40):
         world.tell(number)
     assert len(world.told()) == 40
+
+
+def test_decide_stops_acting_in_a_storm_and_goes_on_after_it() -> None:
+    store, ctx, clock = deciding.world(2, deciding.POLICY.but(storm=Storm(incidents=3)))
+    for number in range(4):
+        deciding.change(store, records.opening(number), at=to_text(NOW), incident=f"inc-{number}")
+    tell(ctx, 0)
+    assert intents(store) == []
+    refused = Incident.from_json(store.scan("INCIDENT")[0].body).refusals
+    assert refused[0].startswith(
+        "Guard 6 (storm brake): More than 3 incidents opened in 300 s: suspect the obs"
+    )
+    clock.now += timedelta(seconds=300)
+    tell(ctx, 1)
+    assert len(intents(store)) == 1
