@@ -26,7 +26,8 @@ from infra.render.catalogue import GENERATED, first_line, functions, table
 from quietpager.model.incident import IntentState, State
 from quietpager.runtime.metrics import INSTRUMENTS
 from quietpager.safety.freeze import Freeze
-from quietpager.safety.machine import TABLE, Handler, News, keep
+from quietpager.safety.machine import TABLE, Handler, keep
+from quietpager.safety.news import News
 from quietpager.safety.policy import Dial, Limit, Policy, Repository
 
 ROOT = Path(__file__).resolve().parents[1]

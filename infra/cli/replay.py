@@ -23,7 +23,8 @@ from quietpager.rules.live import Live
 from quietpager.rules.recorded import Recorded, read_json
 from quietpager.runtime.detecting import finding_of
 from quietpager.safety import guards
-from quietpager.safety.machine import Input, News, dwell_met, step
+from quietpager.safety.machine import dwell_met, step
+from quietpager.safety.news import Input, News
 from quietpager.safety.ownership import with_owner
 from quietpager.safety.policy import Policy
 

@@ -38,7 +38,8 @@ from quietpager.rules.live import Live
 from quietpager.runtime.context import functions_folder
 from quietpager.runtime.detecting import finding_of
 from quietpager.safety import guards
-from quietpager.safety.machine import Input, News, step
+from quietpager.safety.machine import step
+from quietpager.safety.news import Input, News
 from quietpager.safety.policy import Policy, load_policy
 
 Json = dict[str, Any]

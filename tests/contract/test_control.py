@@ -9,7 +9,7 @@ from quietpager.model.finding import Diagnosis, Finding
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, State
 from quietpager.model.message import FINDING, OUTCOME
 from quietpager.safety import control, records
-from quietpager.safety.machine import HELPED, UNDONE
+from quietpager.safety.tried import HELPED, UNDONE
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
 from tests.asked import POLICY, Asked

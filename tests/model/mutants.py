@@ -15,7 +15,7 @@ from functions.govern.decide import writes
 from quietpager.model.incident import Incident, Intent, IntentState, State
 from quietpager.runtime import remediating
 from quietpager.safety import effect, machine, records
-from quietpager.safety.machine import Input, News
+from quietpager.safety.news import Input, News
 from quietpager.store.port import Check, Put, Record, Write
 from tests.model.moves import ACTIVE, Bounds
 from tests.model.scenarios import HELPS, HOPELESS, Scenario

@@ -3,7 +3,8 @@
 import pytest
 
 from quietpager.model.incident import State
-from quietpager.safety.machine import TABLE, News
+from quietpager.safety.machine import TABLE
+from quietpager.safety.news import News
 from tests.model.__main__ import hunt, walk
 from tests.model.invariants import incidents
 from tests.model.moves import Bounds, Moves

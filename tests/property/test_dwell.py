@@ -7,7 +7,8 @@ import pytest
 
 from quietpager.model.finding import Diagnosis, Dwell, Finding
 from quietpager.model.incident import Incident, State
-from quietpager.safety.machine import Input, News, step
+from quietpager.safety.machine import step
+from quietpager.safety.news import Input, News
 from tests.acts import NOW, incident, intents, tell
 from tests.deciding import POLICY, put, world
 

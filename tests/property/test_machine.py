@@ -24,7 +24,8 @@ from quietpager.model.incident import (
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import Signal
 from quietpager.safety import machine
-from quietpager.safety.machine import TABLE, Commit, Input, News, Step, Undo, keep, reopened, step
+from quietpager.safety.machine import TABLE, keep, reopened, step
+from quietpager.safety.news import Commit, Input, News, Step, Undo
 from quietpager.safety.policy import Policy
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

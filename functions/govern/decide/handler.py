@@ -15,7 +15,8 @@ from quietpager.runtime.metrics import REFUSALS
 from quietpager.safety import control, decisions, guards, records, storm
 from quietpager.safety.effect import reversed_edits
 from quietpager.safety.ground import Conditions, ground_of
-from quietpager.safety.machine import Input, News, Step, Undo, reopened, step
+from quietpager.safety.machine import reopened, step
+from quietpager.safety.news import Input, News, Step, Undo
 from quietpager.store.port import Audit, Conflict, DueDone, Put, Record, Write
 
 TRIES = 6

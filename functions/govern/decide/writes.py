@@ -13,7 +13,7 @@ from quietpager.safety.decisions import needed
 from quietpager.safety.effect import UNDO_OF, reversed_edits, talk_about
 from quietpager.safety.ground import Conditions
 from quietpager.safety.guards import AUDITED, Verdict, refusal
-from quietpager.safety.machine import (
+from quietpager.safety.news import (
     AskPerson,
     Commit,
     Effect,

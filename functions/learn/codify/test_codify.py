@@ -13,7 +13,7 @@ from quietpager.model.message import INCIDENT, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.safety import records
-from quietpager.safety.machine import HELPED, NOT_HELPED, NOT_PROVEN, NOT_UNDONE, UNDO_LOST, UNDONE
+from quietpager.safety.tried import HELPED, NOT_HELPED, NOT_PROVEN, NOT_UNDONE, UNDO_LOST, UNDONE
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
 

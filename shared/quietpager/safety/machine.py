@@ -8,10 +8,7 @@ Who calls it: `govern/decide` (which turns effects into one transaction), replay
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Literal
 
 from quietpager.model.data import digest
 from quietpager.model.finding import Finding, Remedy
@@ -21,12 +18,35 @@ from quietpager.model.incident import (
     Autonomy,
     ClosedReason,
     Incident,
-    Intent,
     Rehearsal,
     State,
     Tried,
 )
+from quietpager.safety.news import (
+    AskPerson,
+    Commit,
+    Effect,
+    Input,
+    MarkActed,
+    News,
+    OpenBreaker,
+    Rehearse,
+    Step,
+    Tell,
+    Undo,
+)
 from quietpager.safety.policy import Policy
+from quietpager.safety.tried import (
+    HELPED,
+    NOT_HELPED,
+    NOT_UNDONE,
+    UNDO_LOST,
+    UNDONE,
+    figures,
+    not_proven,
+    note_result,
+    story,
+)
 
 MOST_SYMPTOMS = 50
 """Targets an incident names one by one; beyond that it only counts them."""
@@ -34,115 +54,6 @@ MOST_SYMPTOMS = 50
 MOST_OWNERS = 500
 """Workloads that a shared cause's incident looks at; so many keep its record below 400 KB, the most that
 DynamoDB takes (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)."""
-HELPED = "verified: it helped"
-NOT_PROVEN = "not proven:"
-NOT_HELPED = "did not help"
-UNDONE = "It did not help and was undone."
-NOT_UNDONE = "It did not help and was not undone:"
-UNDO_LOST = "the undo was never carried out"
-"""How the result of what was tried begins, once it is known; the ledger counts by these."""
-
-
-class News(StrEnum):
-    """Every kind of news an incident can get."""
-
-    SYMPTOM = "finding failing (a symptom)"
-    FAILING = "recheck failing"
-    HEALTHY = "recheck healthy"
-    GONE = "recheck gone"
-    UNREADABLE = "recheck unreadable"
-    ALLOWED = "rehearsed, guards pass, may act"
-    ASK = "rehearsed, guards pass, approval needed"
-    SHOW = "rehearsed at alert or analyze"
-    PROPOSED = "rehearsed propose-change"
-    REFUSED = "refused by plan, dry run or guard"
-    APPLIED = "outcome applied"
-    UNKNOWN = "outcome unknown"
-    NOT_DONE = "outcome refused or expired"
-    HEALED = "outcome refused: healed meanwhile"
-    APPROVE = "decision approve"
-    MODIFY = "decision modify"
-    REJECT = "decision reject or take over"
-    DEADLINE = "deadline"
-    SUPERSEDED = "a more root-like incident opened"
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """News with what it carries. `sentence` is the guard's or the plan's reason, for people.
-
-    `propose`: the owner's mode says that the plan which was refused goes to the owner instead.
-    `untouched`: how many others had the same failure, were left alone and are well by now, too
-    (`safety.control`); it is asked for when a fix is about to be called one.
-    """
-
-    kind: News
-    finding: Finding | None = None
-    rehearsal: Rehearsal | None = None
-    intent: Intent | None = None
-    remedy: Remedy | None = None
-    approval: str | None = None
-    by: str = ""
-    sentence: str = ""
-    propose: bool = False
-    untouched: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearse:
-    """Ask the remediator for a plan of this remedy."""
-
-    rehearsal: Rehearsal
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Write the intent ahead, with its budget slots, and send it."""
-
-    rehearsal: Rehearsal
-
-
-@dataclass(frozen=True, slots=True)
-class Undo:
-    """Write the undo's intent ahead and send it."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskPerson:
-    """Keep an approval, bound to this rehearsal's diff."""
-
-    rehearsal: Rehearsal
-
-
-@dataclass(frozen=True, slots=True)
-class OpenBreaker:
-    """What was written did not help: no automatic act for this class and target for a while."""
-
-
-@dataclass(frozen=True, slots=True)
-class MarkActed:
-    """Start the target's cool-down."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Send a message to people."""
-
-    what: Literal["opened", "updated", "needsperson", "closed"]
-    text: str
-
-
-Effect = Rehearse | Commit | Undo | AskPerson | OpenBreaker | MarkActed | Tell
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a message leads to. `incident` is None only where nothing is open and nothing opens."""
-
-    incident: Incident | None
-    effects: tuple[Effect, ...] = ()
-    note: str = ""
-
 
 Handler = Callable[[Incident, Input, Policy, datetime], Step]
 
@@ -409,22 +320,16 @@ def healthy(incident: Incident, news: Input, policy: Policy, now: datetime) -> S
     if after.healthy_streak < policy.healthy_rechecks or not long_enough:
         return Step(after)
     if incident.state is State.VERIFYING:
-        tried = _note_result(after, HELPED if not news.untouched else _not_proven(news.untouched))
+        tried = note_result(after, HELPED if not news.untouched else not_proven(news.untouched))
         if incident.to_propose is not None:
             return _propose_written(tried, policy, now)
         lasted = f"{incident.owner} has been healthy for {incident.window:.0f} s since the change"
-        why = f"{lasted}; {_not_proven(news.untouched)}." if news.untouched else f"Fixed: {lasted}."
+        why = f"{lasted}; {not_proven(news.untouched)}." if news.untouched else f"Fixed: {lasted}."
         return _close(tried, "fixed", policy, now, why)
     reason: ClosedReason = "fixed_by_person" if incident.state in WITH_PERSON else "healed_by_itself"
     if incident.verified:
         reason = "fixed"
     return _close(after, reason, policy, now, f"{incident.about} is healthy again.")
-
-
-def _not_proven(untouched: int) -> str:
-    """Say that time alone may have done it. It is well, so nothing is undone for that reason."""
-    others = "one untouched sibling" if untouched == 1 else f"{untouched} untouched siblings"
-    return f"{NOT_PROVEN} it healed, but so did {others} with the same failure"
 
 
 def failing(incident: Incident, news: Input, _policy: Policy, now: datetime) -> Step:
@@ -549,7 +454,7 @@ def applied(incident: Incident, news: Input, policy: Policy, now: datetime) -> S
         return Step(incident)
     word = "applied" if news.kind is News.APPLIED else "outcome unknown"
     after = _enter(
-        _note_result(incident, word), State.VERIFYING, policy, now,
+        note_result(incident, word), State.VERIFYING, policy, now,
         policy.rollout + incident.window,
         acted=True, acted_at=news.intent.applied_at or now, extended=False,
         failing_at=None, worse_streak=0,
@@ -561,7 +466,7 @@ def applied(incident: Incident, news: Input, policy: Policy, now: datetime) -> S
 def not_done(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
     """PLANNING with the same remedy, attempt + 1, at most 2; then the next candidate."""
     why = news.intent.result if news.intent else news.sentence
-    after = _note_result(incident, why)
+    after = note_result(incident, why)
     if incident.attempt >= policy.attempts:
         return next_candidate(after.but(approved=None), Input(News.REFUSED, sentence=why), policy, now)
     return _rehearse(after.but(attempt=incident.attempt + 1), policy, now)
@@ -569,7 +474,7 @@ def not_done(incident: Incident, news: Input, policy: Policy, now: datetime) -> 
 
 def healed(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
     """WAITING: it was healthy just before the write, so nothing was written; no attempt is spent."""
-    after = _note_result(incident, "not needed: healed before the write")
+    after = note_result(incident, "not needed: healed before the write")
     return Step(_enter(after, State.WAITING, policy, now, policy.waiting_limit), (), "healed")
 
 
@@ -604,15 +509,15 @@ def verify_deadline(incident: Incident, _news: Input, policy: Policy, now: datet
         if not incident.extended:
             again = now + _seconds(policy.rollout + incident.window)
             return Step(incident.but(extended=True, deadline_at=again))
-        after = _note_result(incident, "could not be verified")
+        after = note_result(incident, "could not be verified")
         why = "The change was made, but its effect could not be read; nothing was undone."
         return _hand_over(after, policy, now, why, effects=(OpenBreaker(),))
     return _not_helped(incident, policy, now, "unchanged")
 
 
 def _not_helped(incident: Incident, policy: Policy, now: datetime, how: str) -> Step:
-    seen = _figures(incident, how)
-    after = _note_result(incident, f"{NOT_HELPED} ({how})", seen)
+    seen = figures(incident, how)
+    after = note_result(incident, f"{NOT_HELPED} ({how})", seen)
     if how in UNDO_WHEN[incident.undo_when]:
         state = _enter(after, State.UNDOING, policy, now, policy.claim)
         return Step(state, (OpenBreaker(), Undo()), f"{how}: undo")
@@ -633,14 +538,14 @@ def undone(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
     if news.intent is None or news.intent.id != incident.undo:
         return Step(incident)
     what = UNDONE if news.kind is News.APPLIED else f"{NOT_UNDONE} {news.intent.result}"
-    after = _note_result(incident, what)
-    return _hand_over(after, policy, now, _story(after))
+    after = note_result(incident, what)
+    return _hand_over(after, policy, now, story(after))
 
 
 def undo_deadline(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
     """WITH_PERSON(handover): the undo was never carried out."""
-    after = _note_result(incident, UNDO_LOST)
-    return _hand_over(after, policy, now, _story(after))
+    after = note_result(incident, UNDO_LOST)
+    return _hand_over(after, policy, now, story(after))
 
 
 def approve(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
@@ -686,7 +591,7 @@ def remind(incident: Incident, _news: Input, policy: Policy, now: datetime) -> S
     """Same state: a reminder, each later than the last."""
     nudges = incident.nudges + 1
     after = incident.but(nudges=nudges, deadline_at=now + _seconds(policy.reminder * 2 ** min(nudges, 5)))
-    return Step(after, (Tell("needsperson", f"Still open: {_story(incident)}"),), "reminder")
+    return Step(after, (Tell("needsperson", f"Still open: {story(incident)}"),), "reminder")
 
 
 def did_not_hold(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
@@ -709,36 +614,6 @@ def did_not_hold(incident: Incident, news: Input, policy: Policy, now: datetime)
         decided_by="", approved=None, approval=None, candidate=0, attempt=1, refusals=(),
     )  # fmt: skip
     return Step(waiting, (), "failing again")
-
-
-def _figures(incident: Incident, how: str) -> str:
-    """Say why a change did not help, in figures of before and after it."""
-    pods, restarts = incident.available_after, incident.restarts_after
-    text = f"It was {how}: available pods {incident.available_before} before the change, "
-    text += "not known after it" if pods is None else f"{pods} after it"
-    if restarts is not None and (restarts or incident.restarts_before):
-        text += f"; restarts {incident.restarts_before} before, {restarts} of the pods after it"
-    return f"{text}."
-
-
-def _note_result(incident: Incident, result: str, seen: str | None = None) -> Incident:
-    if not incident.tried:
-        return incident
-    last = incident.tried[-1]
-    last = last.but(result=result, seen=last.seen if seen is None else seen)
-    return incident.but(tried=(*incident.tried[:-1], last))
-
-
-def _story(incident: Incident) -> str:
-    tried = "; ".join(
-        f"{t.action} {' '.join(f'{k}={v}' for k, v in t.params.items())}: {_result(t)}"
-        for t in incident.tried
-    )
-    return f"{incident.failure_class} on {incident.owner}. Tried: {tried or 'nothing'}"
-
-
-def _result(one: Tried) -> str:
-    return f"{one.result.rstrip('.')}. {one.seen}" if one.seen else one.result
 
 
 def _table() -> dict[tuple[State, News], Handler]:
