@@ -293,9 +293,9 @@ def report_memory(samples: list[tuple[float, float]], seconds: float) -> str | N
 def report_work(notes: Path) -> None:
     """Print what the broker had under way: memory that goes with it is a backlog, other memory is a leak."""
     lines = [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()]
-    say("broker: deliveries under way · accepted so far · retries · objects in the process")
+    say("broker: deliveries under way · accepted so far · retries · blocks of memory in the process")
     for line in lines[:: max(1, len(lines) // 20)]:
-        say(f"  {line['under_way']:6} {line['accepted']:9} {line['retries']:7} {line['objects']:9}")
+        say(f"  {line['under_way']:6} {line['accepted']:9} {line['retries']:7} {line['blocks']:9}")
 
 
 def main() -> int:
