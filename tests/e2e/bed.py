@@ -11,7 +11,7 @@ import time
 import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -314,12 +314,12 @@ def _json(namespace: str, *what: str) -> Json:
     return found
 
 
-def process_ids(workload: str, namespace: str = NAMESPACE, but: Collection[str] = ()) -> list[int]:
-    """Find the first process of every container of a workload on this machine, but of these pods (uids)."""
+def process_ids(workload: str, namespace: str = NAMESPACE, pod_uid: str = "") -> list[int]:
+    """Find the first process of every container of a workload, or of one pod of it, on this machine."""
     wanted = {
         one["containerID"].rpartition("/")[2]
         for pod in pods(workload, namespace)
-        if pod["metadata"]["uid"] not in but
+        if pod_uid in ("", pod["metadata"]["uid"])
         for one in pod["status"].get("containerStatuses", ())
         if "containerID" in one and "running" in one["state"]
     }

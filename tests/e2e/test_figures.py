@@ -45,16 +45,16 @@ def cold_start(name: str) -> float:
     old = {pod["metadata"]["uid"] for pod in pods(name)}
     kubectl("-n", NAMESPACE, "rollout", "restart", f"deployment/{name}")
 
-    def address() -> str | None:
-        new = [pod for pod in pods(name) if pod["metadata"]["uid"] not in old]
-        return next((pod["status"]["podIP"] for pod in new if "podIP" in pod["status"]), None)
+    def fresh() -> tuple[str, str] | None:
+        new = [pod for pod in pods(name) if pod["metadata"]["uid"] not in old and "podIP" in pod["status"]]
+        return (new[0]["metadata"]["uid"], new[0]["status"]["podIP"]) if new else None
 
-    found = until(f"a new pod of {name}", address, 30, every=0.02)
-    until(f"{name} ready", lambda: is_ready(found), 30, every=0.01)
+    uid, address = until(f"a new pod of {name}", fresh, 30, every=0.02)
+    until(f"{name} ready", lambda: is_ready(address), 30, every=0.01)
     at = time.clock_gettime(time.CLOCK_BOOTTIME)
-    # The old pod is gone by then, and with it its process.
+    (process,) = until(f"the new process of {name}", lambda: process_ids(name, pod_uid=uid), 30)
+    # Nothing is rolling when the next function is measured.
     kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{name}", "--timeout=60s")
-    (process,) = until(f"the new process of {name}", lambda: process_ids(name, but=old), 30)
     return at - started(process)
 
 
