@@ -9,16 +9,12 @@ OOM kill sends no Event of its own; CrashLoopBackOff shows only some ten seconds
 
 import asyncio
 import contextlib
-import re
 import secrets
-from dataclasses import dataclass
-from decimal import Decimal
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-import yaml
-
+from infra.sandbox.behaviour import Behaviour, behaviour
 from infra.sandbox.kinds import KINDS
+from infra.sandbox.node import NODE
 from infra.sandbox.patching import clone
 from infra.sandbox.recorder import Recorder
 from infra.sandbox.references import missing_for, unmountable
@@ -26,13 +22,10 @@ from infra.sandbox.registry import Registry
 from infra.sandbox.scheduler import Placed, place
 from infra.sandbox.store import Change
 from infra.sandbox.validation import containers
-from quietpager.model.quantity import quantity
 from quietpager.model.time import Clock
 
 Json = dict[str, Any]
 
-NODE: Final = "tb-node"
-_TABLE: Final = Path(__file__).with_name("workloads.yaml")
 _FIRST_BACKOFF: Final = 10.0
 _LAST_BACKOFF: Final = 300.0
 _STATUS_LAG: Final = 11.0  # so long after a death the status says that it backs off
@@ -43,86 +36,6 @@ _LAST_MOUNT: Final = 122.0
 _CONFIG_ERROR: Final = "CreateContainerConfigError"
 _ANIMATED: Final = {"", "ContainerCreating", "PodInitializing", "CrashLoopBackOff", "ErrImagePull",
                     "ImagePullBackOff"}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Behaviour:
-    """What a container's process does."""
-
-    needs: Decimal | None = None
-    """Bytes of memory that it takes; Infinity takes all there is; None never matters."""
-    pull: Literal["", "missing", "flaky"] = ""
-    declared: bool = False
-
-    def dies(self, container: Json) -> bool:
-        """Say whether it gets over its memory limit (without one, over what a node has)."""
-        limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
-        if self.needs is None:
-            return False
-        return self.needs.is_infinite() if limit is None else quantity(limit) < self.needs
-
-
-def behaviour(container: Json, table: Path = _TABLE) -> Behaviour:
-    """Look a container up in the declared table."""
-    command = " ".join([*(container.get("command") or ()), *(container.get("args") or ())])
-    for image_pattern, command_pattern, found in _rows(table):
-        if image_pattern.search(container.get("image", "")) and command_pattern.search(command):
-            return found
-    return Behaviour()
-
-
-_cached: dict[Path, list[tuple[re.Pattern[str], re.Pattern[str], Behaviour]]] = {}
-
-
-def _rows(table: Path) -> list[tuple[re.Pattern[str], re.Pattern[str], Behaviour]]:
-    if table not in _cached:
-        _cached[table] = [
-            (
-                re.compile(row.get("image", "")),
-                re.compile(row.get("command", "")),
-                Behaviour(_bytes(row.get("needs")), row.get("pull", ""), declared=True),
-            )
-            for row in yaml.safe_load(table.read_text(encoding="utf-8"))
-        ]
-    return _cached[table]
-
-
-def _bytes(text: str | None) -> Decimal | None:
-    if text is None:
-        return None
-    return Decimal("Infinity") if text == "unlimited" else quantity(text)
-
-
-def first_node(now: str) -> Json:
-    """Make the node that is there from the start; a loaded one of its name replaces it."""
-
-    def condition(kind: str, value: str, reason: str, message: str) -> Json:
-        return {
-            "type": kind,
-            "status": value,
-            "lastHeartbeatTime": now,
-            "lastTransitionTime": now,
-            "reason": reason,
-            "message": message,
-        }
-
-    room = {"cpu": "2", "memory": "24580016Ki", "pods": "110"}
-    conditions = [
-        condition("MemoryPressure", "False", "KubeletHasSufficientMemory",
-                  "kubelet has sufficient memory available"),
-        condition("DiskPressure", "False", "KubeletHasNoDiskPressure",
-                  "kubelet has no disk pressure"),
-        condition("PIDPressure", "False", "KubeletHasSufficientPID",
-                  "kubelet has sufficient PID available"),
-        condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-    ]  # fmt: skip
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}},
-        "spec": {},
-        "status": {"capacity": dict(room), "allocatable": dict(room), "conditions": conditions},
-    }
 
 
 class Kubelet:

@@ -15,7 +15,8 @@ from hypercorn.config import Config
 
 from infra.sandbox.api import Api
 from infra.sandbox.controllers import Controllers
-from infra.sandbox.kubelet import Kubelet, first_node
+from infra.sandbox.kubelet import Kubelet
+from infra.sandbox.node import first_node
 from infra.sandbox.recorder import Recorder
 from infra.sandbox.registry import Registry
 from infra.sandbox.store import Store

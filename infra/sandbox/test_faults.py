@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from infra.sandbox.kubelet import first_node
 from infra.sandbox.load import load_case
+from infra.sandbox.node import first_node
 from infra.sandbox.scheduler import place
 from quietpager.cluster.client import ApiServer
 from quietpager.model.time import system_clock
