@@ -11,7 +11,7 @@ demo: .venv ## six faults healed, asked about or handed over, in a sandbox clust
 	$(BIN)/quietpager demo $(ARGS)
 
 test: .venv ## everything that needs nothing but Python
-	$(BIN)/pytest -q -n 2 $(ARGS)
+	$(BIN)/pytest -q -n 3 $(ARGS)
 
 crash: .venv ## what is killed, with the larger numbers: 10,000 schedules of kills and stops, the demo with 50 kills
 	QUIETPAGER_SCHEDULES=10000 QUIETPAGER_KILLS=50 $(BIN)/pytest -q tests/crash $(ARGS)
