@@ -4,9 +4,8 @@
 the same code runs in a function, in replay over a folder, and in tests.
 """
 
-from collections.abc import Mapping
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 from quietpager.cluster.port import Kind, Reader
 from quietpager.model.kubernetes import (
@@ -56,6 +55,27 @@ class Once:
         return self._listed[key]
 
 
+Read = TypeVar("Read")
+
+
+class _once(Generic[Read]):  # noqa: N801 (it is used as a decorator)
+    """A property worked out when it is first asked for.
+
+    Not `functools.cached_property`: up to Python 3.11 that holds one lock for all objects of the class, so
+    that all threads of a function would wait while one of them reads from the API server. A `Live` belongs
+    to one message, and so to one thread.
+    """
+
+    def __init__(self, work_out: Callable[["Live"], Read]) -> None:
+        self._work_out = work_out
+        self._name, self.__doc__ = work_out.__name__, work_out.__doc__
+
+    def __get__(self, live: "Live", _of: object = None) -> Read:
+        # The value now in the object's own dictionary comes before this descriptor.
+        found: Read = live.__dict__.setdefault(self._name, self._work_out(live))
+        return found
+
+
 class Live:
     """Everything the product may read about one target."""
 
@@ -63,7 +83,7 @@ class Live:
         """Nothing is read yet."""
         self.reader, self.target = reader, target
 
-    @cached_property
+    @_once
     def raw_target(self) -> Json | None:
         """The target itself; None when it is gone or has another uid by now."""
         kind = READABLE.get(self.target.kind)
@@ -76,14 +96,14 @@ class Live:
         uid = (raw.get("metadata") or {}).get("uid")
         return self.target.uid is None or uid == self.target.uid
 
-    @cached_property
+    @_once
     def pod(self) -> Pod | None:
         """The target, if it is a pod that exists."""
         if self.target.kind != "Pod" or self.raw_target is None:
             return None
         return Pod.read(self.raw_target | {"kind": "Pod", "apiVersion": "v1"})
 
-    @cached_property
+    @_once
     def owner(self) -> ObjectRef | None:
         """The top owner: controller references followed to the end, or the target itself."""
         if self.target.kind == "Pod":
@@ -113,7 +133,7 @@ class Live:
             return up
         return self._top(up, ReplicaSet.read(raw).metadata.controller)
 
-    @cached_property
+    @_once
     def raw_deployment(self) -> Json | None:
         """The owner's JSON, if it is a Deployment that exists with the same uid."""
         owner = self.owner
@@ -124,13 +144,13 @@ class Live:
             return None
         return raw
 
-    @cached_property
+    @_once
     def deployment(self) -> Deployment | None:
         """The owner, typed."""
         raw = self.raw_deployment
         return None if raw is None else Deployment.read(raw | {"kind": "Deployment"})
 
-    @cached_property
+    @_once
     def raw_replica_sets(self) -> list[Json]:
         """The Deployment's ReplicaSets, newest revision first."""
         deployment = self.deployment
@@ -140,12 +160,12 @@ class Live:
         mine = [raw for raw in every if _controller_uid(raw) == deployment.metadata.uid]
         return sorted(mine, key=lambda raw: -ReplicaSet.read(raw).revision)
 
-    @cached_property
+    @_once
     def replica_sets(self) -> tuple[ReplicaSet, ...]:
         """The same, typed."""
         return tuple(ReplicaSet.read(raw) for raw in self.raw_replica_sets)
 
-    @cached_property
+    @_once
     def pods(self) -> tuple[Pod, ...]:
         """All pods of the owner, or the target alone where the owner cannot be read."""
         deployment = self.deployment
@@ -155,7 +175,7 @@ class Live:
         every = self.reader.list("Pod", deployment.metadata.namespace)
         return tuple(Pod.read(raw) for raw in every if _controller_uid(raw) in uids)
 
-    @cached_property
+    @_once
     def newest_pods(self) -> tuple[Pod, ...]:
         """The pods of the newest revision."""
         if not self.replica_sets:
@@ -163,26 +183,26 @@ class Live:
         newest = self.replica_sets[0].metadata.uid
         return tuple(p for p in self.pods if p.metadata.controller and p.metadata.controller.uid == newest)
 
-    @cached_property
+    @_once
     def node(self) -> Node | None:
         """The target, if it is a node that exists."""
         if self.target.kind != "Node" or self.raw_target is None:
             return None
         return Node.read(self.raw_target)
 
-    @cached_property
+    @_once
     def nodes(self) -> tuple[Node, ...]:
         """All nodes."""
         return tuple(Node.read(raw) for raw in self.reader.list("Node"))
 
-    @cached_property
+    @_once
     def namespace(self) -> Namespace | None:
         """The owner's namespace."""
         name = self.target.namespace
         raw = None if name is None else self.reader.get("Namespace", None, name)
         return None if raw is None else Namespace.read(raw)
 
-    @cached_property
+    @_once
     def quotas(self) -> tuple[ResourceQuota, ...]:
         """The namespace's quotas."""
         found = self.reader.list("ResourceQuota", self.target.namespace)
