@@ -5,25 +5,43 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from quietpager.model.incident import State
+from quietpager.safety.policy import Policy
 from tests.model.invariants import incidents
-from tests.model.moves import Bounds, Moves
+from tests.model.moves import ASKING, PERSON, POLICY, Bounds, Moves, People
 from tests.model.world import Workload, World
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One walk: the workload, how far the story has come undisturbed, and the bounds from there."""
+    """One walk: the workload, how far the story has come undisturbed, and the bounds from there.
+
+    `approved`: on the way there ann has answered the question with yes. `open`: whose pages of the question
+    are open when the walk begins, and what they will click.
+    """
 
     name: str
     workload: Workload
     begins: State | None = None
     bounds: Bounds = field(default_factory=Bounds)
+    policy: Policy = POLICY
+    approved: bool = False
+    open: People = ()
+
+    def moves(self) -> Moves:
+        """Give its moves."""
+        return Moves.of(self.bounds, self.policy)
 
     def start(self, moves: Moves) -> World:
         """Give the first state."""
         first = moves.first(self.workload)
         if self.begins is None:
             return first
+        if self.policy is ASKING:
+            first = moves.fair(first, until=_in(State.APPROVAL))
+        if self.approved:
+            first = moves.answered(first, "ann", "approve")
+        for by, decision in self.open:
+            first = moves.opened(first, by, decision)
         there = moves.fair(first, until=_in(self.begins))
         if not _in(self.begins)(there):
             raise AssertionError(f"{self.name}: the story never comes to {self.begins}")
@@ -37,6 +55,14 @@ def _in(state: State) -> Callable[[World], bool]:
 HELPS: Final = Workload()
 HOPELESS: Final = Workload(enough=None)
 
+RACE: Final = (("ann", "approve"), ("bob", "reject"))
+LATE: Final = (("bob", "approve"), ("cat", "reject"))
+
+CALM: Final = Bounds(sleeps=1, faults=0)
+EXPIRES: Final = Bounds(sleeps=5, faults=0, who=("govern-decide", PERSON))
+RELAPSES: Final = Bounds(workers=1, sleeps=2, allowed=("heal", "relapse", "edit"), people=LATE)
+
+APPROVAL: Final = State.APPROVAL
 SCENARIOS: Final = (
     Scenario("from the first signal", HELPS),
     Scenario("from the committed intent", HELPS, State.ACTING),
@@ -44,4 +70,10 @@ SCENARIOS: Final = (
     Scenario("while it is verified", HELPS, State.VERIFYING),
     Scenario("while it is verified, hopeless", HOPELESS, State.VERIFYING),
     Scenario("while it is undone", HOPELESS, State.UNDOING),
+    Scenario("while a person is asked", HELPS, APPROVAL, Bounds(sleeps=1, faults=1), ASKING, open=RACE),
+    Scenario("while three people answer", HELPS, APPROVAL, CALM, ASKING, open=(("dan", "approve"), *RACE)),
+    Scenario("as a question expires", HELPS, APPROVAL, EXPIRES, ASKING, open=RACE),
+    Scenario("from an answer given", HELPS, APPROVAL, Bounds(sleeps=0), ASKING, approved=True, open=LATE),
+    Scenario("from an answer taken up", HELPS, State.PLANNING, Bounds(sleeps=1), ASKING, approved=True),
+    Scenario("from the approved intent", HELPS, State.ACTING, RELAPSES, ASKING, approved=True),
 )

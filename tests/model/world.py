@@ -181,9 +181,19 @@ class World:
 
     @property
     def rests(self) -> bool:
-        """Tell whether nothing is left to wait for: every incident is closed or with a person."""
+        """Tell whether nothing is left to wait for: every incident is closed or with a person.
+
+        A person's answer that nobody has taken up yet is waited for.
+        """
         states = [record.body["state"] for record in self.records("INCIDENT")]
-        return bool(states) and all(s == "CLOSED" or s.startswith("WITH_PERSON") for s in states)
+        done = all(s == "CLOSED" or s.startswith("WITH_PERSON") for s in states)
+        return bool(states) and done and not self.unused
+
+    @property
+    def unused(self) -> list[str]:
+        """Name the questions whose answer was neither carried out nor refused."""
+        asked = self.records("APPROVAL")
+        return [one.key for one in asked if one.body["decision"] is not None and not one.body.get("used")]
 
     @property
     def clock(self) -> datetime:
