@@ -218,13 +218,16 @@ def _committed(before: World, after: World) -> list[tuple[Intent, Incident]]:
 
 
 def asked_before(before: World, after: World) -> str | None:
-    """9: what is committed was asked, answered `approve` in time, and is exactly what the question showed."""
+    """9: what is committed was asked, approved by as many as it needs, and is just what was shown."""
     for intent, incident in _committed(before, after):
         record = before.record(records.approval(incident.approved or ""))
         if record is None:
             return f"{intent.id} was committed, and nobody was asked"
         if (said := record.body["decision"]) != "approve":
             return f"{intent.id} was committed, and the answer to {incident.approved} is {said}"
+        people = {str(one["by"]).casefold().strip() for one in record.body["approvals"]}
+        if len(people) < record.body["needs"]:
+            return f"{intent.id} was committed, and only {', '.join(people)} approved {incident.approved}"
         shown = before.record(records.rehearsal(str(record.body["rehearsal"])))
         plan = None if shown is None else Rehearsal.from_json(shown.body)
         if plan is None or (plan.owner, plan.edits) != (intent.target, intent.edits):

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from infra.render import function_folders, triggers
 from infra.render.triggers import wanted
@@ -61,7 +61,7 @@ class Bounds:
     people: People = ()
 
 
-def functions(policy: Policy = POLICY) -> Functions:
+def functions(policy: Policy = POLICY, approvals: Literal[1, 2] = 1) -> Functions:
     """Make the shipped handlers, their ports on one tape."""
     tape = Tape()
     lazy = Lazy(lambda: TapeStore(tape), lambda: TapeCluster(tape))
@@ -70,12 +70,16 @@ def functions(policy: Policy = POLICY) -> Functions:
         now: datetime = tape.ask("clock", "now")
         return now
 
+    def context(name: str) -> Context:
+        made = make_context(name, lazy, policy=policy, clock=clock)
+        return replace(made, actions={k: a.but(approvals=approvals) for k, a in made.actions.items()})
+
     made: dict[str, tuple[object, Context]] = {}
     for folder in function_folders(functions_folder()):
         if folder.name in ACTIVE:
             module = importlib.import_module(f"{folder.module}.handler")
-            made[folder.name] = (module.handle, make_context(folder.name, lazy, policy=policy, clock=clock))
-    made[PERSON] = (browse, make_context("people-console", lazy, policy=policy, clock=clock))
+            made[folder.name] = (module.handle, context(folder.name))
+    made[PERSON] = (browse, context("people-console"))
     return Functions(tape, made)  # type: ignore[arg-type]
 
 
@@ -105,11 +109,11 @@ class Moves:
     routes: tuple[tuple[str, dict[str, str]], ...] = ()
 
     @classmethod
-    def of(cls, bounds: Bounds, policy: Policy = POLICY) -> "Moves":
+    def of(cls, bounds: Bounds, policy: Policy = POLICY, approvals: Literal[1, 2] = 1) -> "Moves":
         """Take the routes from the rendered Triggers."""
         found = triggers(function_folders(functions_folder()))
         routes = tuple((t["spec"]["subscriber"]["ref"]["name"], one) for t in found for one in wanted(t))
-        return cls(functions(policy), bounds, routes)
+        return cls(functions(policy, approvals), bounds, routes)
 
     def first(self, workload: Workload) -> World:
         """Begin: writing is allowed, and the recorded Event has come in as a signal."""

@@ -20,7 +20,7 @@ from quietpager.safety import decisions, effect, guards, machine, records
 from quietpager.safety.news import Input, News
 from quietpager.safety.policy import Policy
 from quietpager.store.port import Check, Put, Record, Write
-from tests.model.moves import ACTIVE, ASKING, PERSON, Bounds, People
+from tests.model.moves import ACTIVE, ASKING, Bounds
 from tests.model.scenarios import HELPS, HOPELESS, Scenario
 from tests.model.world import Blind, Workload
 
@@ -261,6 +261,17 @@ def answer_without_compare() -> Iterator[None]:
 
 
 @contextmanager
+def nobody_counts() -> Iterator[None]:
+    """Let one person be two: neither who clicks is compared with who has, nor are people counted again."""
+
+    def fine(*_known: Any) -> str:
+        return ""
+
+    with patch.object(decisions, "_not_entitled", fine), patch.object(decisions, "_too_few", fine):
+        yield
+
+
+@contextmanager
 def answer_from_any_page() -> Iterator[None]:
     """Take a click for the question of now, whichever the page showed."""
     real = decisions._unanswerable
@@ -340,12 +351,9 @@ def _from(
     return Scenario("", load, begins, Bounds(sleeps=sleeps, faults=len(faults), allowed=faults, who=who))
 
 
-def _asked(
-    begins: State, *faults: str, people: People = (), approved: bool = False,
-    sleeps: int = 3, workers: int = 1,
-) -> Scenario:  # fmt: skip
-    bounds = Bounds(workers, sleeps, len(faults), faults, (*ACTIVE, PERSON), people)
-    return Scenario("", HELPS, begins, bounds, ASKING, approved=approved)
+def _asked(begins: State, *faults: str, sleeps: int = 3, workers: int = 1, **how: Any) -> Scenario:
+    bounds = Bounds(workers, sleeps, len(faults), faults, people=how.pop("people", ()))
+    return Scenario("", HELPS, begins, bounds, ASKING, **how)
 
 
 ACTING, VERIFYING, APPROVAL = State.ACTING, State.VERIFYING, State.APPROVAL
@@ -374,7 +382,12 @@ MUTANTS: Final = (
     Mutant(
         "compare-and-set on the answer",
         answer_without_compare,
-        _asked(APPROVAL, people=(("ann", "approve"), ("bob", "reject")), workers=2),
+        _asked(APPROVAL, open=(("ann", "approve"), ("bob", "reject")), workers=2),
+    ),
+    Mutant(
+        "two people are two",
+        nobody_counts,
+        _asked(APPROVAL, sleeps=0, open=(("ann", "approve"), ("Ann ", "approve")), approvals=2),
     ),
     Mutant(
         "an answer is to the page that was seen",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from quietpager.model.incident import State
 from quietpager.safety.policy import Policy
@@ -16,7 +16,8 @@ class Scenario:
     """One walk: the workload, how far the story has come undisturbed, and the bounds from there.
 
     `approved`: on the way there ann has answered the question with yes. `open`: whose pages of the question
-    are open when the walk begins, and what they will click.
+    are open when the walk begins, and what they will click. `approvals`: how many must approve; no action of
+    the catalogue needs two yet, so here this one does.
     """
 
     name: str
@@ -26,17 +27,18 @@ class Scenario:
     policy: Policy = POLICY
     approved: bool = False
     open: People = ()
+    approvals: Literal[1, 2] = 1
 
     def moves(self) -> Moves:
         """Give its moves."""
-        return Moves.of(self.bounds, self.policy)
+        return Moves.of(self.bounds, self.policy, self.approvals)
 
     def start(self, moves: Moves) -> World:
         """Give the first state."""
         first = moves.first(self.workload)
         if self.begins is None:
             return first
-        if self.policy is ASKING:
+        if self.approved or self.open:
             first = moves.fair(first, until=_in(State.APPROVAL))
         if self.approved:
             first = moves.answered(first, "ann", "approve")
@@ -56,9 +58,11 @@ HELPS: Final = Workload()
 HOPELESS: Final = Workload(enough=None)
 
 RACE: Final = (("ann", "approve"), ("bob", "reject"))
+PAIR: Final = (("ann", "approve"), ("Ann ", "approve"), ("bob", "approve"))
 LATE: Final = (("bob", "approve"), ("cat", "reject"))
 
 CALM: Final = Bounds(sleeps=1, faults=0)
+TWICE: Final = Bounds(sleeps=0, faults=1, allowed=("duplicate", "crash", "store", "edit"))
 EXPIRES: Final = Bounds(sleeps=5, faults=0, who=("govern-decide", PERSON))
 RELAPSES: Final = Bounds(workers=1, sleeps=2, allowed=("heal", "relapse", "edit"), people=LATE)
 
@@ -72,6 +76,7 @@ SCENARIOS: Final = (
     Scenario("while it is undone", HOPELESS, State.UNDOING),
     Scenario("while a person is asked", HELPS, APPROVAL, Bounds(sleeps=1, faults=1), ASKING, open=RACE),
     Scenario("while three people answer", HELPS, APPROVAL, CALM, ASKING, open=(("dan", "approve"), *RACE)),
+    Scenario("while two are needed", HELPS, APPROVAL, TWICE, ASKING, open=PAIR, approvals=2),
     Scenario("as a question expires", HELPS, APPROVAL, EXPIRES, ASKING, open=RACE),
     Scenario("from an answer given", HELPS, APPROVAL, Bounds(sleeps=0), ASKING, approved=True, open=LATE),
     Scenario("from an answer taken up", HELPS, State.PLANNING, Bounds(sleeps=1), ASKING, approved=True),
