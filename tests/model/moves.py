@@ -41,7 +41,6 @@ BY: Final = "by"
 FREE: Final = ("sleep", "page")
 """What is counted and is no fault."""
 
-
 People = tuple[tuple[str, decisions.Decision], ...]
 """Who comes to the page, and which button they press."""
 
@@ -72,7 +71,8 @@ def functions(policy: Policy = POLICY, approvals: Literal[1, 2] = 1) -> Function
 
     def context(name: str) -> Context:
         made = make_context(name, lazy, policy=policy, clock=clock)
-        return replace(made, actions={k: a.but(approvals=approvals) for k, a in made.actions.items()})
+        needs = {k: a.but(approvals=max(a.approvals, approvals)) for k, a in made.actions.items()}
+        return replace(made, actions=needs)
 
     made: dict[str, tuple[object, Context]] = {}
     for folder in function_folders(functions_folder()):
