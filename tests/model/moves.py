@@ -117,9 +117,8 @@ class Moves:
 
     def first(self, workload: Workload) -> World:
         """Begin: writing is allowed, and the recorded Event has come in as a signal."""
-        signal = signal_from_event(arrived(), cluster="model", received=START).but(family="crash")
         world = World(workload=workload).transact((Put(records.SWITCH, {"stopped": False}, 0),))
-        return self._calm(world.send(signal.to_message()))
+        return self._calm(world.send(_signal()))
 
     def after(self, world: World) -> Iterator[tuple[str, World]]:
         """Give everything that can happen next, each with a line for the reader."""
@@ -286,7 +285,10 @@ class Moves:
         if "heal" in allowed and not world.count("heal") and not load.healthy:
             yield "it heals by itself", replace(world, workload=replace(load, healed=True)).spend("heal")
         if "relapse" in allowed and not world.count("relapse") and load.healed:
-            yield "it fails again", replace(world, workload=replace(load, healed=False)).spend("relapse")
+            # A second later, with a new Event: what failed before it healed is no news.
+            later = world.now + 1
+            again = replace(world, now=later, workload=replace(load, healed=False, failed=later))
+            yield "it fails again", self._calm(again.send(_signal("again"))).spend("relapse")
         if "stop" in allowed and world.stopped_at is None:
             switch = world.record(records.SWITCH)
             version = 0 if switch is None else switch.version
@@ -311,7 +313,7 @@ class Moves:
                     world = self._calm(self._begin(world, name, message))
             elif any(item.at <= world.clock for item in world.due.values()):
                 world = self._calm(world.tick())
-            elif (moment := world.next_moment()) is not None and not world.rests:
+            elif (moment := world.next_moment()) is not None and (until is not None or not world.rests):
                 world = replace(world, now=moment)
             else:
                 return world
@@ -348,6 +350,12 @@ def intent_of(world: World, worker: Worker) -> Intent:
     if record is None:
         raise AssertionError(f"{worker.name} writes to the cluster without an intent")
     return Intent.from_json(record.body)
+
+
+def _signal(name: str = "") -> Message:
+    """Give the recorded Event as it comes in; named, it is another one."""
+    signal = signal_from_event(arrived(), cluster="model", received=START).but(family="crash")
+    return signal.but(id=name or signal.id).to_message()
 
 
 def _asks(world: World) -> list[str]:

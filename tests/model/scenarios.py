@@ -1,7 +1,7 @@
 """Where the walks begin, and within which bounds: the story's dangerous moments, each with all faults."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from quietpager.model.incident import State
@@ -17,7 +17,7 @@ class Scenario:
 
     `approved`: on the way there ann has answered the question with yes. `open`: whose pages of the question
     are open when the walk begins, and what they will click. `approvals`: how many must approve; no action of
-    the catalogue needs two yet, so here this one does.
+    the catalogue needs two yet, so here this one does. `healed`: from the question on it was well.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Scenario:
     approved: bool = False
     open: People = ()
     approvals: Literal[1, 2] = 1
+    healed: bool = False
 
     def moves(self) -> Moves:
         """Give its moves."""
@@ -42,9 +43,13 @@ class Scenario:
             first = moves.fair(first, until=_in(State.APPROVAL))
         if self.approved:
             first = moves.answered(first, "ann", "approve")
+        pages = first
         for by, decision in self.open:
-            first = moves.opened(first, by, decision)
-        there = moves.fair(first, until=_in(self.begins))
+            pages = moves.opened(pages, by, decision)
+        clicks = [message for key, message in pages.flight.items() if key not in first.flight]
+        if self.healed:
+            first = replace(first, workload=replace(first.workload, healed=True))
+        there = moves.fair(first, until=_in(self.begins)).send(*clicks)
         if not _in(self.begins)(there):
             raise AssertionError(f"{self.name}: the story never comes to {self.begins}")
         return there
@@ -65,6 +70,7 @@ CALM: Final = Bounds(sleeps=1, faults=0)
 TWICE: Final = Bounds(sleeps=0, faults=1, allowed=("duplicate", "crash", "store", "edit"))
 EXPIRES: Final = Bounds(sleeps=5, faults=0, who=("govern-decide", PERSON))
 RELAPSES: Final = Bounds(workers=1, sleeps=2, allowed=("heal", "relapse", "edit"), people=LATE)
+AGAIN: Final = Bounds(sleeps=1, allowed=("relapse", "duplicate", "crash", "store", "stop"))
 
 APPROVAL: Final = State.APPROVAL
 SCENARIOS: Final = (
@@ -81,4 +87,6 @@ SCENARIOS: Final = (
     Scenario("from an answer given", HELPS, APPROVAL, Bounds(sleeps=0), ASKING, approved=True, open=LATE),
     Scenario("from an answer taken up", HELPS, State.PLANNING, Bounds(sleeps=1), ASKING, approved=True),
     Scenario("from the approved intent", HELPS, State.ACTING, RELAPSES, ASKING, approved=True),
+    Scenario("once it healed unanswered", HELPS, State.CLOSED, AGAIN, ASKING, open=RACE, healed=True),
+    Scenario("once it healed, approved", HELPS, State.CLOSED, AGAIN, ASKING, approved=True, healed=True),
 )
