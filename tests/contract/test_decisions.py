@@ -13,7 +13,8 @@ from functions.people.console.users import Users
 from quietpager.actions.schema import load_actions
 from quietpager.errors import Refused
 from quietpager.model.finding import Remedy
-from quietpager.model.incident import Autonomy, Rehearsal, State
+from quietpager.model.incident import Autonomy, IntentState, Rehearsal, State
+from quietpager.model.message import OUTCOME
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import decisions, records
 from quietpager.safety.decisions import Answer, Decision, Question, Seen, question_of, read_remedy
@@ -47,6 +48,25 @@ def say(asked: Asked, name: str, decision: Decision, by: str = "alice", **more: 
     return decisions.answer(
         asked.store, name, decision, by=by, via="test", now=asked.now, actions=ACTIONS, **more
     )
+
+
+def test_an_approval_does_not_outlive_the_healing_of_what_was_approved(asked: Asked) -> None:
+    name = asked.ask()
+    assert say(asked, name, "approve", seen=seen(asked, name)).used
+    asked.tick()
+    asked.plan(name)
+    [intent] = asked.intents()
+    healed = intent.but(state=IntentState.REFUSED, result="it healed before the write", healed=True)
+    record = asked.store.get(records.intent(intent.id))
+    assert record is not None
+    asked.store.transact([Put(record.key, healed.to_json(), record.version)])
+    asked.hear(OUTCOME, intent=intent.id)
+    assert (asked.the(name).state, asked.the(name).approved) == (State.WAITING, None)
+    asked.wait(7200)
+    assert asked.fail() == name
+    asked.plan(name)
+    assert asked.the(name).state is State.APPROVAL
+    assert len(asked.intents()) == 1
 
 
 def test_an_approval_is_carried_out_once_for_the_diff_that_was_shown(asked: Asked) -> None:

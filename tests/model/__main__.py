@@ -5,7 +5,6 @@ import time
 
 from tests.model.explorer import Result, explore
 from tests.model.invariants import INVARIANTS
-from tests.model.moves import Moves
 from tests.model.mutants import MUTANTS, Mutant
 from tests.model.scenarios import SCENARIOS, Scenario
 
@@ -17,14 +16,14 @@ MOST_FOR_A_MUTANT = 30_000
 
 def walk(scenario: Scenario, most: int, end_every: int = 50) -> Result:
     """Walk through one scenario of the product as it is shipped."""
-    moves = Moves.of(scenario.bounds)
+    moves = scenario.moves()
     return explore(moves, scenario.start(moves), most=most, end_every=end_every)
 
 
 def hunt(mutant: Mutant, most: int = MOST_FOR_A_MUTANT) -> Result:
     """Walk through a mutant's scenario until something breaks."""
     with mutant.without():
-        moves = Moves.of(mutant.scenario.bounds)
+        moves = mutant.scenario.moves()
         return explore(moves, mutant.scenario.start(moves), most=most, end_every=10)
 
 

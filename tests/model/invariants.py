@@ -6,12 +6,13 @@ Each takes the states before and after one move and gives None, or a sentence.
 import json
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 
-from quietpager.model.incident import OPEN, Incident, Intent, IntentState, State
+from quietpager.cluster.port import Json
+from quietpager.model.incident import OPEN, Autonomy, Incident, Intent, IntentState, Rehearsal, State
 from quietpager.safety import records
-from tests.model.moves import POLICY
+from tests.model.moves import BY, PERSON, POLICY
 from tests.model.world import START, Mutation, World
 
 Invariant = Callable[[World, World], str | None]
@@ -206,10 +207,126 @@ def owns_its_dues(_before: World, after: World) -> str | None:
     return None
 
 
+def _committed(before: World, after: World) -> list[tuple[Intent, Incident]]:
+    """Give the intents that this move committed at autonomy `approve`, each with its incident; no undos."""
+    if after.store is before.store:
+        return []
+    known = {incident.id: incident for incident in incidents(after)}
+    fresh = (one for one in intents(after) if records.intent(one.id) not in before.store)
+    found = [(one, known[one.incident]) for one in fresh if one.undoes is None]
+    return [(intent, incident) for intent, incident in found if incident.autonomy is Autonomy.APPROVE]
+
+
+def asked_before(before: World, after: World) -> str | None:
+    """9: what is committed was asked, approved by as many as it needs, and is just what was shown."""
+    for intent, incident in _committed(before, after):
+        record = before.record(records.approval(incident.approved or ""))
+        if record is None:
+            return f"{intent.id} was committed, and nobody was asked"
+        if (said := record.body["decision"]) != "approve":
+            return f"{intent.id} was committed, and the answer to {incident.approved} is {said}"
+        people = {str(one["by"]).casefold().strip() for one in record.body["approvals"]}
+        if len(people) < record.body["needs"]:
+            return f"{intent.id} was committed, and only {', '.join(people)} approved {incident.approved}"
+        shown = before.record(records.rehearsal(str(record.body["rehearsal"])))
+        plan = None if shown is None else Rehearsal.from_json(shown.body)
+        if plan is None or (plan.owner, plan.edits) != (intent.target, intent.edits):
+            return f"{intent.id} was committed, and is not the change that {incident.approved} showed"
+    return None
+
+
+def approved_once(before: World, after: World) -> str | None:
+    """9: an approval backs one act. Another try follows only one that was certainly not written: refused
+    while it still failed, or never claimed.
+    """
+    for intent, incident in _committed(before, after):
+        record = before.record(records.approval(incident.approved or ""))
+        if record is None or record.body["decision"] is None:
+            continue
+        at = datetime.fromisoformat(str(record.body["at"]))
+        for other in intents(before):
+            # In one incident questions follow one another: what came after the answer was by this approval.
+            if other.incident != incident.id or other.undoes is not None or other.created_at < at:
+                continue
+            if other.healed or other.state not in (IntentState.REFUSED, IntentState.EXPIRED):
+                what = "healed before the write" if other.healed else f"is {other.state}"
+                return f"{intent.id} rests on {incident.approved} as did {other.id}, which {what}"
+    return None
+
+
+def answered_once(before: World, after: World) -> str | None:
+    """9: one answer counts, the first, and only one that was given in time; used is used."""
+    if after.store is before.store:
+        return None
+    for old in before.records("APPROVAL"):
+        record = after.record(old.key)
+        was, now = old.body, {} if record is None else record.body
+        given = {key: was.get(key) for key in ("decision", "by", "at")}
+        if was["decision"] is not None and given != {key: now.get(key) for key in given}:
+            return f"{old.key}: {was['by']} answered {was['decision']}, and then the answer was another one"
+        if was.get("used") and not now.get("used"):
+            return f"{old.key} was used, and is there to be used again"
+        if now.get("decision") and _late(str(now["at"]), now):
+            return f"{old.key} was answered after it had expired"
+    return None
+
+
+def answered_as_shown(before: World, after: World) -> str | None:
+    """9: an answer is kept for the question, and the diff, that the person had before their eyes."""
+    if after.store is before.store:
+        return None
+    for record in after.records("APPROVAL"):
+        was, body = before.record(record.key), record.body
+        if body["decision"] is None or (was is not None and was.body["decision"] is not None):
+            continue
+        pages = [
+            worker.message.data
+            for worker in before.workers
+            if worker.name == PERSON and worker.message.attributes[BY] == body["by"]
+        ]
+        here = (record.key, body["diff"])
+        if here not in [(records.approval(str(page["question"])), page["diff"]) for page in pages]:
+            return f"{record.key} was answered by {body['by']}, whose page showed something else"
+    return None
+
+
+def taken_up_in_time(before: World, after: World) -> str | None:
+    """9: an answer is taken up once, in time, while its own question is what the incident asks."""
+    if after.store is before.store:
+        return None
+    was = {incident.id: incident for incident in incidents(before)}
+    for incident in incidents(after):
+        old, name = was.get(incident.id), incident.approved
+        if name is None or old is None or old.approved == name:
+            continue
+        record = before.record(records.approval(name))
+        if old.state is not State.APPROVAL or old.approval != name or record is None:
+            return f"{name} was taken up, and {incident.id} asks something else"
+        if record.body["decision"] != "approve" or record.body.get("used"):
+            return f"{name} was taken up as approved, and nobody has approved it, or it was used before"
+        # Decide's look at the clock came just before; it may have waited for its transaction since.
+        if _late(incident.state_since.isoformat(), record.body):
+            return f"{name} was taken up after it had expired"
+    return None
+
+
+def _late(moment: str, question: Json) -> bool:
+    return datetime.fromisoformat(moment) > datetime.fromisoformat(str(question["expires"]))
+
+
+def rejected_stays(_before: World, after: World) -> str | None:
+    """9: what a person has rejected or taken over stays theirs: nothing is planned or written any more."""
+    for incident in incidents(after):
+        if incident.taken_over and incident.state not in (State.HANDOVER, State.CLOSED):
+            return f"{incident.id} was rejected, and is in {incident.state}"
+    return None
+
+
 INVARIANTS: tuple[Invariant, ...] = (
     written_once, one_incident, within_budget, written_ahead, outcome_is_true, outcome_stays, before_deadline,
     stop_is_kept, claimed_in_time, nothing_foreign_is_overwritten, undo_restores, undo_needs_proof,
-    fixed_means_written, owns_its_dues,
+    fixed_means_written, owns_its_dues, asked_before, approved_once, answered_once, answered_as_shown,
+    taken_up_in_time, rejected_stays,
 )  # fmt: skip
 
 
@@ -218,4 +335,6 @@ def comes_to_an_end(end: World) -> str | None:
     for incident in incidents(end):
         if incident.state in OPEN and not incident.state.startswith("WITH_PERSON"):
             return f"{incident.id} stays in {incident.state}"
+    for name in end.unused:
+        return f"{name} was answered, and nothing came of it"
     return None

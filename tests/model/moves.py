@@ -1,20 +1,20 @@
-"""Everything that can happen next: deliveries, steps of workers, time, and a bounded number of faults."""
+"""Everything that can happen next: deliveries, steps of workers, people, time, a bounded number of faults."""
 
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from infra.render import function_folders, triggers
 from infra.render.triggers import wanted
 from quietpager.cluster.port import ClusterUnavailable, Rejected
 from quietpager.errors import GiveUp
 from quietpager.model.event import signal_from_event
-from quietpager.model.incident import Autonomy, Intent
-from quietpager.model.message import INCIDENT, REHEARSE, SIGNAL, Message
+from quietpager.model.incident import Autonomy, Incident, Intent, State
+from quietpager.model.message import DECISION, INCIDENT, REHEARSE, SIGNAL, Message
 from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
-from quietpager.safety import records
+from quietpager.safety import decisions, records
 from quietpager.safety.policy import Budget, Policy
 from quietpager.store.port import Conflict, Put, StoreUnavailable
 from tests.model.tape import Answer, Call, Done, Functions, Tape, TapeCluster, TapeStore, key_of
@@ -26,22 +26,41 @@ POLICY: Final = Policy(
 )  # fmt: skip
 """Short times, so that everything can happen within a few moments."""
 
+ASKING: Final = POLICY.but(autonomy=Autonomy.APPROVE, approval=8)
+"""The same, with a person asked before each act."""
+
 ACTIVE: Final = ("detect-crash", "govern-decide", "remediate-raise-memory")
-"""The functions of this story; the clock is `World.tick`, and people are outside the model."""
+"""The functions of this story; the clock is `World.tick`, and people are told outside the model."""
+
+PERSON: Final = "person"
+"""Somebody at a browser; what the click does is the shipped `decisions.answer`."""
+
+BY: Final = "by"
+"""The attribute that makes a message a page somebody has open, and names who; no function gets it."""
+
+FREE: Final = ("sleep", "page")
+"""What is counted and is no fault."""
+
+People = tuple[tuple[str, decisions.Decision], ...]
+"""Who comes to the page, and which button they press."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much may happen: workers at once, moments that pass, faults, which ones, who gets messages."""
+    """How much may happen: workers at once, moments that pass, faults, which ones, who gets messages.
+
+    `people` open the page once each, and press that button, once or more, however long after.
+    """
 
     workers: int = 2
     sleeps: int = 4
     faults: int = 2
     allowed: tuple[str, ...] = ("duplicate", "crash", "store", "cluster", "edit", "stop", "heal")
-    who: tuple[str, ...] = ACTIVE
+    who: tuple[str, ...] = (*ACTIVE, PERSON)
+    people: People = ()
 
 
-def functions(policy: Policy = POLICY) -> Functions:
+def functions(policy: Policy = POLICY, approvals: Literal[1, 2] = 1) -> Functions:
     """Make the shipped handlers, their ports on one tape."""
     tape = Tape()
     lazy = Lazy(lambda: TapeStore(tape), lambda: TapeCluster(tape))
@@ -50,12 +69,35 @@ def functions(policy: Policy = POLICY) -> Functions:
         now: datetime = tape.ask("clock", "now")
         return now
 
+    def context(name: str) -> Context:
+        made = make_context(name, lazy, policy=policy, clock=clock)
+        needs = {k: a.but(approvals=max(a.approvals, approvals)) for k, a in made.actions.items()}
+        return replace(made, actions=needs)
+
     made: dict[str, tuple[object, Context]] = {}
     for folder in function_folders(functions_folder()):
         if folder.name in ACTIVE:
             module = importlib.import_module(f"{folder.module}.handler")
-            made[folder.name] = (module.handle, make_context(folder.name, lazy, policy=policy, clock=clock))
+            made[folder.name] = (module.handle, context(folder.name))
+    made[PERSON] = (browse, context("people-console"))
     return Functions(tape, made)  # type: ignore[arg-type]
+
+
+def browse(message: Message, ctx: Context) -> list[Message]:
+    """Open the page of an incident, or, where it is open, press its button: as `people/console` does."""
+    name, by = str(message.subject), message.attributes[BY]
+    decision: decisions.Decision = message.data["decision"]
+    if "question" not in message.data:
+        record = ctx.store.get(records.incident(name))
+        asked = None if record is None else decisions.question_of(ctx.store, Incident.from_json(record.body))
+        if asked is None or decision not in asked.choices:
+            return []
+        return [message.but(data=message.data | {"question": asked.id, "diff": asked.diff})]
+    seen = decisions.Seen(message.data["question"], message.data["diff"])
+    decisions.answer(
+        ctx.store, name, decision, by=by, via="console", now=ctx.clock(), seen=seen, actions=ctx.actions
+    )
+    return []
 
 
 @dataclass(frozen=True)
@@ -67,21 +109,20 @@ class Moves:
     routes: tuple[tuple[str, dict[str, str]], ...] = ()
 
     @classmethod
-    def of(cls, bounds: Bounds, policy: Policy = POLICY) -> "Moves":
+    def of(cls, bounds: Bounds, policy: Policy = POLICY, approvals: Literal[1, 2] = 1) -> "Moves":
         """Take the routes from the rendered Triggers."""
         found = triggers(function_folders(functions_folder()))
         routes = tuple((t["spec"]["subscriber"]["ref"]["name"], one) for t in found for one in wanted(t))
-        return cls(functions(policy), bounds, routes)
+        return cls(functions(policy, approvals), bounds, routes)
 
     def first(self, workload: Workload) -> World:
         """Begin: writing is allowed, and the recorded Event has come in as a signal."""
-        signal = signal_from_event(arrived(), cluster="model", received=START).but(family="crash")
         world = World(workload=workload).transact((Put(records.SWITCH, {"stopped": False}, 0),))
-        return self._calm(world.send(signal.to_message()))
+        return self._calm(world.send(_signal()))
 
     def after(self, world: World) -> Iterator[tuple[str, World]]:
         """Give everything that can happen next, each with a line for the reader."""
-        may_fail = sum(n for what, n in world.spent if what != "sleep") < self.bounds.faults
+        may_fail = sum(n for what, n in world.spent if not what.startswith(FREE)) < self.bounds.faults
         for message in world.flight.values():
             for name in set(self._targets(message)) & set(self.bounds.who):
                 yield from self._deliveries(world, name, message, may_fail=may_fail)
@@ -93,12 +134,35 @@ class Moves:
         if moment is not None and world.count("sleep") < self.bounds.sleeps:
             later = replace(world, now=moment).spend("sleep")
             yield f"time passes, to {moment} s", later
+        for by, decision in self.bounds.people:
+            if not world.count(f"page of {by}") and any(_asks(world)):
+                yield f"{by} opens the page", self.opened(world, by, decision)
         if may_fail:
             yield from self._outside(world)
 
-    # What functions do
+    # What functions do, and people
+
+    def opened(self, world: World, by: str, decision: decisions.Decision) -> World:
+        """Let somebody open the page; the click comes with the page as it was, at any time."""
+        for name in _asks(world):
+            message = Message(
+                id=f"{by}.{decision}", type=DECISION, subject=name, attributes={BY: by},
+                data={"decision": decision},
+            )  # fmt: skip
+            world = self._begin(world, PERSON, message)
+        return world.spend(f"page of {by}")
+
+    def answered(self, world: World, by: str, decision: decisions.Decision) -> World:
+        """Let somebody open the page and answer at once, undisturbed."""
+        opened = self.opened(world, by, decision)
+        clicks = [message for message in opened.flight.values() if message.attributes.get(BY) == by]
+        for click in clicks:
+            opened = self._all_of(opened.without(click), PERSON, click)
+        return opened
 
     def _targets(self, message: Message) -> list[str]:
+        if BY in message.attributes:
+            return [PERSON]
         known = message.attributes | {"type": message.type}
         return [
             name
@@ -112,6 +176,8 @@ class Moves:
         if len(world.workers) >= self.bounds.workers:
             return
         what = f"{name} {world.begun + 1} gets {message.type.removeprefix('dev.quietpager.')}"
+        if name == PERSON:
+            what = f"{message.attributes[BY]} clicks {message.data['decision']}"
         yield what, self._calm(self._begin(world.without(message), name, message))
         if may_fail and "duplicate" in self.bounds.allowed:
             twice = world.spend("duplicate")
@@ -119,7 +185,7 @@ class Moves:
 
     def _steps(self, world: World, worker: Worker, *, may_fail: bool) -> Iterator[tuple[str, World]]:
         call, kind = worker.call, worker.message.type.rpartition(".")[2]
-        who = f"{worker.name} {worker.number} ({kind})"
+        who = f"{worker.name} {worker.number} ({worker.message.attributes.get(BY, kind)})"
         done, answer = perform(world, worker)
         word = "" if answer.error is None else f": {answer.error}"
         yield f"{who}: {_words(call)}{word}", self._calm(self._resume(done, worker, answer))
@@ -218,6 +284,11 @@ class Moves:
             yield "somebody else sets the limit to 48Mi", replace(world, workload=edited).spend("edit")
         if "heal" in allowed and not world.count("heal") and not load.healthy:
             yield "it heals by itself", replace(world, workload=replace(load, healed=True)).spend("heal")
+        if "relapse" in allowed and not world.count("relapse") and load.healed:
+            # A second later, with a new Event: what failed before it healed is no news.
+            later = world.now + 1
+            again = replace(world, now=later, workload=replace(load, healed=False, failed=later))
+            yield "it fails again", self._calm(again.send(_signal("again"))).spend("relapse")
         if "stop" in allowed and world.stopped_at is None:
             switch = world.record(records.SWITCH)
             version = 0 if switch is None else switch.version
@@ -242,7 +313,7 @@ class Moves:
                     world = self._calm(self._begin(world, name, message))
             elif any(item.at <= world.clock for item in world.due.values()):
                 world = self._calm(world.tick())
-            elif (moment := world.next_moment()) is not None and not world.rests:
+            elif (moment := world.next_moment()) is not None and (until is not None or not world.rests):
                 world = replace(world, now=moment)
             else:
                 return world
@@ -281,6 +352,18 @@ def intent_of(world: World, worker: Worker) -> Intent:
     return Intent.from_json(record.body)
 
 
+def _signal(name: str = "") -> Message:
+    """Give the recorded Event as it comes in; named, it is another one."""
+    signal = signal_from_event(arrived(), cluster="model", received=START).but(family="crash")
+    return signal.but(id=name or signal.id).to_message()
+
+
+def _asks(world: World) -> list[str]:
+    """Name the incidents that ask for an approval."""
+    found = (Incident.from_json(record.body) for record in world.records("INCIDENT"))
+    return [incident.id for incident in found if incident.state is State.APPROVAL]
+
+
 def _dismiss(world: World, worker: Worker) -> World:
     rest = list(world.workers)
     rest.remove(worker)
@@ -296,4 +379,7 @@ def _words(call: Call) -> str:
     return f"reads the {call.args[0]}"
 
 
-__all__ = ["ACTIVE", "POLICY", "Bounds", "Moves", "functions", "intent_of", "key_of", "perform"]
+__all__ = [
+    "ACTIVE", "ASKING", "BY", "PERSON", "POLICY", "Bounds", "Moves", "People", "functions", "intent_of",
+    "key_of", "perform",
+]  # fmt: skip

@@ -6,18 +6,21 @@ begins, and what may go wrong, so that its counter-example is short and found so
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 from unittest.mock import patch
 
-from functions.govern.decide import writes
-from quietpager.model.incident import Incident, Intent, IntentState, State
+from functions.govern.decide import handler, writes
+from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, State
+from quietpager.model.message import Message
 from quietpager.runtime import remediating
-from quietpager.safety import effect, machine, records
+from quietpager.runtime.context import Context, Lazy
+from quietpager.safety import decisions, effect, guards, machine, records
 from quietpager.safety.news import Input, News
+from quietpager.safety.policy import Policy
 from quietpager.store.port import Check, Put, Record, Write
-from tests.model.moves import ACTIVE, Bounds
+from tests.model.moves import ACTIVE, ASKING, Bounds
 from tests.model.scenarios import HELPS, HOPELESS, Scenario
 from tests.model.world import Blind, Workload
 
@@ -73,6 +76,16 @@ class _Unexpiring(_Store):
         intent = Intent.from_json(found.body)
         later = intent.but(expires_at=intent.expires_at + timedelta(days=1))
         return Record(key, found.version, later.to_json())
+
+
+class _Unused(_Store):
+    """Shows every answer as if nobody had used it."""
+
+    def get(self, key: str) -> Record | None:
+        found: Record | None = self._real.get(key)
+        if found is None or not key.startswith("APPROVAL#"):
+            return found
+        return Record(key, found.version, {k: v for k, v in found.body.items() if k != "used"})
 
 
 def _lying(store: type[_Store]) -> Callable[[], Any]:
@@ -229,6 +242,106 @@ def undo_without_proof() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def nobody_is_asked() -> Iterator[None]:
+    """Act at autonomy `approve` as at `auto`."""
+
+    def autonomy(_ground: guards.Ground) -> Autonomy:
+        return Autonomy.AUTO
+
+    with patch.object(guards, "autonomy", autonomy):
+        yield
+
+
+@contextmanager
+def answer_without_compare() -> Iterator[None]:
+    """Keep an answer over whatever is there."""
+    with patch.object(decisions, "Put", Blind):
+        yield
+
+
+@contextmanager
+def nobody_counts() -> Iterator[None]:
+    """Let one person be two: neither who clicks is compared with who has, nor are people counted again."""
+
+    def fine(*_known: Any) -> str:
+        return ""
+
+    with patch.object(decisions, "_not_entitled", fine), patch.object(decisions, "_too_few", fine):
+        yield
+
+
+@contextmanager
+def answer_from_any_page() -> Iterator[None]:
+    """Take a click for the question of now, whichever the page showed."""
+    real = decisions._unanswerable
+
+    def unanswerable(question: Any, incident: Incident, decision: Any, by: str, now: Any, _seen: Any) -> str:
+        return real(question, incident, decision, by, now, None)
+
+    with patch.object(decisions, "_unanswerable", unanswerable):
+        yield
+
+
+@contextmanager
+def answers_never_expire() -> Iterator[None]:
+    """Take an answer up however late it comes round. Who answers late is refused before, and still is."""
+    real = decisions.refusal
+
+    def refusal(record: Record, *known: Any, name: str) -> str:
+        endless = {key: value for key, value in record.body.items() if key != "expires"}
+        return real(Record(record.key, record.version, endless), *known, name=name)
+
+    with patch.object(decisions, "refusal", refusal):
+        yield
+
+
+@contextmanager
+def any_diff_is_approved() -> Iterator[None]:
+    """Carry out what the silent rehearsal planned, whatever was approved."""
+
+    def commit(incident: Incident, news: Input, policy: Policy, now: Any) -> Any:
+        same = incident if news.rehearsal is None else incident.but(approved_diff=news.rehearsal.diff_key)
+        return machine.commit(same, news, policy, now)
+
+    with patch.object(machine, "TABLE", dict(machine.TABLE) | {(State.PLANNING, News.ALLOWED): commit}):
+        yield
+
+
+@contextmanager
+def answers_used_again() -> Iterator[None]:
+    """Take an answer for whatever is asked now: neither its mark `used` nor the question's id and diff count.
+
+    The mark or the id alone would do, and the diff where it changed: only without all three it breaks.
+    """
+    real, check = handler._decision, decisions.refusal
+
+    def decision(message: Message, ctx: Context) -> list[Message]:
+        lazy = Lazy(lambda: _Unused(ctx.lazy.store), lambda: ctx.lazy.cluster)
+        return real(message, replace(ctx, lazy=lazy))
+
+    def refusal(record: Record, incident: Incident, *known: Any, name: str) -> str:
+        fits = Record(record.key, record.version, record.body | {"diff": incident.approved_diff})
+        return check(fits, incident, *known, name=decisions.question_id(incident) or name)
+
+    with patch.object(handler, "_decision", decision), patch.object(decisions, "refusal", refusal):
+        yield
+
+
+@contextmanager
+def approved_for_good() -> Iterator[None]:
+    """Let an approval outlive the healing that made its act needless."""
+
+    real: Any = machine.healed
+
+    def healed(incident: Incident, *known: Any) -> Any:
+        step = real(incident, *known)
+        return replace(step, incident=step.incident.but(approved=incident.approved))
+
+    with patch.object(machine, "TABLE", dict(machine.TABLE) | {(State.ACTING, News.HEALED): healed}):
+        yield
+
+
 WRITER, DECIDER = ("remediate-raise-memory",), ("govern-decide",)
 
 
@@ -238,7 +351,12 @@ def _from(
     return Scenario("", load, begins, Bounds(sleeps=sleeps, faults=len(faults), allowed=faults, who=who))
 
 
-ACTING, VERIFYING = State.ACTING, State.VERIFYING
+def _asked(begins: State, *faults: str, sleeps: int = 3, workers: int = 1, **how: Any) -> Scenario:
+    bounds = Bounds(workers, sleeps, len(faults), faults, people=how.pop("people", ()))
+    return Scenario("", HELPS, begins, bounds, ASKING, **how)
+
+
+ACTING, VERIFYING, APPROVAL = State.ACTING, State.VERIFYING, State.APPROVAL
 MUTANTS: Final = (
     Mutant("the pinned precondition", no_pins, _from(ACTING, "edit", who=WRITER)),
     Mutant("a precondition never read again", pins_read_again, _from(ACTING, "edit", who=WRITER)),
@@ -260,4 +378,32 @@ MUTANTS: Final = (
     Mutant("undo only under our mark", no_undo_pins, _from(State.UNDOING, "edit", who=WRITER, load=HOPELESS)),
     Mutant("no undo on missing evidence", undo_without_proof, _from(VERIFYING)),
     Mutant("two due items for every open state", no_due_items, _from(None)),
+    Mutant("guard 11 asks", nobody_is_asked, _asked(State.PLANNING)),
+    Mutant(
+        "compare-and-set on the answer",
+        answer_without_compare,
+        _asked(APPROVAL, open=(("ann", "approve"), ("bob", "reject")), workers=2),
+    ),
+    Mutant(
+        "two people are two",
+        nobody_counts,
+        _asked(APPROVAL, sleeps=0, open=(("ann", "approve"), ("Ann ", "approve")), approvals=2),
+    ),
+    Mutant(
+        "an answer is to the page that was seen",
+        answer_from_any_page,
+        _asked(APPROVAL, "edit", people=(("bob", "approve"),), approved=True),
+    ),
+    Mutant("the approval's expiry", answers_never_expire, _asked(APPROVAL, approved=True, sleeps=5)),
+    Mutant("the same diff, or asked anew", any_diff_is_approved, _asked(APPROVAL, "edit", approved=True)),
+    Mutant(
+        "an answer counts once, for its question",
+        answers_used_again,
+        _asked(APPROVAL, "edit", "duplicate", approved=True),
+    ),
+    Mutant(
+        "an approval ends when it heals",
+        approved_for_good,
+        _asked(ACTING, "heal", "relapse", approved=True, sleeps=1),
+    ),
 )

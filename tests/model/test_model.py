@@ -3,11 +3,12 @@
 import pytest
 
 from quietpager.model.incident import State
+from quietpager.safety.decisions import Decision
 from quietpager.safety.machine import TABLE
 from quietpager.safety.news import News
 from tests.model.__main__ import hunt, walk
 from tests.model.invariants import incidents
-from tests.model.moves import Bounds, Moves
+from tests.model.moves import ASKING, Bounds, Moves
 from tests.model.mutants import MUTANTS, Mutant
 from tests.model.scenarios import HELPS, HOPELESS, SCENARIOS, Scenario
 from tests.model.world import Workload
@@ -46,6 +47,21 @@ def test_the_undisturbed_story_ends_as_in_production(workload: Workload, end: tu
     [incident] = incidents(last)
     assert (incident.state, incident.reason) == end
     assert [one.undo for one in last.history] == ([False] if workload is HELPS else [False, True])
+
+
+@pytest.mark.parametrize(
+    ("decision", "end", "writes"),
+    [("approve", ("CLOSED", "fixed"), 1), ("reject", ("WITH_PERSON(handover)", None), 0)],
+)
+def test_the_undisturbed_answer_ends_as_in_production(
+    decision: Decision, end: tuple[str, str | None], writes: int
+) -> None:
+    moves = Moves.of(Bounds(), ASKING)
+    asked = moves.fair(moves.first(HELPS))
+    assert [incident.state for incident in incidents(asked)] == [State.APPROVAL]
+    last = moves.fair(moves.answered(asked, "ann", decision))
+    [incident] = incidents(last)
+    assert (incident.state, incident.reason, len(last.history)) == (*end, writes)
 
 
 def test_no_pair_of_state_and_news_is_undefined() -> None:

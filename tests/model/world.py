@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from quietpager.cluster.port import Json
 from quietpager.model.message import Message
+from quietpager.model.time import to_text
 from quietpager.safety.effect import MARK
 from quietpager.store.audit import plain
 from quietpager.store.batch import Batch
@@ -46,7 +47,8 @@ def arrived() -> Json:
 class Workload:
     """The Deployment as far as it can change: two fields, generation, our mark; and whether it is well.
 
-    `enough` is the limit from which on it is healthy; None: more memory never helps.
+    `enough` is the limit from which on it is healthy; None: more memory never helps. `failed`: when its
+    containers were last killed, in seconds since START; None: as recorded, before it.
     """
 
     limit: str = "32Mi"
@@ -55,6 +57,7 @@ class Workload:
     mark: str | None = None
     enough: str | None = "64Mi"
     healed: bool = False
+    failed: int | None = None
     touched: int = 0
     may_write: bool = True
 
@@ -81,6 +84,11 @@ class Workload:
     def pods(self) -> list[Json]:
         """Give its pods: as they were recorded while they were killed, or well."""
         found = [plain(pod) for pod in recorded()["Pod"]]
+        if self.failed is not None:
+            killed = to_text(START + timedelta(seconds=self.failed))
+            for pod in found:
+                [status] = pod["status"]["containerStatuses"]
+                status["state"]["terminated"] |= {"startedAt": killed, "finishedAt": killed}
         if self.healthy:
             for pod in found:
                 [status] = pod["status"]["containerStatuses"]
@@ -181,9 +189,19 @@ class World:
 
     @property
     def rests(self) -> bool:
-        """Tell whether nothing is left to wait for: every incident is closed or with a person."""
+        """Tell whether nothing is left to wait for: every incident is closed or with a person.
+
+        A person's answer that nobody has taken up yet is waited for.
+        """
         states = [record.body["state"] for record in self.records("INCIDENT")]
-        return bool(states) and all(s == "CLOSED" or s.startswith("WITH_PERSON") for s in states)
+        done = all(s == "CLOSED" or s.startswith("WITH_PERSON") for s in states)
+        return bool(states) and done and not self.unused
+
+    @property
+    def unused(self) -> list[str]:
+        """Name the questions whose answer was neither carried out nor refused."""
+        asked = self.records("APPROVAL")
+        return [one.key for one in asked if one.body["decision"] is not None and not one.body.get("used")]
 
     @property
     def clock(self) -> datetime:

@@ -473,8 +473,9 @@ def not_done(incident: Incident, news: Input, policy: Policy, now: datetime) -> 
 
 
 def healed(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
-    """WAITING: it was healthy just before the write, so nothing was written; no attempt is spent."""
-    after = note_result(incident, "not needed: healed before the write")
+    """WAITING: healthy just before the write, so nothing was written; no attempt is spent, an approval is."""
+    # What was approved was this act. Whether to act should it fail again later, a person is asked again.
+    after = note_result(incident.but(approved=None), "not needed: healed before the write")
     return Step(_enter(after, State.WAITING, policy, now, policy.waiting_limit), (), "healed")
 
 
