@@ -312,6 +312,15 @@ class PostgresStore:
             ).fetchall()
         return sorted((_due(row) for row in rows), key=lambda item: (item.at, item.id))
 
+    def due_item(self, id_: str) -> Due | None:
+        """Read one due item."""
+        row = self._db.run(
+            lambda at: at.execute(
+                "SELECT id, at, every, message::text FROM quietpager.due WHERE id = %s", (escape(id_),)
+            ).fetchone()
+        )
+        return None if row is None else _due(row)
+
     def due_items(self) -> list[Due]:
         """Read all due items, oldest first."""
         rows = self._db.run(
