@@ -18,6 +18,9 @@ READS: Final = "quietpager.dev/reads"
 """Annotation of a func.yaml's `deploy`: what a function that is no action reads of the API server, as
 `group/resource` (`pods`, `apps/deployments`), separated by spaces. Without it: nothing, and no token."""
 
+GETS: Final = "quietpager.dev/gets"
+"""Annotation of a func.yaml's `deploy`, beside the one before: what it may read by name only, and not list."""
+
 SPEC: Final = "func.yaml"
 SIGNS: Final = ("rule.yaml", "action.yaml", "handler.py")
 """What makes a folder a function's: it then needs a func.yaml."""
@@ -48,6 +51,8 @@ class FunctionFolder:
     module: str
     filters: tuple[dict[str, str], ...]
     reads: tuple[str, ...] = ()
+    gets: tuple[str, ...] = ()
+    """What it may get by name, and not list."""
     resources: Json = field(default_factory=dict)
     secrets: tuple[tuple[str, str, str], ...] = ()
     scratch: str = ""
@@ -140,6 +145,7 @@ def _read(path: Path) -> FunctionFolder:
             {k: str(v) for k, v in one["filters"].items()} for one in deploy.get("subscriptions") or []
         ),
         reads=tuple(notes.get(READS, "").split()),
+        gets=tuple(notes.get(GETS, "").split()),
         secrets=tuple(_secret(one) for one in notes.get(SECRETS, "").split()),
         scratch=notes.get(SCRATCH, ""),
         programs=tuple(notes.get(PROGRAMS, "").split()),

@@ -96,15 +96,16 @@ def _role(name: str, access: Iterable[Access]) -> Json:
 
 
 def _reader(folder: FunctionFolder) -> Json:
+    rules = [*_looking(folder.reads, ["get", "list"]), *_looking(folder.gets, ["get"])]
+    return _cluster_role(f"quietpager-{folder.name}-read", rules)
+
+
+def _looking(resources: Iterable[str], verbs: list[str]) -> list[Json]:
     by_group: dict[str, list[str]] = {}
-    for one in folder.reads:
+    for one in resources:
         group, _, resource = ("", "", one) if one in SUBRESOURCES else one.rpartition("/")
         by_group.setdefault(group, []).append(resource)
-    rules = [
-        {"apiGroups": [group], "resources": resources, "verbs": ["get", "list"]}
-        for group, resources in by_group.items()
-    ]
-    return _cluster_role(f"quietpager-{folder.name}-read", rules)
+    return [{"apiGroups": [group], "resources": named, "verbs": verbs} for group, named in by_group.items()]
 
 
 def _only_looks(role: Json) -> None:

@@ -26,7 +26,7 @@ from infra.local.demo import POLICY, Child, free_port, sandbox
 from infra.render import function_folders
 from infra.sandbox.load import read_case
 from quietpager.cluster.client import ApiServer, connect
-from quietpager.model.event import signal_from_event
+from quietpager.model.event import read_event
 from quietpager.model.message import EVENT_ADD
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.context import functions_folder
@@ -283,7 +283,7 @@ def _with_person(bench: Bench) -> list[Json]:
 
 
 def _first_message(name: str, event: Json) -> Json:
-    signal = signal_from_event(event, cluster="bench", received=system_clock()).to_json()
+    signal = read_event(event, received=system_clock()).signal("crash").to_json()
     kinds: dict[str, tuple[str, Json]] = {
         "ingest-intake": (EVENT_ADD, event),
         "ingest-sweep": ("dev.knative.sources.ping", {}),

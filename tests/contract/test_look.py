@@ -9,11 +9,10 @@ import pytest
 from functions.detect.config.diagnose import diagnose
 from quietpager.model.incident import Incident, State
 from quietpager.model.objects import ObjectRef
-from quietpager.model.signal import Signal
 from quietpager.rules.live import Live, Once
 from quietpager.rules.recorded import Recorded
 from quietpager.runtime.context import functions_folder
-from quietpager.runtime.detecting import look, recheck_message
+from quietpager.runtime.rechecking import look
 
 CASES = functions_folder() / "detect/config/cases"
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -38,8 +37,7 @@ def incident(objects: Recorded, *more: ObjectRef, kind: str = "Deployment") -> I
 
 
 def seen(objects: Recorded, one: Incident) -> tuple[str, str]:
-    signal = Signal.from_json(recheck_message(one).data)
-    outcome, health, _ = look(one, Live(Once(objects), one.owner), None, diagnose, signal)
+    outcome, health, _ = look(one, Live(Once(objects), one.owner, cause=one.cause), None, diagnose)
     return outcome, health.why
 
 

@@ -17,7 +17,7 @@ from quietpager.safety.effect import reversed_edits
 from quietpager.safety.ground import Conditions, ground_of
 from quietpager.safety.machine import reopened, step
 from quietpager.safety.news import Input, News, Step, Undo
-from quietpager.store.port import Audit, Conflict, DueDone, Put, Record, Write
+from quietpager.store.port import Audit, Check, Conflict, DueDone, Put, Record, Write
 
 TRIES = 6
 """How often a lost race is tried again at once, before the broker is asked to deliver again."""
@@ -72,7 +72,8 @@ def _finding(message: Message, ctx: Context) -> list[Message]:
     if finding.diagnosis is None:
         return []
     news, now = Input(News.SYMPTOM, finding=finding), ctx.clock()
-    done: list[Write] = [DueDone(records.talk(name))]
+    # A newer look at the same target has another version, and a due item of its own that must stay.
+    done: list[Write] = [DueDone(records.talk(name)), Check(record.key, record.version)]
     key = records.cause(finding.diagnosis.cause)
     lock = ctx.store.get(key)
     if lock is None:

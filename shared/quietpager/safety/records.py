@@ -21,6 +21,11 @@ def finding(name: str) -> str:
     return f"FINDING#{name}"
 
 
+def again(name: str) -> str:
+    """The looks that are still to be made at one target: body {looks, at, event}."""
+    return f"AGAIN#{name}"
+
+
 def rehearsal(name: str) -> str:
     """Record of one plan."""
     return f"REHEARSAL#{name}"
