@@ -286,6 +286,58 @@ def test_due_items_are_claimed_in_order_and_moved_on(store: Store) -> None:
     assert store.claim_due(NOW + TICK, 0) == []
 
 
+def test_what_belongs_to_an_incident_comes_first_and_the_oldest_incident_before_all(store: Store) -> None:
+    day = timedelta(days=1)
+    items = [Due(f"signal{n:03}", NOW - day + n * TICK, TICK, {}) for n in range(40)]
+    items += [Due(f"old{n}", NOW - TICK, TICK, {}, NOW - 9 * day) for n in range(3)]
+    items += [Due(f"new{n}", NOW - 2 * TICK, TICK, {}, NOW - day) for n in range(3)]
+    store.transact([*items, Due("later", NOW + TICK, TICK, {}, NOW - 30 * day)])
+    first = store.claim_due(NOW, 8)
+    assert [item.id for item in first] == [*(f"old{n}" for n in range(3)), *(f"new{n}" for n in range(3)),
+                                           "signal000", "signal001"]  # fmt: skip
+    assert first == [*items[40:], *items[:2]]
+    assert [item.id for item in store.claim_due(NOW, 4)] == [f"signal{n:03}" for n in range(2, 6)]
+
+
+def test_neither_signals_nor_the_youngest_incident_wait_for_ever(store: Store) -> None:
+    """A quarter of each claim goes to what has been due longest, whoever wrote it."""
+    due = {f"inc{n:02}": NOW - timedelta(hours=n) for n in range(20)}
+    store.transact([Due(name, NOW, TICK, {}, since) for name, since in due.items()])
+    store.transact([Due(f"signal{n:02}", NOW, TICK, {}) for n in range(20)])
+    served = Counter[str]()
+    for tick in range(40):
+        claimed = [item.id for item in store.claim_due(NOW + tick * TICK, 8)]
+        assert len(claimed) == 8
+        assert [name for name in claimed if name.startswith("inc")][:6] == [f"inc{n}" for n in range(19, 13, -1)]
+        served.update(claimed)
+    assert set(served) == {*due, *(f"signal{n:02}" for n in range(20))}
+
+
+def test_a_due_item_keeps_its_incident_until_it_is_replaced(store: Store) -> None:
+    east = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    store.transact([Due("d", NOW, TICK, {}, east)])
+    assert store.due_items() == [Due("d", NOW, TICK, {}, NOW)]
+    assert store.claim_due(NOW, 4) == [Due("d", NOW, TICK, {}, NOW)]
+    assert store.due_items() == [Due("d", NOW + TICK, TICK, {}, NOW)]
+    store.transact([Due("d", NOW, TICK, {})])
+    assert store.due_items() == [Due("d", NOW, TICK, {})]
+    with pytest.raises(ValueError, match="time zone"):
+        store.transact([Due("d", NOW, TICK, {}, NOW.replace(tzinfo=None))])
+
+
+def test_the_records_of_a_kind_are_read_page_by_page(store: Store) -> None:
+    keys = ["A#b", "A#B", "A#ä", "A#10", "A#9", "AB#1", "A", "B#1", "A#"]
+    store.transact([Put(key, {"k": key}, ABSENT) for key in keys])
+    for limit in (1, 2, 6, 7):
+        seen: list[Record] = []
+        while page := store.page("A", seen[-1].key if seen else "", limit):
+            assert len(page) <= limit
+            seen += page
+        assert sorted(record.key for record in seen) == ["A#", "A#10", "A#9", "A#B", "A#b", "A#ä"]
+        assert all(record.body == {"k": record.key} for record in seen)
+    assert store.page("A", "", 0) == store.page("nothing", "", 5) == store.page("A", "B#", 5) == []
+
+
 def test_a_due_item_is_replaced_and_taken_away(store: Store) -> None:
     store.transact([Due("d", NOW, TICK, {"n": 1})])
     later = Due("d", NOW + 3 * TICK, timedelta(days=40, microseconds=7), {"n": 2})

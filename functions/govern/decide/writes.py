@@ -77,13 +77,14 @@ def _dues(old: Incident | None, incident: Incident, now: datetime) -> list[Write
     if old is None or (old.state, old.recheck_every, old.state_since) != (
         incident.state, incident.recheck_every, incident.state_since,
     ):  # fmt: skip
-        writes.append(Due(recheck, now + every, every, recheck_message(incident).to_json()))
+        asks = recheck_message(incident).to_json()
+        writes.append(Due(recheck, now + every, every, asks, incident.opened_at))
     if old is None or old.deadline_at != incident.deadline_at:
         message = Message(
             id=deadline, type=DUE, subject=incident.id, attributes={"what": "deadline"},
             data={"incident": incident.id},
         )  # fmt: skip
-        writes.append(Due(deadline, incident.deadline_at, every, message.to_json()))
+        writes.append(Due(deadline, incident.deadline_at, every, message.to_json(), incident.opened_at))
     return writes
 
 
@@ -196,7 +197,8 @@ class _Paper:
 
     def _say(self, about: str, message: Message) -> None:
         self.messages.append(message)
-        self.writes.append(Due(records.talk(about), self.now + self.tick, self.tick, message.to_json()))
+        again, opened = self.now + self.tick, self.incident.opened_at
+        self.writes.append(Due(records.talk(about), again, self.tick, message.to_json(), opened))
 
     def _put(self, key: str, body: dict[str, str]) -> None:
         before = self.ctx.store.get(key)

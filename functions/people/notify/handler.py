@@ -122,4 +122,4 @@ def _finish(
         return
     tries = min(int(n) for name, n in record.body["failed"].items() if name not in done)
     wait = timedelta(seconds=min(ctx.policy.tick * 2**tries, LONGEST_WAIT))
-    ctx.store.transact([Due(due, now + wait, wait, message.to_json())])
+    ctx.store.transact([Due(due, now + wait, wait, message.to_json(), incident.opened_at)])

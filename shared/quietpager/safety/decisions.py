@@ -189,7 +189,7 @@ def answer(
                     ABSENT if question.record is None else question.record.version,
                 ),
                 Audit(name, now, decision, by, _noted(question, via, remedy)),
-                Due(records.talk(question.id), now, RETRY, message.to_json()),
+                Due(records.talk(question.id), now, RETRY, message.to_json(), incident.opened_at),
             ]
         )
     except Conflict:

@@ -156,7 +156,8 @@ def _claim(
                 Put(record.key, claimed.to_json(), record.version),
                 Audit(intent.incident, now, "claimed", actor,
                       {"intent": intent.id, "act_by": to_text(act_by)}),
-                Due(records.talk(intent.id), act_by, timedelta(seconds=policy.act), again.to_json()),
+                Due(records.talk(intent.id), act_by, timedelta(seconds=policy.act), again.to_json(),
+                    intent.created_at),
             ]
         )  # fmt: skip
     except Conflict:
@@ -250,7 +251,7 @@ def _record(
                 Audit(intent.incident, now, state.value.lower(), actor,
                       {"intent": intent.id, "result": result, "undo": intent.undoes is not None}),
                 Due(records.talk(intent.id), now + timedelta(seconds=policy.tick),
-                    timedelta(seconds=policy.tick), message.to_json()),
+                    timedelta(seconds=policy.tick), message.to_json(), intent.created_at),
             ]
         )  # fmt: skip
     except Conflict:

@@ -57,6 +57,8 @@ class Batch:
                     batch.audits.append(write)
                 case Due():
                     _aware(write.at)
+                    if write.since is not None:
+                        _aware(write.since)
                     _once(write.id, items)
                     batch.due.append(write)
                 case DueDone():
