@@ -15,9 +15,9 @@ from quietpager.runtime.metrics import REFUSALS
 from quietpager.safety import control, decisions, guards, records, storm
 from quietpager.safety.effect import reversed_edits
 from quietpager.safety.ground import Conditions, ground_of
-from quietpager.safety.machine import reopened, step
+from quietpager.safety.machine import opened, reopened, step
 from quietpager.safety.news import Input, News, Step, Undo
-from quietpager.store.port import Audit, Conflict, DueDone, Put, Record, Write
+from quietpager.store.port import ABSENT, Audit, Check, Conflict, DueDone, Put, Record, Write
 
 TRIES = 6
 """How often a lost race is tried again at once, before the broker is asked to deliver again."""
@@ -74,9 +74,14 @@ def _finding(message: Message, ctx: Context) -> list[Message]:
     news, now = Input(News.SYMPTOM, finding=finding), ctx.clock()
     done: list[Write] = [DueDone(records.talk(name))]
     key = records.cause(finding.diagnosis.cause)
-    lock = ctx.store.get(key)
+    seen = ctx.store.get_many([key, records.EPISODES])
+    lock = seen.get(key)
     if lock is None:
-        taken = step(None, news, ctx.policy, now)
+        # Episodes that were purged count: an incident's id, and with it its intents' marks, is never used twice.
+        purged = seen.get(records.EPISODES)
+        after, version = (0, ABSENT) if purged is None else (int(purged.body["episode"]), purged.version)
+        taken = opened(news, ctx.policy, now, after=after)
+        done.append(Check(records.EPISODES, version))
         return _commit(ctx, None, taken, news, now, [*done, *_opening(key, taken, 0, ctx, now)])
     found = _incident(ctx, str(lock.body["incident"]))
     if found is None:

@@ -16,6 +16,7 @@ from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime.metrics import OFF, Metrics, metered
 from quietpager.runtime.trace import TRACE, TracedStore, new_trace, next_hop, traced
 from quietpager.safety.policy import Policy, load_policy
+from quietpager.safety.refusals import Refusals
 from quietpager.store.port import Store
 
 FUNCTIONS = "QUIETPAGER_FUNCTIONS"
@@ -29,13 +30,19 @@ CLUSTER_NAME = "QUIETPAGER_CLUSTER"
 """Environment variable: the name this cluster has in records and messages."""
 
 
+UNDELIVERABLE = 20
+"""Undeliverable messages of one type that are audited in full in each hour; the others are counted."""
+
+
 class Lazy:
     """Opens store and cluster when first asked, so that a function answers its probes at once."""
 
     def __init__(self, store: Callable[[], Store], cluster: Callable[[], Cluster]) -> None:
-        """Nothing is opened yet. `beaten`: part → when this process last wrote its heartbeat."""
+        """Nothing is opened yet. `beaten`: part → when this process last wrote its heartbeat;
+        `refusals`: what it has refused; `undeliverable`: what ended at the dead letter."""
         self._store, self._cluster = store, cluster
         self.beaten: dict[str, datetime] = {}
+        self.refusals, self.undeliverable = Refusals(), Refusals(UNDELIVERABLE)
 
     @cached_property
     def store(self) -> Store:

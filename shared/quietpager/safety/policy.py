@@ -131,6 +131,30 @@ class Change(Part):
     )
 
 
+class Retention(Part):
+    """How long a record is kept that nothing needs any more; the audit is kept for ever."""
+
+    findings: float = Field(
+        default=86400.0, ge=3600, description="s; a finding that opened nothing, after it was last seen"
+    )
+    incidents: float = Field(
+        default=90 * 86400.0, ge=86400,
+        description="s; an incident after it was closed, with its plans, intents and questions; at least the "
+        "cool-down",
+    )  # fmt: skip
+    past: float = Field(
+        default=365 * 86400.0, ge=86400, description="s; what is remembered of a closed incident, to compare"
+    )
+    limits: float = Field(
+        default=30 * 86400.0, ge=86400,
+        description="s; a budget slot, a breaker or a cool-down after it has ended; at least the longest "
+        "budget window",
+    )  # fmt: skip
+    pause: float = Field(
+        default=3600.0, gt=0, description="s; from the end of one walk over the records to the next one"
+    )
+
+
 _LOOK = "s; how often "
 
 
@@ -258,6 +282,7 @@ class Policy(Part):
     repositories: tuple[Repository, ...] = Field(
         default=(), description="Git repositories of manifests, where a change is proposed; none: a patch"
     )
+    retention: Retention = Retention()
     notify_tries: int = Field(
         default=6, ge=1, description="times a channel may fail with one message; then that is audited"
     )

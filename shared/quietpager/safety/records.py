@@ -80,6 +80,11 @@ def talk(of: str) -> str:
     return f"talk/{of}"
 
 
+def look_again(place: str) -> str:
+    """Due item of the second look that has a place, named by that place's key."""
+    return place.lower().replace("#", "/")
+
+
 def recheck(of: str) -> str:
     """Due item of an incident's next look."""
     return f"{of}/recheck"
@@ -88,6 +93,23 @@ def recheck(of: str) -> str:
 def deadline(of: str) -> str:
     """Due item of an incident's deadline."""
     return f"{of}/deadline"
+
+
+def refused(who: str, kind: str) -> str:
+    """How many messages of a kind a function refused in an hour."""
+    return f"REFUSED#{who}#{kind}"
+
+
+def again(origin: str, number: int) -> str:
+    """One place among the targets of an origin that are looked at again: body {target, at}."""
+    return f"AGAIN#{origin}#{number}"
+
+
+EPISODES = "EPISODES#purged"
+"""The highest episode of any cause whose lock was purged: body {episode}. Later incidents begin after it."""
+
+PURGE = "PURGE#walk"
+"""Where the purge stands: body {kind, after, at}."""
 
 
 def tell(name: str) -> str:
