@@ -29,6 +29,7 @@ from quietpager.safety.freeze import Freeze
 from quietpager.safety.machine import TABLE, Handler, keep
 from quietpager.safety.news import News
 from quietpager.safety.policy import Dial, Limit, Policy, Repository
+from quietpager.safety.retention import KEPT, RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -205,6 +206,22 @@ def policy() -> str:
             for key, field in model.model_fields.items()
         ]
         lines += [f"An entry of `{name}`:", "", *table(("Field", "Default", "Meaning"), rows), ""]
+    lines += [
+        "## What is kept, and for how long",
+        "",
+        "Records grow with what happens. With each tick the clock looks at some of them, and takes away what",
+        "nothing needs and whose time is over. The audit is never purged by a function.",
+        "",
+        *table(
+            ("Records", "Kept while", "and then for"),
+            [(f"`{rule.kind}`", rule.needed, rule.says) for rule in RULES],
+        ),
+        "",
+        "Never purged, for they do not grow, or belong to what is listed above:",
+        "",
+        *table(("Records", "What they are"), [(f"`{kind}`", why) for kind, why in KEPT.items()]),
+        "",
+    ]
     return "\n".join([*lines, "## An example", "", "```yaml", POLICY_EXAMPLE.rstrip(), "```"]) + "\n"
 
 

@@ -1,6 +1,6 @@
 """What every back end of `quietpager.store.port.Store` promises.
 
-Another back end joins by one more entry in `BACK_ENDS`.
+Another back end joins by one more entry in `tests.backends.BACK_ENDS`.
 """
 
 import json
@@ -15,7 +15,6 @@ import pytest
 
 from quietpager.store.audit import verify, verify_all
 from quietpager.store.dynamodb import DynamoStore
-from quietpager.store.memory import MemoryStore
 from quietpager.store.port import (
     ABSENT,
     Audit,
@@ -31,27 +30,10 @@ from quietpager.store.port import (
 )
 from quietpager.store.postgres import SIMILAR, PostgresStore
 from quietpager.store.words import words
-from tests.roles import functions_url
+from tests.backends import BACK_ENDS
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 TICK = timedelta(seconds=5)
-
-
-def dynamo_store(endpoint: str) -> Store:
-    """Make a store on fresh tables."""
-    from tests.dynamodb import client, fresh  # noqa: PLC0415 (boto3 takes a while to import)
-
-    return DynamoStore(fresh(endpoint), client=client(endpoint))
-
-
-BACK_ENDS: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
-    "dynamodb": lambda request: dynamo_store(request.getfixturevalue("dynamodb")),
-    "memory": lambda _: MemoryStore(),
-    "postgres": lambda request: PostgresStore(request.getfixturevalue("new_database")(), connections=8),
-    "postgres-functions": lambda request: PostgresStore(
-        functions_url(request.getfixturevalue("new_database")()), connections=8
-    ),
-}
 
 
 @pytest.fixture(params=sorted(BACK_ENDS))
@@ -308,7 +290,9 @@ def test_neither_signals_nor_the_youngest_incident_wait_for_ever(store: Store) -
     for tick in range(40):
         claimed = [item.id for item in store.claim_due(NOW + tick * TICK, 8)]
         assert len(claimed) == 8
-        assert [name for name in claimed if name.startswith("inc")][:6] == [f"inc{n}" for n in range(19, 13, -1)]
+        assert [name for name in claimed if name.startswith("inc")][:6] == [
+            f"inc{n}" for n in range(19, 13, -1)
+        ]
         served.update(claimed)
     assert set(served) == {*due, *(f"signal{n:02}" for n in range(20))}
 

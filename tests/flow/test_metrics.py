@@ -12,7 +12,7 @@ from infra.sandbox.server import running
 from quietpager.model.incident import Autonomy, Incident, State
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
-from quietpager.runtime.metrics import INSTRUMENTS
+from quietpager.runtime.metrics import CROWDED, INSTRUMENTS, PURGED, REFUSALS, REFUSED
 from quietpager.runtime.pulse import PARTS
 from quietpager.safety import records
 from quietpager.safety.policy import Budget, Policy

@@ -39,5 +39,9 @@ def _purge(ctx: Context, now: datetime) -> None:
     except StoreUnavailable as away:
         log.warning("nothing was purged", error=str(away))
         return
+    except Exception:
+        # A record that nobody expected; the walk has gone on past it.
+        log.exception("the purge failed")
+        return
     for kind, count in gone.items():
         ctx.metrics.add(PURGED, count, kind=kind)

@@ -77,7 +77,7 @@ def _finding(message: Message, ctx: Context) -> list[Message]:
     seen = ctx.store.get_many([key, records.EPISODES])
     lock = seen.get(key)
     if lock is None:
-        # Episodes that were purged count: an incident's id, and with it its intents' marks, is never used twice.
+        # Purged episodes count: an incident's id, and with it its intents' marks, is never used twice.
         purged = seen.get(records.EPISODES)
         after, version = (0, ABSENT) if purged is None else (int(purged.body["episode"]), purged.version)
         taken = opened(news, ctx.policy, now, after=after)

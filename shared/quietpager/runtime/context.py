@@ -38,8 +38,11 @@ class Lazy:
     """Opens store and cluster when first asked, so that a function answers its probes at once."""
 
     def __init__(self, store: Callable[[], Store], cluster: Callable[[], Cluster]) -> None:
-        """Nothing is opened yet. `beaten`: part → when this process last wrote its heartbeat;
-        `refusals`: what it has refused; `undeliverable`: what ended at the dead letter."""
+        """Nothing is opened yet.
+
+        `beaten`: part → when this process last wrote its heartbeat; `refusals`: what it has refused;
+        `undeliverable`: what it has seen at the dead letter.
+        """
         self._store, self._cluster = store, cluster
         self.beaten: dict[str, datetime] = {}
         self.refusals, self.undeliverable = Refusals(), Refusals(UNDELIVERABLE)

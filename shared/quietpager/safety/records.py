@@ -100,8 +100,8 @@ def refused(who: str, kind: str) -> str:
     return f"REFUSED#{who}#{kind}"
 
 
-def again(origin: str, number: int) -> str:
-    """One place among the targets of an origin that are looked at again: body {target, at}."""
+def place(origin: str, number: int) -> str:
+    """One place among the targets of an origin that are looked at again: body {target, at, …}."""
     return f"AGAIN#{origin}#{number}"
 
 

@@ -4,7 +4,8 @@
                                    else ─▶ deleted, if it and its incident are as they were seen
 
 Who calls it: `govern/clock`, with each tick one page; a walk over all kinds is followed by a pause. Each
-deletion is a transaction of its own, on the versions that were judged: whatever is needed again meanwhile stays.
+deletion is a transaction of its own, on the versions that were judged: what is needed again meanwhile stays.
+There is no index by time: a page is read by the key, and `PAGE` records a tick are 1.7 million a day.
 """
 
 from collections import Counter
@@ -42,7 +43,7 @@ class Rule:
 
     `incident` names the incident that a record belongs to, None where it belongs to none. Where `on_record`,
     it is needed as long as that incident is on record at all, else as long as it is open. `ended` is when the
-    record's own time was over, None where that cannot be read: then it stays. `kept` are the seconds after it.
+    record's own time was over, None where that cannot be read: then it stays. `kept` seconds later it may go.
     """
 
     kind: str
@@ -60,9 +61,10 @@ def _latest(*names: str) -> Callable[[Record], datetime | None]:
     def read(record: Record) -> datetime | None:
         given = [record.body[name] for name in names if record.body.get(name)]
         try:
-            return max((datetime.fromisoformat(str(one)) for one in given), default=None)
+            last = max((datetime.fromisoformat(str(one)) for one in given), default=None)
         except (ValueError, TypeError):
             return None
+        return None if last is None or last.tzinfo is None else last
 
     return read
 
@@ -106,7 +108,7 @@ RULES: Final = (
     ),
     Rule(
         "INCIDENT", "it is open", lambda p: max(p.retention.incidents, p.cool_down),
-        _closed_since, _nobody, says="`retention.incidents` after it was closed; its lock on the cause with it",
+        _closed_since, _nobody, says="`retention.incidents` after it was closed; its lock on the cause, too",
     ),
     Rule(
         "REHEARSAL", "its incident is on record", lambda _: 3600.0, _latest("asked_at"), _field("incident"),
@@ -218,7 +220,9 @@ def _place(walk: Record | None, policy: Policy, now: datetime) -> tuple[int, str
     return (0, "") if now >= ended + timedelta(seconds=policy.retention.pause) else None
 
 
-def _read(store: Store, place: int, after: str, most: int) -> tuple[list[tuple[Rule, Record]], dict[str, str]]:
+def _read(
+    store: Store, place: int, after: str, most: int
+) -> tuple[list[tuple[Rule, Record]], dict[str, str]]:
     """Read a page, of as many kinds as it takes; gives it, and where the next one begins."""
     found: list[tuple[Rule, Record]] = []
     while place < len(RULES) and (left := most - len(found)) > 0:

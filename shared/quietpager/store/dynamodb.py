@@ -14,7 +14,8 @@ index shows late is claimed a tick later; one that it shows although it is gone 
 condition. No item has a TTL: what has expired is found by comparing times.
 
 A hot key would throttle, so due items are spread over `SHARDS` index partitions by a hash of their
-id, those of incidents over as many others, so that neither hides the other; and budget slots are one item each (`records.slot`).
+id, those of incidents over as many others, so that neither hides the other; and budget slots are one
+item each (`records.slot`).
 """
 
 import json

@@ -5,8 +5,8 @@ Who calls it: the back ends, in `claim_due`; PostgreSQL says the same in SQL, an
     limit 200 ─┬─ at most 150: items of incidents, the oldest incident first
                └─ the rest: whatever has been due longest, of incidents or not
 
-So however many items of signals are due, the incidents' are served as if there were none; and as the rest goes
-to what has waited longest, neither a signal nor the youngest of very many incidents waits for ever.
+So however many items of signals are due, those of incidents are served as if there were none; and as the rest
+goes to what has waited longest, neither a signal nor the youngest of very many incidents waits for ever.
 """
 
 from collections.abc import Iterable
