@@ -1,6 +1,6 @@
 """Every back end of the store, each empty. Who uses it: the contract, and what is shown on all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -26,3 +26,14 @@ BACK_ENDS: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
         functions_url(request.getfixturevalue("new_database")()), connections=8
     ),
 }
+
+
+def empty_store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Open a store of the back end that is asked for, and close it at the end of the test."""
+    made = BACK_ENDS[request.param](request)
+    yield made
+    made.close()
+
+
+on_every_back_end = pytest.fixture(params=sorted(BACK_ENDS))
+"""Makes a module's fixture of `empty_store`: each test of it runs once for each back end."""

@@ -4,7 +4,7 @@ Forged signals that are never done with left 600 due items that spoke with every
 to 0.4 a second, and stayed there.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -25,7 +25,7 @@ from quietpager.store.port import Due, Put, Store, Write
 from quietpager.store.postgres import PostgresStore
 from quietpager.store.wrapped import Wrapped
 from tests.asked import Asked
-from tests.backends import BACK_ENDS
+from tests.backends import empty_store, on_every_back_end
 
 HOSTILE = 600
 INCIDENTS = 8
@@ -33,11 +33,7 @@ TICKS = 8
 TICK = timedelta(seconds=5)
 
 
-@pytest.fixture(params=sorted(BACK_ENDS))
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    made = BACK_ENDS[request.param](request)
-    yield made
-    made.close()
+store = on_every_back_end(empty_store)
 
 
 class Unranked(Wrapped):

@@ -6,13 +6,13 @@ incident, or an intent's mark that was used before.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from inspect import getsource
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.govern.clock.handler import handle as tick
@@ -29,7 +29,7 @@ from quietpager.store.port import Conflict, Due, Put, Record, Store, StoreUnavai
 from quietpager.store.wrapped import Wrapped
 from tests.acts import NOW, add, intents, tell
 from tests.asked import POLICY, Asked
-from tests.backends import BACK_ENDS
+from tests.backends import empty_store, on_every_back_end
 from tests.deciding import POLICY as BUDGETED
 from tests.deciding import world
 
@@ -40,11 +40,7 @@ SHORT = POLICY.but(
 KINDS = {rule.kind for rule in RULES} | set(KEPT)
 
 
-@pytest.fixture(params=sorted(BACK_ENDS))
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    made = BACK_ENDS[request.param](request)
-    yield made
-    made.close()
+store = on_every_back_end(empty_store)
 
 
 def everything(store: Store) -> dict[str, Record]:
@@ -250,6 +246,7 @@ def lost(story: list[tuple[str, str, str, timedelta]], window: float) -> set[str
     return must_stay(there, policy, now) - set(everything(store))
 
 
+@settings(deadline=None)
 @given(bodies, st.sampled_from([3600.0, 100 * 86400.0]))
 def test_the_purge_takes_nothing_that_an_open_incident_a_question_a_slot_or_a_breaker_refers_to(
     story: list[tuple[str, str, str, timedelta]], window: float

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.ingest.dead_letter.handler import CHAIN
@@ -177,6 +177,7 @@ moves = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(moves)
 def test_the_count_is_never_more_than_what_was_refused_and_half_of_it_at_least(
     story: list[tuple[int, str, int]],

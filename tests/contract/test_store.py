@@ -5,7 +5,7 @@ Another back end joins by one more entry in `tests.backends.BACK_ENDS`.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from threading import Barrier
@@ -30,17 +30,13 @@ from quietpager.store.port import (
 )
 from quietpager.store.postgres import SIMILAR, PostgresStore
 from quietpager.store.words import words
-from tests.backends import BACK_ENDS
+from tests.backends import empty_store, on_every_back_end
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 TICK = timedelta(seconds=5)
 
 
-@pytest.fixture(params=sorted(BACK_ENDS))
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    made = BACK_ENDS[request.param](request)
-    yield made
-    made.close()
+store = on_every_back_end(empty_store)
 
 
 def everything(store: Store) -> tuple[Any, ...]:
