@@ -91,6 +91,9 @@ class TapeStore:
         found: list[Record] = self.tape.ask("store", "scan", kind)
         return found
 
+    def page(self, kind: str, after: str, limit: int) -> list[Record]:
+        raise NotImplementedError
+
     def similar(self, text: str, limit: int) -> list[Record]:
         raise NotImplementedError
 
