@@ -2,8 +2,8 @@
 
 Layers, a lower one never imports a higher one (import-linter holds them):
 `model, errors` < `cluster, store` < `rules` < `actions` < `safety` < `analysis, learning` < `runtime`
-< `functions, render, sandbox` < `local` < `cli`. `functions` and `eventing` are links to the folders at the top of the
-checkout (docs/adr/0008-one-import-name.md).
+< `functions, render, sandbox` < `local` < `cli`. In a checkout `functions` and `eventing` are links to
+the folders at its top (docs/adr/0008-one-import-name.md).
 """
 
 import os
