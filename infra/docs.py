@@ -20,10 +20,10 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from infra.cli.main import main as command_line
-from infra.cli.policy import schema
-from infra.render.catalogue import GENERATED, first_line, functions, table
+from quietpager.cli.main import main as command_line
+from quietpager.cli.policy import schema
 from quietpager.model.incident import IntentState, State
+from quietpager.render.catalogue import GENERATED, first_line, functions, table
 from quietpager.runtime.metrics import INSTRUMENTS
 from quietpager.safety.freeze import Freeze
 from quietpager.safety.machine import TABLE, Handler, keep

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from functions.govern.decide.handler import handle
+from quietpager.functions.govern.decide.handler import handle
 from quietpager.model.finding import Diagnosis, Evidence, Finding, Remedy
 from quietpager.model.incident import Applies, Autonomy, Edit, Fleet, Incident, Intent, PlanFacts, Rehearsal
 from quietpager.model.message import DECISION, DUE, FINDING, REHEARSED, Message

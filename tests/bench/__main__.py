@@ -20,18 +20,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from functions.ingest.intake import new
-from infra.cli.scan import scan
-from infra.local.demo import POLICY, Child, free_port, sandbox
-from infra.render import function_folders
-from infra.sandbox.load import read_case
+from quietpager.cli.scan import scan
 from quietpager.cluster.client import ApiServer, connect
+from quietpager.functions.ingest.intake import new
+from quietpager.local.demo import POLICY, Child, free_port, sandbox
 from quietpager.model.event import signal_from_event
 from quietpager.model.message import EVENT_ADD
 from quietpager.model.time import system_clock, to_text
+from quietpager.render import function_folders
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
 from quietpager.safety.policy import Policy
+from quietpager.sandbox.load import read_case
 from quietpager.store import embedded
 from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore

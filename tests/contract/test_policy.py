@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from infra.cli.main import main
-from infra.cli.policy import schema
 from infra.docs import POLICY_EXAMPLE, ROOT
+from quietpager.cli.main import main
+from quietpager.cli.policy import schema
 from quietpager.model.incident import Autonomy
 from quietpager.safety.policy import PLATFORM, Dial, Policy, load_policy, read_policy
 

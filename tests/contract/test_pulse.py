@@ -16,8 +16,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from infra.cli.main import main
-from infra.cli.status import address_of, server
+from quietpager.cli.main import main
+from quietpager.cli.status import address_of, server
 from quietpager.cluster.port import Cluster, ClusterUnavailable
 from quietpager.errors import BadMessage, Retry
 from quietpager.model.message import EVENT_ADD, HEARTBEAT, PING, Message
@@ -165,7 +165,7 @@ class World:
         return self.contexts[name]
 
     def call(self, name: str, message: Message) -> list[Message]:
-        handle = import_module(f"functions.{name.replace('/', '.')}.handler").handle
+        handle = import_module(f"quietpager.functions.{name.replace('/', '.')}.handler").handle
         answers: list[Message] = handle(message, self.ctx(name))
         return answers
 

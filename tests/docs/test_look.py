@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from infra.docs import ROOT
-from infra.sandbox.load import load_case
-from infra.sandbox.server import running
 from quietpager.model.time import system_clock
+from quietpager.sandbox.load import load_case
+from quietpager.sandbox.server import running
 from tests.docs.test_readme import BLOCK, README, shell
 from tests.flow.test_scan import write_kubeconfig
 

@@ -355,7 +355,7 @@ def frozen(pids: Sequence[int]) -> Iterator[None]:
 def quietpager(*arguments: str, check: bool = True) -> str:
     """Run the command as a person would, with the administrator's kubeconfig."""
     env = os.environ | {"KUBECONFIG": str(layout.KUBECONFIG), "QUIETPAGER_STORE": store_url()}
-    command = (sys.executable, "-m", "infra.cli.main", *arguments)
+    command = (sys.executable, "-m", "quietpager.cli.main", *arguments)
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
     assert not (check and done.returncode), done.stdout + done.stderr
     return done.stdout

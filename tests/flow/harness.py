@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.render import function_folders, triggers
-from infra.render.triggers import wanted
 from quietpager.cluster.port import Cluster
 from quietpager.errors import GiveUp, Retry
 from quietpager.model.incident import Autonomy, Incident
 from quietpager.model.message import EVENT_ADD, PING, Message
 from quietpager.model.time import Clock, system_clock
+from quietpager.render import function_folders, triggers
+from quietpager.render.triggers import wanted
 from quietpager.runtime.context import Context, Lazy, functions_folder, handled, make_context
 from quietpager.safety import records
 from quietpager.safety.policy import Budget, Policy

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.sandbox.load import load_case
-from infra.sandbox.server import running
 from quietpager.model.incident import Autonomy, Incident, State
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
@@ -16,6 +14,8 @@ from quietpager.runtime.metrics import CROWDED, INSTRUMENTS, PURGED, REFUSALS, R
 from quietpager.runtime.pulse import PARTS
 from quietpager.safety import records
 from quietpager.safety.policy import Budget, Policy
+from quietpager.sandbox.load import load_case
+from quietpager.sandbox.server import running
 from quietpager.store.port import Put
 from tests.flow.host_bench import Bench
 

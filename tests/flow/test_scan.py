@@ -14,12 +14,12 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from infra.cli.main import main
-from infra.sandbox.load import load_case, read_case
-from infra.sandbox.server import running
+from quietpager.cli.main import main
 from quietpager.cluster.client import connect
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
+from quietpager.sandbox.load import load_case, read_case
+from quietpager.sandbox.server import running
 from tests.flow.many import many_ooms
 
 Json = dict[str, Any]
@@ -235,7 +235,7 @@ def test_a_cluster_that_cannot_be_read_is_one_sentence_and_2(tmp_path: Path, url
 
 
 def test_without_rules_nothing_is_said_to_be_well(kubeconfig: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "infra.cli.main", "scan", "--kubeconfig", str(kubeconfig)]
+    command = [sys.executable, "-m", "quietpager.cli.main", "scan", "--kubeconfig", str(kubeconfig)]
     env = os.environ | {"QUIETPAGER_FUNCTIONS": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=50, check=False)
     assert (done.returncode, done.stdout) == (2, "")

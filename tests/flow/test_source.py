@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local import source as module
-from infra.local.source import EventSource
-from infra.sandbox.server import running
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.cluster.port import ClusterUnavailable, Kind, Listing, Rejected, WatchEvent
+from quietpager.local import source as module
+from quietpager.local.source import EventSource
+from quietpager.sandbox.server import running
 
 Json = dict[str, Any]
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
-from infra.render import function_folders, triggers
-from infra.render.triggers import wanted
 from quietpager.cluster.port import ClusterUnavailable, Rejected
 from quietpager.errors import GiveUp
 from quietpager.model.event import signal_from_event
 from quietpager.model.incident import Autonomy, Incident, Intent, State
 from quietpager.model.message import DECISION, INCIDENT, REHEARSE, SIGNAL, Message
+from quietpager.render import function_folders, triggers
+from quietpager.render.triggers import wanted
 from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
 from quietpager.safety import decisions, records
 from quietpager.safety.policy import Budget, Policy

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from infra.cli.policy import explain, explain_now
+from quietpager.cli.policy import explain, explain_now
 from quietpager.safety import records
 from quietpager.safety.guards import GUARDS, Verdict
 from quietpager.store.port import Put

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.govern.decide.handler import handle
 from quietpager.errors import Retry
+from quietpager.functions.govern.decide.handler import handle
 from quietpager.model.finding import Diagnosis, Evidence, Finding
 from quietpager.model.incident import Incident
 from quietpager.model.message import FINDING, Message

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from functions.govern.decide.handler import handle
+from quietpager.functions.govern.decide.handler import handle
 from quietpager.model.incident import Incident, IntentState, Rehearsal, State
 from quietpager.model.message import DUE, UNDO, Message
 from quietpager.model.time import to_text

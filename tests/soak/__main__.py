@@ -28,9 +28,9 @@ from typing import Any, Final
 
 import psycopg
 
-from infra.local.demo import free_port, sandbox
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster, Rejected
+from quietpager.local.demo import free_port, sandbox
 from quietpager.model.incident import Intent, IntentState
 from quietpager.safety import records
 from quietpager.safety.effect import MARK

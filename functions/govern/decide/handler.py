@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from functions.govern.decide.writes import forward_intent, undo_of, verdict_audit, write_out
 from quietpager.actions.schema import autonomy_limit
 from quietpager.errors import BadMessage, Retry
+from quietpager.functions.govern.decide.writes import forward_intent, undo_of, verdict_audit, write_out
 from quietpager.model.finding import Finding, Remedy
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
 from quietpager.model.message import DECISION, DUE, FINDING, OUTCOME, REHEARSED, Message

@@ -11,8 +11,8 @@ from typing import Final
 
 import structlog
 
-from functions.people.notify.channels import Channel, Notice, NotTold, load_channels
 from quietpager.errors import BadMessage, Retry
+from quietpager.functions.people.notify.channels import Channel, Notice, NotTold, load_channels
 from quietpager.model.incident import Incident
 from quietpager.model.message import INCIDENT, Message
 from quietpager.model.text import clean

@@ -17,12 +17,12 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from functions.remediate.propose_change import manifests, proposing
-from functions.remediate.propose_change.git import TOKEN, Git
-from functions.remediate.propose_change.handler import handle
-from functions.remediate.propose_change.manifests import Field, edit_text, edit_tree, fields_of
-from functions.remediate.propose_change.proposing import Wanted, patch_text, push, wanted_of
 from quietpager.errors import BadMessage, Refused
+from quietpager.functions.remediate.propose_change import manifests, proposing
+from quietpager.functions.remediate.propose_change.git import TOKEN, Git
+from quietpager.functions.remediate.propose_change.handler import handle
+from quietpager.functions.remediate.propose_change.manifests import Field, edit_text, edit_tree, fields_of
+from quietpager.functions.remediate.propose_change.proposing import Wanted, patch_text, push, wanted_of
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Autonomy, Edit, Incident, Rehearsal, State
 from quietpager.model.message import APPLY, REHEARSE, Message

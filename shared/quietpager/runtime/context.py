@@ -107,15 +107,10 @@ def handled(handler: Handler, message: Message, ctx: Context) -> list[Message]:
 
 
 def functions_folder() -> Path:
-    """Find the functions folder: from the environment, or near the library.
-
-    Installed, the two lie side by side; in a checkout the library is one folder further down.
-    """
+    """Find the functions folder: from the environment, or inside the library (docs/adr/0008)."""
     if given := os.environ.get(FUNCTIONS):
         return Path(given)
-    above = Path(__file__).parents
-    beside = above[2] / "functions"
-    return beside if beside.is_dir() else above[3] / "functions"
+    return Path(__file__).parents[1] / "functions"
 
 
 def routes_of(rules: tuple[Rule, ...]) -> RouteTable:
