@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from functions.govern.clock.handler import MOST, handle
+from quietpager.functions.govern.clock.handler import MOST, handle
 from quietpager.model.message import PING, SIGNAL, Message
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Context

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions.govern.clock.handler import handle as tick
+from quietpager.functions.govern.clock.handler import handle as tick
 from quietpager.model.finding import Finding
 from quietpager.model.incident import State
 from quietpager.model.message import FINDING, PING, Message
@@ -98,7 +98,7 @@ def test_over_simulated_days_the_number_of_records_stays_flat(store: Store) -> N
 
 
 def test_without_the_purge_it_grows_with_each_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("functions.govern.clock.handler.purge", lambda *_: Counter())
+    monkeypatch.setattr("quietpager.functions.govern.clock.handler.purge", lambda *_: Counter())
     sizes = days(Asked(MemoryStore(), SHORT), 0, 10)
     assert sizes == sorted(sizes)
     assert max(sizes[-4:]) > 1.5 * max(sizes[3:6])

@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions.ingest.dead_letter.handler import CHAIN
-from functions.ingest.dead_letter.handler import handle as dead_letter
 from quietpager.errors import BadMessage, GiveUp, Retry
+from quietpager.functions.ingest.dead_letter.handler import CHAIN
+from quietpager.functions.ingest.dead_letter.handler import handle as dead_letter
 from quietpager.model.message import Message
 from quietpager.rules.routing import render_routes
 from quietpager.runtime.context import UNDELIVERABLE, Context, Lazy
