@@ -23,6 +23,7 @@ from quietpager.analysis.unwell import NOT_READY
 from quietpager.cli.catalogue import actions, ground, planner, routes, rule, verdict_on
 from quietpager.cluster.client import RESOURCES
 from quietpager.cluster.kubeconfig import connected, sentence
+from quietpager.cluster.missing import Missing
 from quietpager.cluster.port import ClusterUnavailable, EventReader, Kind, Rejected
 from quietpager.cluster.snapshot import Snapshot, WhatMayBeRead
 from quietpager.functions.ingest.sweep.handler import find
@@ -53,30 +54,6 @@ HOLDS: Final = tuple(one for one in guards.GUARDS if one[1] != "rehearsal")
 """The guards that hold a remedy back for now."""
 FAILING, UNDECIDED, WELL = "failing", "undecided", "well"
 MOST_NAMES: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A right that is missing, as the API server said it."""
-
-    kind: Kind
-    namespace: str | None
-
-    @property
-    def sentence(self) -> str:
-        """Say which right, where, and how to give it."""
-        resource = RESOURCES[self.kind]
-        group = resource.api_version.rpartition("/")[0]
-        name = f"{resource.plural}.{group}" if group else resource.plural
-        inside = self.namespace if resource.namespaced else None
-        where = f"namespace {inside}" if inside else "the whole cluster"
-        given = (
-            "the ClusterRole `view` has it"
-            if self.kind != "Node"
-            else f"`kubectl create clusterrole quietpager-scan --verb=get,list --resource={name}` makes a "
-            "ClusterRole that has it"
-        )
-        return f"These credentials may not list {name} in {where} (403); {given}."
 
 
 @dataclass(frozen=True, slots=True)

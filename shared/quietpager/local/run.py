@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from quietpager.cli.scan import Missing
 from quietpager.cluster.client import RESOURCES, ApiServer
 from quietpager.cluster.kubeconfig import connected, sentence
 from quietpager.cluster.limits import ReadOnly, WritesAs
+from quietpager.cluster.missing import Missing
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.functions.people.notify.channels import ONE_LINE
 from quietpager.local.host import Host
