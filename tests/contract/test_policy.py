@@ -125,7 +125,10 @@ def test_the_schema_names_every_field_with_its_meaning() -> None:
     found: dict[str, Any] = json.loads(schema())
     parts = [
         found,
-        *(found["$defs"][name] for name in ("Dial", "Freeze", "Budget", "Limit", "Storm", "Change")),
+        *(
+            found["$defs"][name]
+            for name in ("Dial", "Freeze", "Budget", "Limit", "Storm", "Change", "Places")
+        ),
     ]
     assert found["properties"].keys() == {f.alias or name for name, f in Policy.model_fields.items()}
     for part in parts:

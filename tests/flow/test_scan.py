@@ -135,7 +135,10 @@ def test_what_holds_it_back_is_said(url: str, kubeconfig: Path) -> None:
     case = read_case(functions_folder() / FAULTS["Deployment team-45/cache"][1], system_clock())
     post(url, "load", {"objects": case.objects, "enabled": False})
     [row] = report(kubeconfig)["rows"]
-    assert row["held"] == "Guard 2 (protected): Namespace team-45 has no label quietpager.dev/enabled=true."
+    assert row["held"] == (
+        "Guard 2 (protected): The policy's `namespaces` does not let team-45 be written to, and it has no "
+        "opt-in label either."
+    )
 
 
 def test_a_healthy_cluster_says_how_much_was_looked_at(url: str, kubeconfig: Path) -> None:

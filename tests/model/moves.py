@@ -15,13 +15,14 @@ from quietpager.model.incident import Autonomy, Incident, Intent, State
 from quietpager.model.message import DECISION, INCIDENT, REHEARSE, SIGNAL, Message
 from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
 from quietpager.safety import decisions, records
-from quietpager.safety.policy import Budget, Policy
+from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.store.port import Conflict, Put, StoreUnavailable
 from tests.model.tape import Answer, Call, Done, Functions, Tape, TapeCluster, TapeStore, key_of
 from tests.model.world import START, Mutation, Worker, Workload, World, arrived
 
 POLICY: Final = Policy(
-    autonomy=Autonomy.AUTO, tick=2, recheck=6, healthy_rechecks=2, window=6, window_factor=0, rollout=3,
+    autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)),
+    tick=2, recheck=6, healthy_rechecks=2, window=6, window_factor=0, rollout=3,
     cool_down=20, act=5, claim=9, planning=8, skew=0, waiting_limit=30, budget=Budget(target=1),
 )  # fmt: skip
 """Short times, so that everything can happen within a few moments."""
