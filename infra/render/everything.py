@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-
 from infra.render.cage import cage
 from infra.render.fields import Fields, committed_fields
 from infra.render.folders import PART_OF, deployable

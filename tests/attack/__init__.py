@@ -1,1 +1,1 @@
-"""Attacks that were once tried with success: each with the promise that stops it, and what breaks without it."""
+"""Attacks that were once tried with success, each with what stops it and what breaks without that."""

@@ -13,7 +13,7 @@ from infra.local.host import Host
 from infra.local.source import EventSource
 from infra.render import triggers
 from infra.sandbox.server import running
-from quietpager.cluster.port import Listing, WatchEvent
+from quietpager.cluster.port import WatchEvent
 from quietpager.runtime.wire import LARGEST_BODY
 from quietpager.safety.policy import Policy
 from tests.flow.host_bench import Bench
@@ -83,8 +83,8 @@ def test_a_trigger_that_is_not_ready_is_told_and_the_rest_runs(
 class OneEvent:
     """A cluster in which one thing happened; a watch from before it tells, one from after it waits."""
 
-    def listing(self, _kind: str) -> Listing:
-        return Listing([], "1")
+    def listing(self, _kind: str) -> str:
+        return "1"
 
     def watch(
         self, _kind: str, _namespace: str | None, version: str, *_: Any, **__: Any

@@ -73,7 +73,7 @@ def functions(policy: Policy = POLICY, approvals: Literal[1, 2] = 1) -> Function
     def context(name: str) -> Context:
         made = make_context(name, lazy, policy=policy, clock=clock)
         needs = {k: a.but(approvals=max(a.approvals, approvals)) for k, a in made.actions.items()}
-        return replace(made, actions=needs)
+        return replace(made, actions=needs, nonce=lambda: "")
 
     made: dict[str, tuple[object, Context]] = {}
     for folder in function_folders(functions_folder()):

@@ -206,8 +206,9 @@ class _Paper:
     def _forward(self, rehearsal: Rehearsal) -> Intent:
         owner = rehearsal.owner
         edits = [edit.to_json() for edit in rehearsal.edits]
+        known = digest(self.incident.id, rehearsal.id, rehearsal.remedy.to_json(), owner.uid, edits)
         return Intent(
-            id=f"int-{digest(self.incident.id, rehearsal.id, rehearsal.remedy.to_json(), owner.uid, edits)}",
+            id=f"int-{known}{self.ctx.nonce()}",
             incident=self.incident.id,
             rehearsal=rehearsal.id,
             action=rehearsal.remedy.action,

@@ -429,6 +429,9 @@ class OneDeployment:
     def list(self, *_: Any) -> list[Any]:
         return []
 
+    def each(self, *_: Any) -> Iterator[Any]:
+        return iter(())
+
 
 def world(
     policy: Policy, *, stopped: bool = False, enabled: bool = True, dial: Autonomy = Autonomy.AUTO,

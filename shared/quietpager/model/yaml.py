@@ -1,9 +1,9 @@
 """Reading YAML that others have written: policies, rules, channels, manifests in Git. The one place for it.
 
 A few lines of YAML can stand for more than any machine holds (an alias to a list of aliases, ten levels
-deep), and a tag can name a type of the program that reads it. So a text is first read as a stream
-of events, which costs what its length costs, and only what is plain is loaded: no anchors, aliases, merge keys
-or types of its own, no key twice, and no more text, depth, nodes or digits than a person's file has.
+deep), and a tag can name a type of the program that reads it. So a text is first read as a stream of
+events, which costs what its length costs, and only what is plain is loaded: no anchors, aliases, merge
+keys or types of its own, no key twice, and no more text, depth, nodes or digits than a person's file has.
 
 The C loader is taken where PyYAML has it, for it is ten times faster.
 """
@@ -25,8 +25,8 @@ DEEPEST: Final = 64
 MOST_NODES: Final = 50_000
 """Keys, values, lists and maps of one text."""
 LONGEST_NUMBER: Final = 200
-"""Characters of what reads as a number. YAML 1.1 has numbers to the base of sixty, `1:30:00`, and to read a long
-one takes time that grows with its square."""
+"""Characters of what reads as a number. YAML 1.1 has numbers to the base of sixty, `1:30:00`, and to read a
+long one takes time that grows with its square."""
 
 _NUMBER = re.compile(r"[-+]?[0-9][0-9a-fA-FxXoO_:.eE+-]*")
 _PLAIN_TAGS: Final = frozenset(
@@ -60,7 +60,7 @@ def load_yaml(text: str) -> Any:
 def load_documents(text: str) -> list[Any]:
     """Load every document of a text; raises as `read_yaml` does."""
     check_plain(text)
-    return list(yaml.load_all(text, Loader=_LOADER))  # noqa: S506 (a safe loader, either way)
+    return list(yaml.load_all(text, Loader=_LOADER))
 
 
 def parse_yaml(text: str) -> tuple[Any, Lines]:
@@ -114,8 +114,8 @@ class _Walk:
     def alias(self, event: Any) -> None:
         """Refuse."""
         raise NotPlain(
-            f"line {_line(event)}: *{event.anchor} is an alias; anchors and aliases are not followed, for a few "
-            "lines of them can stand for more than any memory holds"
+            f"line {_line(event)}: *{event.anchor} is an alias; anchors and aliases are not followed, for "
+            "a few lines of them can stand for more than any memory holds"
         )
 
     def open(self, event: Any) -> None:
@@ -167,8 +167,8 @@ class _Walk:
     def _plain(self, event: Any) -> None:
         if event.anchor is not None:
             raise NotPlain(
-                f"line {_line(event)}: &{event.anchor} is an anchor; anchors and aliases are not followed, so "
-                "write out what it stands for"
+                f"line {_line(event)}: &{event.anchor} is an anchor; anchors and aliases are not followed, "
+                "so write out what it stands for"
             )
         if event.tag is not None and event.tag not in _PLAIN_TAGS:
             raise NotPlain(f"line {_line(event)}: {event.tag[:80]} names a type; only plain data is read")

@@ -3,9 +3,9 @@
 There are two brakes. A namespace's own: more than `storm.namespace` new incidents in it within the window
 stop what is done there. The cluster's: more than `storm.incidents` stop everything, and of these one
 namespace counts for `storm.each` at most. So one namespace alone, whatever it does, changes nothing for
-another one as long as the others leave that much room below the limit; more than a few namespaces at once are rather the
-observer's fault. A namespace that the policy does not name, or that is the platform's, is never
-written to, so it does not count towards the brake on acting.
+another one as long as the others leave that much room below the limit; more than a few namespaces at once
+are rather the observer's fault. A namespace that the policy does not name, or that is the platform's, is
+never written to, so it does not count towards the brake on acting.
 
     cluster, limit 4, each 2, window 300 s, at 10:07       namespace shop, limit 3
     [10:06 shop] [10:03 shop] [10:05 bank] [09:12 bank]    10:06 10:04 10:03    3 of its own: no storm
