@@ -15,6 +15,7 @@ test: .venv ## everything that needs nothing but Python
 
 crash: .venv ## what is killed, with the larger numbers: 10,000 schedules of kills and stops, the demo with 50 kills
 	QUIETPAGER_SCHEDULES=10000 QUIETPAGER_KILLS=50 $(BIN)/pytest -q tests/crash $(ARGS)
+	QUIETPAGER_PODS=5000 $(BIN)/pytest -q tests/attack/test_denial_memory.py
 
 dynamodb: .venv ## a stricter DynamoDB for the tests than moto, built once; needs Rust
 	$(BIN)/python -m tests.dynamodb

@@ -91,6 +91,7 @@ autonomy: analyze
 dials:                                  # the last that matches counts
   - {namespace: "team-*", autonomy: approve}
   - {namespace: team-a, failure_class: oom_killed, autonomy: auto}
+namespaces: {allow: ["team-*", "shop-*"], deny: [team-payments]}     # and the label, each of them
 freeze:
   - {cron: "0 18 * * FRI", duration: 216000, zone: Europe/Berlin, why: weekend}
   - {from: 2026-12-24T00:00:00, to: 2027-01-03T00:00:00, zone: Europe/Berlin, namespace: "shop-*"}

@@ -15,12 +15,13 @@ from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import Signal
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.safety import records
-from quietpager.safety.policy import Dial, Policy
+from quietpager.safety.policy import Dial, Places, Policy
 from quietpager.store.port import Put, Store
 
 START = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
 POLICY = Policy(
     autonomy=Autonomy.APPROVE,
+    namespaces=Places(allow=("*",)),
     dials=(
         Dial(namespace="shop", failure_class="oom_killed", autonomy=Autonomy.APPROVE),
         Dial(namespace="bank", autonomy=Autonomy.ALERT),

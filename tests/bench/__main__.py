@@ -67,7 +67,8 @@ def product() -> Iterator[Bench]:
             "dwell_seconds": 0.0, "dwell_unknown": 0.0, "sweep": 3600.0, "tick": 5.0,
             "window": 60.0, "recheck": 10.0, "act": 5.0,
             "budget": {"target": 5, "namespace": 5, "cluster": 200},
-            "storm": {"incidents": 2 * INCIDENTS},
+            "storm": {"incidents": 2 * INCIDENTS, "namespace": 2 * INCIDENTS},
+            "namespaces": {"allow": ["*"]},
         }  # fmt: skip
         (folder / "policy.yaml").write_text(json.dumps(policy))
         port = free_port()

@@ -5,7 +5,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -140,7 +140,7 @@ class Events:
     away: bool = False
     lists: int = 0
 
-    def list(self, kind: str, namespace: str | None = None, labels: str = "") -> list[dict[str, Any]]:  # noqa: ARG002
+    def each(self, kind: str, *_: Any) -> Iterable[dict[str, Any]]:
         if kind == "Event":
             self.lists += 1
             if self.away:

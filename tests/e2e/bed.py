@@ -184,7 +184,7 @@ class Watch:
     seen: list[tuple[datetime, Json]] = field(default_factory=list)
 
     def start(self) -> None:
-        version = self.cluster.listing(self.kind, self.namespace).resource_version
+        version = self.cluster.listing(self.kind, self.namespace)
         threading.Thread(target=self._follow, args=(version,), daemon=True).start()
 
     def _follow(self, version: str) -> None:
@@ -195,7 +195,7 @@ class Watch:
                     version = event.object["metadata"]["resourceVersion"]
                     self.seen.append((now(), event.object))
             except Rejected:  # 410: the version is too old to go on from; nothing of ours happened since
-                version = self.cluster.listing(self.kind, self.namespace).resource_version
+                version = self.cluster.listing(self.kind, self.namespace)
             except ClusterUnavailable:
                 time.sleep(0.2)
 

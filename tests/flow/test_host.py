@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cloudevents.core.v1.event import CloudEvent
 
-from quietpager.cluster.port import Listing, WatchEvent
+from quietpager.cluster.port import WatchEvent
 from quietpager.local.host import Host
 from quietpager.local.source import EventSource
 from quietpager.render import triggers
@@ -83,8 +83,8 @@ def test_a_trigger_that_is_not_ready_is_told_and_the_rest_runs(
 class OneEvent:
     """A cluster in which one thing happened; a watch from before it tells, one from after it waits."""
 
-    def listing(self, _kind: str) -> Listing:
-        return Listing([], "1")
+    def listing(self, _kind: str) -> str:
+        return "1"
 
     def watch(
         self, _kind: str, _namespace: str | None, version: str, *_: Any, **__: Any

@@ -13,7 +13,7 @@ from quietpager.runtime.context import functions_folder
 from quietpager.runtime.metrics import CROWDED, INSTRUMENTS, PURGED, REFUSALS, REFUSED
 from quietpager.runtime.pulse import PARTS
 from quietpager.safety import records
-from quietpager.safety.policy import Budget, Policy
+from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.sandbox.load import load_case
 from quietpager.sandbox.server import running
 from quietpager.store.port import Put
@@ -21,7 +21,8 @@ from tests.flow.host_bench import Bench
 
 OOM = functions_folder() / "detect/crash/cases/30-oom-bounded"
 POLICY = Policy(
-    autonomy=Autonomy.AUTO, tick=0.3, sweep=0.5, recheck=0.3, window=1.5, rollout=3.0, dwell_seconds=0.3,
+    autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)),
+    tick=0.3, sweep=0.5, recheck=0.3, window=1.5, rollout=3.0, dwell_seconds=0.3,
     dwell_unknown=0.3, dwell_restarts=2, cool_down=60.0, act=2.0, claim=10.0, planning=3.0,
     budget=Budget(target=1, namespace=3, cluster=10),
 )  # fmt: skip

@@ -126,7 +126,7 @@ def test_a_rollout_keeps_its_bounds(client: ApiServer, space: str) -> None:
     client.create("Deployment", deployment(space, SLEEPER))
     until(lambda: is_complete(client, space))
     before = {p["metadata"]["uid"] for p in client.list("Pod", space)}
-    start = client.listing("Deployment", space).resource_version
+    start = client.listing("Deployment", space)
     set_container(client, space, "resources/limits/memory", "64Mi")
     until(lambda: is_complete(client, space))
     until(lambda: len(client.list("Pod", space)) == 3)
@@ -152,7 +152,7 @@ def test_a_deleted_pod_comes_back(client: ApiServer, space: str) -> None:
     client.create("Deployment", deployment(space, SLEEPER, replicas=1))
     until(lambda: is_complete(client, space))
     (pod,) = client.list("Pod", space)
-    start = client.listing("Pod", space).resource_version
+    start = client.listing("Pod", space)
     client.delete("Pod", space, pod["metadata"]["name"])
     seen = []
     for event in client.watch("Pod", space, start, 10):
@@ -389,7 +389,7 @@ def test_a_watch_from_too_long_ago_is_410() -> None:
     """What is not kept any more cannot be followed."""
     with running(speed=100, history=20) as url:
         client = connect(url, manager="tests")
-        start = client.listing("Namespace").resource_version
+        start = client.listing("Namespace")
         for number in range(25):
             client.create("Namespace", {"metadata": {"name": f"n-{number}"}})
         with pytest.raises(Rejected, match="too old resource version") as caught:

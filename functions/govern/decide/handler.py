@@ -102,8 +102,9 @@ def _opening(key: str, taken: Step, version: int, ctx: Context, now: datetime) -
     if taken.incident is None:
         return []
     body = {"incident": taken.incident.id, "episode": taken.incident.episode}
-    counted = storm.mark(ctx.store.get_many(storm.keys(ctx.policy)), taken.incident.id, ctx.policy, now)
-    return [Put(key, body, version), *([] if counted is None else [counted])]
+    owner = taken.incident.owner
+    found = ctx.store.get_many(storm.keys(owner, ctx.policy))
+    return [Put(key, body, version), *storm.marks(found, owner, taken.incident.id, ctx.policy, now)]
 
 
 def _look(finding: Finding, ctx: Context) -> list[Message]:
@@ -121,8 +122,8 @@ def _look(finding: Finding, ctx: Context) -> list[Message]:
 
 def _untouched(incident: Incident, ctx: Context) -> int:
     """Count the siblings that healed as well, among the incidents opened last: those of the storm brake."""
-    opened = ctx.store.get_many(storm.keys(ctx.policy)).values()
-    names = sorted({str(one.body["incident"]) for one in opened} - {incident.id})
+    opened = ctx.store.get_many(storm.keys(incident.owner, ctx.policy))
+    names = sorted(storm.incidents(opened) - {incident.id})
     found = ctx.store.get_many([records.incident(name) for name in names]).values()
     others = [Incident.from_json(one.body) for one in found]
     return len(control.siblings(incident, others, ctx.policy))

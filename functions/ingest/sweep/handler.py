@@ -9,8 +9,10 @@ A signal's id says which failure it means (pod, container, restart count, reason
 has been found is not found again; every ten minutes it may be, for the case that it was closed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice, zip_longest
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -19,6 +21,7 @@ from quietpager.cluster.port import ClusterUnavailable, EventReader, Rejected
 from quietpager.errors import Retry
 from quietpager.model.kubernetes import ContainerStatus, Pod
 from quietpager.model.message import Message
+from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import Signal
 from quietpager.rules.health import STARTING, crash_of, waits_to_start
 from quietpager.rules.routing import RouteTable
@@ -33,7 +36,11 @@ PATIENCE = 30
 """Seconds that a pod may be unready, or start nothing, before it is worth a look; a start takes its time."""
 
 MOST_ASKED = 20
-"""Pods whose Events one look asks for, one call each. Many that wait for one Secret say the same."""
+"""Pods whose Events one look asks for, one call each. Many that wait for one Secret say the same.
+
+The namespaces take turns, and each look begins elsewhere: pods that wait in one namespace, however many,
+must not keep those of the others from being asked about.
+"""
 
 
 def handle(_message: Message, ctx: Context) -> list[Message]:
@@ -56,8 +63,8 @@ def find(reader: EventReader, routes: RouteTable, now: datetime, cluster: str) -
 
     Who else calls it: `quietpager scan`. Raises whatever the reader raises.
     """
-    asked = 0
-    for raw in reader.list("Pod"):
+    waiting: dict[str, list[ObjectRef]] = {}
+    for raw in reader.each("Pod"):
         try:
             pod = Pod.read(raw | {"kind": "Pod", "apiVersion": "v1"})
         except ValidationError:
@@ -69,10 +76,25 @@ def find(reader: EventReader, routes: RouteTable, now: datetime, cluster: str) -
             yield from _routed(signal_of(pod, container, reason, now, cluster), routes)
         if not failing and runs_unready(pod, now):
             yield from _routed(_of_condition(pod, "Ready", "NotReady", now, cluster), routes)
-        if not failing and starts_nothing(pod, now) and asked < MOST_ASKED:
-            asked += 1
-            for told in _warnings(reader, pod, now, cluster):
-                yield from _routed(told, routes)
+        if not failing and starts_nothing(pod, now):
+            waiting.setdefault(pod.metadata.namespace or "", []).append(pod.ref)
+    for ref in _in_turns(waiting, int(now.timestamp()) // PATIENCE):
+        for told in _warnings(reader, ref, now, cluster):
+            yield from _routed(told, routes)
+
+
+def _in_turns(waiting: Mapping[str, Sequence[ObjectRef]], turn: int) -> Iterator[ObjectRef]:
+    """Choose whom to ask about: one of each namespace, then a second one; `turn` says with whom to begin."""
+    places = _from(sorted(waiting), turn)
+    queues = [_from(waiting[place], turn * MOST_ASKED) for place in places]
+    in_turns = (ref for one_of_each in zip_longest(*queues) for ref in one_of_each if ref is not None)
+    return islice(in_turns, MOST_ASKED)
+
+
+def _from(every: Sequence[Any], turn: int) -> list[Any]:
+    """Let a list begin elsewhere, with what was at its begin at the end."""
+    start = turn % max(len(every), 1)
+    return [*every[start:], *every[:start]]
 
 
 def _routed(signal: Signal, routes: RouteTable) -> Iterator[Signal]:
@@ -104,10 +126,10 @@ def starts_nothing(pod: Pod, now: datetime) -> bool:
     return (now - created).total_seconds() >= PATIENCE
 
 
-def _warnings(reader: EventReader, pod: Pod, now: datetime, cluster: str) -> Iterator[Signal]:
+def _warnings(reader: EventReader, ref: ObjectRef, now: datetime, cluster: str) -> Iterator[Signal]:
     """Give the newest Warning of each reason about a pod, as the Event source would have brought it."""
     seen: set[str] = set()
-    for told in events_about(reader, [pod.ref], now):
+    for told in events_about(reader, [ref], now):
         if told.type == "Warning" and told.reason not in seen:
             seen.add(told.reason)
             yield told.but(cluster=cluster)

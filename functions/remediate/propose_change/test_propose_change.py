@@ -181,7 +181,7 @@ def test_a_change_that_takes_more_with_it_is_refused(monkeypatch: pytest.MonkeyP
         (MANIFEST + "---\n" + MANIFEST.partition("---\n")[2], "2 times"),
         ("kind: Deployment\nmetadata: {name: web", "cannot be read as YAML"),
         ("a: b\n", "0 times"),
-        ("# Deployment web\n" + "[" * 800, "cannot be read as YAML"),
+        ("# Deployment web\n" + "[" * 800, "levels deep"),
         ("[" * 9000, "0 times"),
     ],
 )
@@ -428,6 +428,9 @@ class OneDeployment:
 
     def list(self, *_: Any) -> list[Any]:
         return []
+
+    def each(self, *_: Any) -> Iterator[Any]:
+        return iter(())
 
 
 def world(

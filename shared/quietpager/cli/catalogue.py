@@ -22,6 +22,7 @@ from quietpager.runtime.detecting import Diagnose, forwarded, judge
 from quietpager.safety import guards
 from quietpager.safety.ground import scopes
 from quietpager.safety.policy import Policy
+from quietpager.safety.storm import CALM
 
 
 @cache
@@ -73,7 +74,7 @@ def ground(
     levels = tuple(guards.Level(name, limit, 0) for name, limit in scopes(incident, plan, policy).items())
     return guards.Ground(
         incident=incident, rehearsal=plan, policy=policy, now=now, stopped=False,
-        breaker_until=None, last_act=None, levels=levels, recent=0, at_most=at_most,
+        breaker_until=None, last_act=None, levels=levels, openings=CALM, at_most=at_most,
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from quietpager.safety import guards
 from quietpager.safety.machine import dwell_met, step
 from quietpager.safety.news import Input, News
 from quietpager.safety.ownership import with_owner
-from quietpager.safety.policy import Policy
+from quietpager.safety.policy import Places, Policy
 
 BENIGN, INVALID = "benign_no_action", "invalid_input"
 ASSUMED = (
@@ -141,7 +141,7 @@ def _dial(remedy: Remedy, dial: Autonomy) -> Autonomy:
 
 def _would_act(finding: Finding, reader: Recorded) -> list[str]:
     """Walk the incident's own state machine at autonomy auto until it would act or ask."""
-    policy = Policy(autonomy=Autonomy.AUTO)
+    policy = Policy(autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)))
     now = finding.at
     if not dwell_met(finding, policy, now):
         return []

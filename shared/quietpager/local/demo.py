@@ -49,7 +49,7 @@ SPEED = 20
 POLICY = {
     "autonomy": "auto", "tick": 0.5, "sweep": 1.0, "recheck": 0.5, "dwell_seconds": 5.0, "dwell_unknown": 5.0,
     "window": 3.0, "rollout": 4.0, "cool_down": 120.0, "claim": 20.0, "act": 2.0, "planning": 5.0,
-    "budget": {"cluster": 10},
+    "budget": {"cluster": 10}, "namespaces": {"allow": ["team-*", "shop"]},
 }  # fmt: skip
 """The demo's policy: times are shortened, and it may act by itself. The defaults do neither."""
 

@@ -71,7 +71,7 @@ class EventSource:
     def _follow(self) -> None:
         """Go on from where it was, or from now, until the watch ends."""
         if self._version is None:
-            self._version = self._cluster.listing("Event").resource_version
+            self._version = self._cluster.listing("Event")
             self.started.set()
         for change in self._cluster.watch("Event", None, self._version, WATCH_SECONDS, bookmarks=True):
             if self._ended.is_set():

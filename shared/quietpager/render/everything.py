@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from quietpager.actions.schema import load_actions
+from quietpager.model.yaml import load_documents, load_yaml
 from quietpager.render.cage import cage
 from quietpager.render.fields import Fields, committed_fields
 from quietpager.render.folders import PART_OF, deployable
@@ -56,7 +55,7 @@ def manifests(functions: Path, settings: Settings = DEFAULTS) -> list[Json]:
         ValueError: a folder, or the policy, is wrong; the text says which.
     """
     folders, namespace = deployable(functions), settings.namespace
-    policy = Policy.model_validate(yaml.safe_load(settings.policy) or {})
+    policy = Policy.model_validate(load_yaml(settings.policy) or {})
     actions = load_actions(functions)
     config = rules(functions, settings.policy, namespace)
     service = KNATIVE_SERVICE if settings.func else SERVICE
@@ -98,7 +97,7 @@ def _static(settings: Settings, service: str) -> list[Json]:
     if settings.overlay:
         files |= {path.name: path for path in sorted((EVENTING / settings.overlay).glob("*.yaml"))}
     texts = [path.read_text(encoding="utf-8") for path in files.values()]
-    objects = [one for text in texts for one in yaml.safe_load_all(text) if one]
+    objects = [one for text in texts for one in load_documents(text) if one]
     for one in objects:
         if one["kind"] not in {"ClusterRole", "ClusterRoleBinding"}:
             one["metadata"]["namespace"] = settings.namespace

@@ -1,6 +1,7 @@
 """What a handler works with. Everything comes in here: nothing is global."""
 
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -58,6 +59,11 @@ class Lazy:
         return self._cluster()
 
 
+def random_part() -> str:
+    """Give sixteen random characters."""
+    return secrets.token_hex(8)
+
+
 @dataclass(frozen=True)
 class Context:
     """Clock, store, cluster, policy, rules and actions of one function."""
@@ -73,6 +79,8 @@ class Context:
     trace: str | None = None
     """The `traceparent` of the message at hand; what the store's due items say later stays in it."""
     metrics: Metrics = OFF
+    nonce: Callable[[], str] = random_part
+    """What nobody can guess of an intent's id: who could, could write its mark before we do."""
 
     @property
     def store(self) -> Store:

@@ -51,13 +51,31 @@ def slot(scope: str, number: int) -> str:
     return f"SLOT#{scope}#{number}"
 
 
-def opening(number: int) -> str:
-    """One of the newest openings of incidents, which the storm brake counts: body {at, incident}."""
-    return f"OPENING#{number}"
+def opening(ring: str, number: int) -> str:
+    """One of the newest openings of incidents, which the storm brake counts: body {at, incident, namespace}.
+
+    `ring`: `named`, of namespaces that may be written to, or `other`.
+    """
+    return f"OPENING#{ring}#{number}"
+
+
+def opened_in(namespace: str) -> str:
+    """The newest openings in one namespace: body {opened: [{at, incident}, …]}, oldest first."""
+    return f"OPENING#in#{namespace}"
 
 
 STORM = "STORM#told"
-"""When people were last told of a storm: body {at, incident}."""
+"""When people were last told of a storm in the cluster: body {at, incident}."""
+
+
+def storm_in(namespace: str) -> str:
+    """When people were last told of a storm in one namespace: body {at, incident}."""
+    return f"STORM#in#{namespace}"
+
+
+def spoke(namespace: str) -> str:
+    """When one namespace last spoke in a storm of the cluster: body {at, incident}."""
+    return f"STORM#spoke#{namespace}"
 
 
 def heartbeat(part: str) -> str:

@@ -16,6 +16,9 @@ Json = dict[str, Any]
 class Problem(Exception):  # noqa: N818 (a Status of failure, as the API calls it)
     """An answer other than success."""
 
+    token = ""
+    """From where an expired list may go on."""
+
     def __init__(self, code: int, reason: str, message: str, details: Json | None = None) -> None:
         """Keep what the Status object says."""
         self.code, self.reason, self.details = code, reason, details or {}
@@ -26,7 +29,7 @@ class Problem(Exception):  # noqa: N818 (a Status of failure, as the API calls i
         return {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": {"continue": self.token} if self.token else {},
             "status": "Failure",
             "message": str(self),
             "reason": self.reason,
@@ -133,6 +136,25 @@ def bad_version(text: str) -> Problem:
 def bad_request(why: str) -> Problem:
     """400 for what cannot be understood."""
     return Problem(400, "BadRequest", why)
+
+
+def bad_token(why: str) -> Problem:
+    """400 for a `continue` that is none."""
+    return bad_request(f"continue key is not valid: {why}")
+
+
+def list_expired(token: str) -> Problem:
+    """410 for a `continue` from a state that is gone; with the token that goes on in the state of now."""
+    text = (
+        "The provided continue parameter is too old to display a consistent list result. You can start a new "
+        "list without the continue parameter, or use the continue token in this response to retrieve the "
+        "remainder of the results. Continuing with the provided token results in an inconsistent list - "
+        "objects that were created, modified, or deleted between the time the first chunk was returned and "
+        "now may show up in the list."
+    )
+    problem = Problem(410, "Expired", text)
+    problem.token = token
+    return problem
 
 
 def too_old(version: int, oldest: int) -> Problem:

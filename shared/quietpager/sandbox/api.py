@@ -18,7 +18,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from quietpager.model.time import Clock, to_text
-from quietpager.sandbox import answers, logs, patching, selection
+from quietpager.sandbox import answers, logs, paging, patching, selection
 from quietpager.sandbox.answers import Problem
 from quietpager.sandbox.kinds import BY_PATH, Resource
 from quietpager.sandbox.registry import Registry
@@ -155,13 +155,14 @@ class Api:
         return {"left_out": left_out}
 
     def _list(self, target: Target, request: Request) -> Json:
-        wanted = _selected(request)
-        store, resource = self._registry.store, target.resource
-        items = [obj for obj in store.select(resource.kind, target.namespace) if wanted(obj)]
+        resource = target.resource
+        items, about = paging.page(
+            self._registry.store, resource.kind, target.namespace, request.query, _selected(request)
+        )
         return {
             "kind": f"{resource.kind}List",
             "apiVersion": resource.api_version,
-            "metadata": {"resourceVersion": str(store.version)},
+            "metadata": about,
             # As from the real one: in a list the items do not repeat their kind.
             "items": [{k: v for k, v in obj.items() if k not in {"kind", "apiVersion"}} for obj in items],
         }

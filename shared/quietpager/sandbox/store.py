@@ -80,6 +80,21 @@ class Store:
             return None
         return [change for change in self._history if change.version > version]
 
+    def as_of(self, kind: str, namespace: str, version: int) -> list[Json] | None:
+        """Read as `select` does, but as of a version; None where the changes since are not all kept."""
+        changes = self.since(version)
+        if changes is None:
+            return None
+        found = {_key(obj): obj for obj in self.select(kind, namespace)}
+        for change in reversed([one for one in changes if one.kind == kind]):
+            key = _key(change.object)
+            if namespace in ("", key[0]):
+                if change.before is None:
+                    found.pop(key, None)
+                else:
+                    found[key] = change.before
+        return [found[key] for key in sorted(found)]
+
     def listen(self, listener: Callable[[Change], None]) -> Callable[[], None]:
         """Call `listener` at each change, within the write; gives the function that ends it."""
         self._listeners.append(listener)
@@ -94,3 +109,7 @@ class Store:
 
     def _space(self, obj: Json) -> dict[str, Json]:
         return self._objects[obj["kind"]][obj["metadata"].get("namespace") or ""]
+
+
+def _key(obj: Json) -> tuple[str, str]:
+    return obj["metadata"].get("namespace") or "", obj["metadata"]["name"]
