@@ -5,7 +5,7 @@ ARGS ?=
 FN ?= detect/crash
 SOURCES := shared functions infra tests
 
-.PHONY: demo test crash dynamodb lint model bench soak docs serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
+.PHONY: demo test crash dynamodb lint model bench soak docs wheel serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
 
 demo: .venv ## six faults healed, asked about or handed over, in a sandbox cluster (ARGS=--once: unattended)
 	$(BIN)/quietpager demo $(ARGS)
@@ -15,6 +15,7 @@ test: .venv ## everything that needs nothing but Python
 
 crash: .venv ## what is killed, with the larger numbers: 10,000 schedules of kills and stops, the demo with 50 kills
 	QUIETPAGER_SCHEDULES=10000 QUIETPAGER_KILLS=50 $(BIN)/pytest -q tests/crash $(ARGS)
+	QUIETPAGER_PODS=5000 $(BIN)/pytest -q tests/attack/test_denial_memory.py
 
 dynamodb: .venv ## a stricter DynamoDB for the tests than moto, built once; needs Rust
 	$(BIN)/python -m tests.dynamodb
@@ -37,6 +38,9 @@ soak: .venv ## half an hour of faults and lost messages; then all must be finish
 
 docs: .venv ## generate the tables in docs/ and functions/
 	$(BIN)/python -m infra.docs
+
+wheel: .venv ## build the wheel, install it into an empty environment and use it there
+	$(BIN)/python -m infra.wheel
 
 serve: .venv ## one function alone: make serve FN=detect/crash
 	$(BIN)/quietpager serve $(FN) $(ARGS)
@@ -77,7 +81,7 @@ lock: ## pin requirements again; needs uv
 clean:
 	rm -rf .venv build .quietpager
 
-.venv: requirements/dev.txt requirements/run.in pyproject.toml ## the environment
+.venv: requirements/dev.txt requirements/run.in requirements/local.in pyproject.toml ## the environment
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

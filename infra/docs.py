@@ -20,15 +20,16 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from infra.cli.main import main as command_line
-from infra.cli.policy import schema
-from infra.render.catalogue import GENERATED, first_line, functions, table
+from quietpager.cli.main import main as command_line
+from quietpager.cli.policy import schema
 from quietpager.model.incident import IntentState, State
+from quietpager.render.catalogue import GENERATED, first_line, functions, table
 from quietpager.runtime.metrics import INSTRUMENTS
 from quietpager.safety.freeze import Freeze
 from quietpager.safety.machine import TABLE, Handler, keep
 from quietpager.safety.news import News
 from quietpager.safety.policy import Dial, Limit, Policy, Repository
+from quietpager.safety.retention import KEPT, RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -90,6 +91,7 @@ autonomy: analyze
 dials:                                  # the last that matches counts
   - {namespace: "team-*", autonomy: approve}
   - {namespace: team-a, failure_class: oom_killed, autonomy: auto}
+namespaces: {allow: ["team-*", "shop-*"], deny: [team-payments]}     # and the label, each of them
 freeze:
   - {cron: "0 18 * * FRI", duration: 216000, zone: Europe/Berlin, why: weekend}
   - {from: 2026-12-24T00:00:00, to: 2027-01-03T00:00:00, zone: Europe/Berlin, namespace: "shop-*"}
@@ -205,6 +207,22 @@ def policy() -> str:
             for key, field in model.model_fields.items()
         ]
         lines += [f"An entry of `{name}`:", "", *table(("Field", "Default", "Meaning"), rows), ""]
+    lines += [
+        "## What is kept, and for how long",
+        "",
+        "Records grow with what happens. With each tick the clock looks at some of them, and takes away what",
+        "nothing needs and whose time is over. The audit is never purged by a function.",
+        "",
+        *table(
+            ("Records", "Kept while", "and then for"),
+            [(f"`{rule.kind}`", rule.needed, rule.says) for rule in RULES],
+        ),
+        "",
+        "Never purged, for they do not grow, or belong to what is listed above:",
+        "",
+        *table(("Records", "What they are"), [(f"`{kind}`", why) for kind, why in KEPT.items()]),
+        "",
+    ]
     return "\n".join([*lines, "## An example", "", "```yaml", POLICY_EXAMPLE.rstrip(), "```"]) + "\n"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from functions.govern.decide.handler import handle
+from quietpager.functions.govern.decide.handler import handle
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import (
     Applies,

@@ -7,19 +7,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from functions.govern.decide.handler import handle
+from quietpager.functions.govern.decide.handler import handle
 from quietpager.model.finding import Diagnosis, Evidence, Finding, Remedy
 from quietpager.model.incident import Applies, Autonomy, Edit, Fleet, Incident, Intent, PlanFacts, Rehearsal
 from quietpager.model.message import DECISION, DUE, FINDING, REHEARSED, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.safety import records
-from quietpager.safety.policy import Dial, Policy
+from quietpager.safety.policy import Dial, Places, Policy
 from quietpager.store.port import Put, Store
 
 START = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
 POLICY = Policy(
     autonomy=Autonomy.APPROVE,
+    namespaces=Places(allow=("*",)),
     dials=(
         Dial(namespace="shop", failure_class="oom_killed", autonomy=Autonomy.APPROVE),
         Dial(namespace="bank", autonomy=Autonomy.ALERT),

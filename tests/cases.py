@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from infra.cli.replay import replay
+from quietpager.cli.replay import replay
 from quietpager.cluster.port import Json
 from quietpager.model.objects import ObjectRef
 from quietpager.model.yaml import read_yaml

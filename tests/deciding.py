@@ -9,12 +9,14 @@ from typing import Any
 from quietpager.model.incident import Autonomy, Incident, Rehearsal
 from quietpager.runtime.context import Context
 from quietpager.safety import records
-from quietpager.safety.policy import Budget, Policy
+from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
 from tests.acts import NOW, add, context, rehearsal
 
-POLICY = Policy(autonomy=Autonomy.AUTO, budget=Budget(target=1, namespace=100, cluster=4))
+POLICY = Policy(
+    autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)), budget=Budget(target=1, namespace=100, cluster=4)
+)
 
 
 class Clock:

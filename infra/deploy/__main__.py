@@ -15,14 +15,14 @@ from infra.deploy.proof import prove
 from infra.deploy.store import NAMESPACE, ensure_secret, owner_url, store_url
 from infra.images.build import ensure, ensure_postgres
 from infra.progress import Progress
-from infra.render import FunctionFolder, Settings, function_folders, manifests, write_bindings
-from infra.render.fields import OPENAPI, fields_of
-from infra.render.folders import PART_OF
-from infra.render.workloads import DIGEST
 from infra.testbed import layout
 from infra.testbed.addons import kubectl
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster
+from quietpager.render import FunctionFolder, Settings, function_folders, manifests, write_bindings
+from quietpager.render.fields import OPENAPI, fields_of
+from quietpager.render.folders import PART_OF
+from quietpager.render.workloads import DIGEST
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
 from quietpager.store.port import Store

@@ -11,8 +11,8 @@ from datetime import datetime
 from time import monotonic, sleep
 from typing import Final
 
-from functions.ingest.dead_letter.handler import CHAIN
 from quietpager.cluster.port import Cluster, ClusterUnavailable
+from quietpager.functions.ingest.dead_letter.handler import CHAIN
 from quietpager.model.time import system_clock
 from quietpager.safety import records
 from quietpager.store.port import Store, StoreUnavailable

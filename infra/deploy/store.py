@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from infra.deploy.objects import apply, create
-from infra.render.workloads import STORE
 from infra.testbed.addons import kubectl
+from quietpager.render.workloads import STORE
 from quietpager.store.roles import FUNCTIONS
 
 Json = dict[str, Any]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.func.project import write
 from infra.images.function import ROOT, find
-from infra.render import DEFAULTS
+from quietpager.render import DEFAULTS
 
 
 def main(names: list[str], into: Path = ROOT / "build") -> None:

@@ -5,8 +5,7 @@
         pyproject.toml     named `function`; its dependencies are pinned one by one
         requirements.txt   the same pins with their hashes, and those of what builds a wheel
         function/          exports `new`
-        functions/         this function's folder, as in a checkout
-        quietpager/        the library
+        quietpager/        the library, with this function's folder in quietpager/functions
 
 `func` writes a project of its own round it, which installs `function @ {root:uri}/f` and serves what
 the package `function` exports (knative/func v0.50, templates/python/scaffolding/instanced-http). It sees
@@ -25,15 +24,15 @@ from packaging.requirements import Requirement
 
 from infra.images.bytecode import compile_tree, uncompiled
 from infra.images.dependencies import BUILD_ONLY, closure, pinned, wanted
-from infra.images.function import APP, ROOT, sources
-from infra.render import FunctionFolder, Settings
-from infra.render.workloads import MOUNT, RULES, STORE, environment
+from infra.images.function import APP, ROOT, folder_of, sources
 from quietpager.model.yaml import read_yaml
+from quietpager.render import FunctionFolder, Settings
+from quietpager.render.workloads import MOUNT, RULES, STORE, environment
 from quietpager.runtime.connect import STORE as STORE_URL
 
 Json = dict[str, Any]
 
-PACKAGES: Final = ("function", "functions", "quietpager")
+PACKAGES: Final = ("function", "quietpager")
 """What the wheel is made of."""
 SPEC: Final = "func.yaml"
 
@@ -65,8 +64,8 @@ def files(folder: FunctionFolder, settings: Settings, root: Path = ROOT) -> dict
     of = sources(folder, root)
     code = {**of.library, **of.own}
     code.pop(f"{APP}/service/main.py")  # an image's own host; func writes another
-    placed = {name.removeprefix(f"{APP}/").removeprefix("shared/"): data for name, data in code.items()}
-    place = root.joinpath(*folder.module.split("."))
+    placed = {name.removeprefix(f"{APP}/"): data for name, data in code.items()}
+    place = root / "functions" / folder_of(folder)
     texts = {
         SPEC: spec(folder, read_yaml(place / SPEC), settings),
         "pyproject.toml": pyproject(folder, lock(root / "requirements")),
@@ -110,7 +109,7 @@ def pyproject(folder: FunctionFolder, pins: str) -> str:
     needs = re.findall(r"(?m)^([A-Za-z0-9][^\\\n]*?) *\\?$", pins)
     return "\n".join(
         [
-            f"# Assembled from functions/{'/'.join(folder.module.split('.')[1:])}; edit that.",
+            f"# Assembled from functions/{folder_of(folder)}; edit that.",
             "[build-system]",
             'requires = ["hatchling"]',
             'build-backend = "hatchling.build"',

@@ -18,8 +18,8 @@ from infra.images.oci import Image, Layer, write_images
 from infra.images.postgres import postgres_image
 from infra.images.python_base import base_layer
 from infra.images.shell import Failed
-from infra.render import FunctionFolder
 from infra.testbed import layout
+from quietpager.render import FunctionFolder
 
 Say = Callable[[str], None]
 

@@ -3,8 +3,8 @@
 Who calls it: `build`. The top layer mirrors a checkout, so that the library finds the function's own
 rule beside it where no `QUIETPAGER_FUNCTIONS` names another folder:
 
-    /func/app/shared/quietpager     the library
-    /func/app/functions             packages' `__init__.py`, and this function's folder
+    /func/app/quietpager                the library, without what only people and their machines run
+    /func/app/quietpager/functions      packages' `__init__.py`, and this function's folder
     /func/app/service/main.py       `entry`
 
 Nothing is written at run time: an image works with a read-only root file system. The tag is made of
@@ -18,7 +18,7 @@ from typing import Final
 
 from infra.images.bytecode import compile_files
 from infra.images.oci import Image, Json, Layer, files_layer, image_digest
-from infra.render import FunctionFolder, function_folders
+from quietpager.render import FunctionFolder, function_folders
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 """The checkout."""
@@ -27,6 +27,8 @@ REPOSITORY: Final = "localhost/quietpager"
 
 LEFT_OUT: Final = frozenset({"__pycache__", "cases", "tests"})
 """Folders that do not go into an image."""
+NOT_FUNCTIONS: Final = frozenset({"cli", "eventing", "functions", "local", "render", "sandbox"})
+"""Packages of the library that no function imports; of `functions` an image has its own only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def find(names: Sequence[str] = (), root: Path = ROOT) -> list[FunctionFolder]:
 
 def folder_of(function: FunctionFolder) -> str:
     """Give the folder of a function, e.g. `detect/crash`."""
-    return "/".join(function.module.split(".")[1:])
+    return "/".join(function.module.split(".")[2:])
 
 
 def sources(function: FunctionFolder, root: Path = ROOT) -> Sources:
@@ -62,10 +64,12 @@ def sources(function: FunctionFolder, root: Path = ROOT) -> Sources:
     stage, folder = folder_of(function).split("/")
     functions = root / "functions"
     packages = (f"functions/{name}" for name in ("__init__.py", f"{stage}/__init__.py"))
-    own = {f"{APP}/{name}": (root / name).read_bytes() for name in packages}
-    own |= _read(functions / stage / folder, f"{APP}/functions/{stage}/{folder}")
+    own = {f"{APP}/quietpager/{name}": (root / name).read_bytes() for name in packages}
+    own |= _read(functions / stage / folder, f"{APP}/quietpager/functions/{stage}/{folder}")
     own[f"{APP}/service/main.py"] = (Path(__file__).parent / "entry.py").read_bytes()
-    return Sources(_read(root / "shared" / "quietpager", f"{APP}/shared/quietpager"), own)
+    library = _read(root / "shared" / "quietpager", "")
+    wanted = {name: data for name, data in library.items() if name.split("/")[1] not in NOT_FUNCTIONS}
+    return Sources({f"{APP}/quietpager{name}": data for name, data in wanted.items()}, own)
 
 
 def top_layer(of: Sources) -> Layer:
@@ -80,7 +84,7 @@ def config(function: FunctionFolder) -> Json:
         "LISTEN_ADDRESS": "0.0.0.0:8080",
         "PATH": "/usr/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": f"/{APP}/shared:/{APP}:/func/lib",
+        "PYTHONPATH": f"/{APP}:/func/lib",
         "PYTHONUNBUFFERED": "1",
         "QUIETPAGER_MODULE": function.module,
         "QUIETPAGER_NAME": function.name,

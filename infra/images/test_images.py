@@ -26,8 +26,8 @@ from infra.images.bytecode import VERSION, compile_tree, invalid, pyc, uncompile
 from infra.images.kept import kept_layer
 from infra.images.oci import File, Image, Layer, files_layer, read_layer, tree_layer
 from infra.images.shell import Failed, output
-from infra.render import FunctionFolder
 from infra.testbed import layout
+from quietpager.render import FunctionFolder
 
 FUNCTIONS = function.find()
 
@@ -75,15 +75,15 @@ def test_a_function_image_holds_no_tests_no_cases_and_no_other_function(
 ) -> None:
     own, files = built
     stage, folder = function.folder_of(own).split("/")
-    others = [name for name in files if name.startswith("func/app/functions/")]
-    allowed = {f"func/app/functions/{place}__init__.py" for place in ("", f"{stage}/")}
-    allowed |= {f"func/app/functions/{pyc(place + '__init__.py')}" for place in ("", f"{stage}/")}
+    others = [name for name in files if name.startswith("func/app/quietpager/functions/")]
+    allowed = {f"func/app/quietpager/functions/{place}__init__.py" for place in ("", f"{stage}/")}
+    allowed |= {f"func/app/quietpager/functions/{pyc(place + '__init__.py')}" for place in ("", f"{stage}/")}
     assert {name for name in others if f"/{stage}/{folder}/" not in name} == allowed
     parts = [name.split("/") for name in files]
     assert not [name for *folders, name in parts if {"cases", "tests"} & set(folders) or "test_" in name]
     assert not [name for name in files if name.endswith(".md") or name.startswith("func/app/infra")]
-    assert f"func/app/functions/{stage}/{folder}/{'app' if own.web else 'handler'}.py" in files
-    assert "func/app/shared/quietpager/store/migrations/0001_store.sql" in files
+    assert f"func/app/quietpager/functions/{stage}/{folder}/{'app' if own.web else 'handler'}.py" in files
+    assert "func/app/quietpager/store/migrations/0001_store.sql" in files
 
 
 def test_two_builds_give_the_same_digest_and_a_changed_line_another(
@@ -98,7 +98,7 @@ def test_two_builds_give_the_same_digest_and_a_changed_line_another(
     assert again == first
     assert first.reference.startswith("localhost/quietpager/detect-crash:")
     files = function.sources(crash)
-    changed = {**files.own, "func/app/functions/detect/crash/handler.py": b"X = 1\n"}
+    changed = {**files.own, "func/app/quietpager/functions/detect/crash/handler.py": b"X = 1\n"}
     assert function.top_layer(function.Sources(files.library, changed)).digest != first.layers[-1].digest
 
 
@@ -125,7 +125,7 @@ def test_the_top_layer_serves(tmp_path: Path, *, mounted: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     image = dict(one.split("=", 1) for one in function.config(crash)["Env"])
-    places = [f"{root}/{place}" for place in ("func/app/shared", "func/app")]
+    places = [f"{root}/{place}" for place in ("func/app",)]
     env = {
         **image,
         "LISTEN_ADDRESS": f"127.0.0.1:{port}",

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.cli.replay import replay
 from infra.record import case
 from infra.record.case import Seen
 from infra.record.recording import LAG, QUIET, at_rest, present, settled
+from quietpager.cli.replay import replay
 
 Json = dict[str, Any]
 

@@ -1,7 +1,9 @@
-"""The one library of ours: what every function of quietpager shares.
+"""The one package of quietpager: the library that all functions share, and what a person runs.
 
 Layers, a lower one never imports a higher one (import-linter holds them):
-`model, errors` < `cluster, store` < `rules, actions` < `safety` < `runtime` < `functions` < `infra`.
+`model, errors` < `cluster, store` < `rules` < `actions` < `safety` < `analysis, learning` < `runtime`
+< `functions, render, sandbox` < `local` < `cli`. In a checkout `functions` and `eventing` are links to
+the folders at its top (docs/adr/0008-one-import-name.md).
 """
 
 import os

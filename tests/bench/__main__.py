@@ -20,18 +20,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from functions.ingest.intake import new
-from infra.cli.scan import scan
-from infra.local.demo import POLICY, Child, free_port, sandbox
-from infra.render import function_folders
-from infra.sandbox.load import read_case
+from quietpager.cli.scan import scan
 from quietpager.cluster.client import ApiServer, connect
+from quietpager.functions.ingest.intake import new
+from quietpager.local.demo import POLICY, Child, free_port, sandbox
 from quietpager.model.event import read_event
 from quietpager.model.message import EVENT_ADD
 from quietpager.model.time import system_clock, to_text
+from quietpager.render import function_folders
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
 from quietpager.safety.policy import Policy
+from quietpager.sandbox.load import read_case
 from quietpager.store import embedded
 from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore
@@ -67,7 +67,8 @@ def product() -> Iterator[Bench]:
             "dwell_seconds": 0.0, "dwell_unknown": 0.0, "sweep": 3600.0, "tick": 5.0,
             "window": 60.0, "recheck": 10.0, "act": 5.0,
             "budget": {"target": 5, "namespace": 5, "cluster": 200},
-            "storm": {"incidents": 2 * INCIDENTS},
+            "storm": {"incidents": 2 * INCIDENTS, "namespace": 2 * INCIDENTS},
+            "namespaces": {"allow": ["*"]},
         }  # fmt: skip
         (folder / "policy.yaml").write_text(json.dumps(policy))
         port = free_port()

@@ -25,7 +25,7 @@ from quietpager.errors import Retry
 from quietpager.model.incident import Autonomy, Intent, IntentState
 from quietpager.safety import records
 from quietpager.safety.effect import carry_out
-from quietpager.safety.policy import Budget, Policy
+from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.store import embedded
 from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore
@@ -36,6 +36,7 @@ CLAIMS, BLOCK = 4000, 200
 PROCESSES, BUDGET, WINDOWS = 8, 5, 1000
 RACE: Final = Policy(
     autonomy=Autonomy.AUTO,
+    namespaces=Places(allow=("*",)),
     budget=Budget(window=60.0, target=1, namespace=10 * BUDGET, cluster=BUDGET),
 )
 PATIENCE: Final = 120.0

@@ -8,10 +8,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from infra.render import manifests
-from infra.render.cage import API, policy_name
-from infra.render.rights import RBAC
 from quietpager.actions.schema import load_actions
+from quietpager.render import manifests
+from quietpager.render.cage import API, policy_name
+from quietpager.render.rights import RBAC
 from quietpager.runtime.context import functions_folder
 from tests import apiserver
 from tests.apiserver import ApiServer

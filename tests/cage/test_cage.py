@@ -9,10 +9,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from infra.render.fields import OPENAPI, committed_fields, fields_of
 from quietpager.model.incident import Edit, Intent
 from quietpager.model.objects import ObjectRef
 from quietpager.model.time import system_clock
+from quietpager.render.fields import OPENAPI, committed_fields, fields_of
 from quietpager.safety.effect import UNDO_OF, patch_of, reversed_edits
 from tests.apiserver import ApiServer
 from tests.cage.conftest import ACTIONS, CUTS
@@ -77,7 +77,7 @@ def test_nobody_else_is_caged(server: ApiServer) -> None:
 
 def test_the_committed_names_are_the_servers(server: ApiServer) -> None:
     found = fields_of(server.send("GET", OPENAPI).body)
-    assert found == committed_fields(), "make infra/render/fields.json again; its module says how"
+    assert found == committed_fields(), "make shared/quietpager/render/fields.json again; its module says how"
 
 
 def without_mark(deployment: Json) -> Json:

@@ -20,11 +20,11 @@ from urllib.parse import urlsplit
 import yaml
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local.broker import Answer, Broker
-from infra.local.trigger import Trigger
 from infra.testbed import layout, machine
 from infra.testbed.addons import NAMESPACE as KNATIVE
 from infra.testbed.addons import kubectl
+from quietpager.local.broker import Answer, Broker
+from quietpager.local.trigger import Trigger
 from quietpager.runtime.wire import event_from_http
 from quietpager.store.memory import MemoryMailbox
 from tests.contract.broker_case import Case, Json, Post, Say, Seen, address, arrival, trigger_manifests

@@ -1,6 +1,6 @@
 """The analyst's pure parts: what is masked, what is kept of a log, how templates differ, what is blamed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from quietpager.analysis.redaction import MASK, mask
 from quietpager.analysis.templates import ConfigRef, config_refs, differences
 from quietpager.analysis.unwell import QUIET, Trouble, unwell
 from quietpager.cluster.port import Json, Kind, Rejected
+from quietpager.cluster.snapshot import with_labels
 from quietpager.model.event import Event
 from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Changed
@@ -250,6 +251,11 @@ class Refusing:
         if not found:
             raise Rejected(403, "Forbidden", f"list {kind}")
         return found
+
+    def each(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Json]:
+        return with_labels(self.list(kind, namespace), labels)
 
     def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
         del kind, namespace, name

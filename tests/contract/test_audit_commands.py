@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from infra.cli.main import main as command
+from quietpager.cli.main import main as command
 from quietpager.store.port import Audit
 from quietpager.store.postgres import PostgresStore
 from tests.roles import forget_chain

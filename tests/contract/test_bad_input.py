@@ -207,7 +207,7 @@ def world(name: str) -> tuple[Handler, Context, MemoryStore]:
     store = MemoryStore()
     store.transact([Put(records.SWITCH, {"stopped": False}, 0)])
     ctx = make_context(name, Lazy(lambda: store, Nowhere), clock=lambda: NOW)
-    handler: Handler = import_module(f"functions.{name.replace('/', '.')}.handler").handle
+    handler: Handler = import_module(f"quietpager.functions.{name.replace('/', '.')}.handler").handle
     return handler, ctx, store
 
 

@@ -24,7 +24,7 @@ def test_the_cause_key_is_of_the_kind_that_the_class_declares(case: Path) -> Non
     family = case.parents[1].name
     event = read_event(case_event(case), received=datetime(2026, 11, 25, tzinfo=UTC))
     signal = event.signal(family)
-    diagnose = import_module(f"functions.detect.{family}.diagnose").diagnose
+    diagnose = import_module(f"quietpager.functions.detect.{family}.diagnose").diagnose
     verdict = judge(
         signal, Live(Recorded(case), signal.target, now=event.last_seen, told=signal.event), diagnose
     )

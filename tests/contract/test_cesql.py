@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.local.cesql import MOST_NESTED, CesqlError, InvalidExpression, parse
+from quietpager.local.cesql import MOST_NESTED, CesqlError, InvalidExpression, parse
 
 EVENT = {
     "id": "myId", "source": "https://example.com/a", "type": "com.example.error", "specversion": "1.0",

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from functions.people.console.app import make_app
-from functions.people.console.users import Users
 from quietpager.actions.schema import load_actions
 from quietpager.errors import Refused
+from quietpager.functions.people.console.app import make_app
+from quietpager.functions.people.console.users import Users
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Autonomy, IntentState, Rehearsal, State
 from quietpager.model.message import OUTCOME

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from infra.sandbox.server import running
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.cluster.port import ClusterUnavailable, Kind
 from quietpager.model.incident import Edit, Intent, IntentState
@@ -17,6 +16,7 @@ from quietpager.model.objects import ObjectRef
 from quietpager.safety import effect, records
 from quietpager.safety.effect import MARK, carry_out, patch_of, reversed_edits
 from quietpager.safety.policy import Policy
+from quietpager.sandbox.server import running
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
 

@@ -14,9 +14,9 @@ from typing import Any, Self
 import pytest
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local.broker import Answer, Broker
-from infra.local.filters import EVERYTHING, Every, Exact
-from infra.local.trigger import InvalidTrigger, Trigger, read_triggers
+from quietpager.local.broker import Answer, Broker
+from quietpager.local.filters import EVERYTHING, Every, Exact
+from quietpager.local.trigger import InvalidTrigger, Trigger, read_triggers
 from quietpager.store.mailbox import Delivery, Mailbox
 from quietpager.store.memory import MemoryMailbox
 from quietpager.store.port import StoreUnavailable

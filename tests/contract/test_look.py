@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from functions.detect.config.diagnose import diagnose
+from quietpager.functions.detect.config.diagnose import diagnose
 from quietpager.model.incident import Incident, State
 from quietpager.model.objects import ObjectRef
 from quietpager.rules.live import Live, Once

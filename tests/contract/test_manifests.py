@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from infra.render import DEFAULTS, Settings, function_folders, manifests
+from quietpager.render import DEFAULTS, Settings, function_folders, manifests
 from quietpager.runtime.context import functions_folder
 
 Json = dict[str, Any]

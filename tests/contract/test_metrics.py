@@ -153,7 +153,7 @@ def python(code: str, **env: str) -> str:
 
 def test_nothing_of_opentelemetry_is_imported_before_something_is_recorded() -> None:
     code = (
-        "import sys, functions.govern.decide.handler, quietpager.runtime.connect as c\n"
+        "import sys, quietpager.functions.govern.decide.handler, quietpager.runtime.connect as c\n"
         "from quietpager.runtime.metrics import ACTIONS, from_environment\n"
         "def there(): return any(m.startswith(('opentelemetry', 'prometheus')) for m in sys.modules)\n"
         "from_environment().active and print('active')\n"

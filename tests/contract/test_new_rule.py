@@ -12,13 +12,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from infra.cli.main import main
 from infra.images.function import ROOT, find, sources
-from infra.render import function_folders, manifests, write_bindings
-from infra.render.folders import TYPES
 from quietpager.actions.schema import load_actions
+from quietpager.cli.main import main
 from quietpager.model.event import read_event
 from quietpager.model.time import system_clock
+from quietpager.render import function_folders, manifests, write_bindings
+from quietpager.render.folders import TYPES
 from quietpager.rules.routing import Observation, load_routes, render_routes
 from quietpager.rules.schema import load_rules
 from quietpager.runtime.context import Lazy, functions_folder, make_context

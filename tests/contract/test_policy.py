@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from infra.cli.main import main
-from infra.cli.policy import schema
 from infra.docs import POLICY_EXAMPLE, ROOT
+from quietpager.cli.main import main
+from quietpager.cli.policy import schema
 from quietpager.model.incident import Autonomy
 from quietpager.safety.policy import PLATFORM, Dial, Policy, load_policy, read_policy
 
@@ -73,9 +73,9 @@ BAD = {
     "a list in place of the policy": ("- 1\n", 1, "the policy", "valid dictionary"),
     "a field twice": ("tick: 5\nact: 1\ntick: 6\n", 3, "tick is there twice", "first on line 1"),
     "a nested field twice": ("storm:\n  nodes: 0\n  nodes: 1\n", 3, "storm.nodes is there twice", "line 2"),
-    "an alias to itself": ("dials: &a\n  - *a\n", 1, "dials.0", ""),
+    "an alias to itself": ("dials: &a\n  - *a\n", 1, "&a is an anchor", "write out"),
     "no YAML": ("tick: [\n", 2, "is no YAML", ""),
-    "a tag that runs code": ("tick: !!python/object/apply:os.getcwd []\n", 1, "is no YAML", ""),
+    "a tag that runs code": ("tick: !!python/object/apply:os.getcwd []\n", 1, "names a type", ""),
 }
 
 
@@ -125,7 +125,10 @@ def test_the_schema_names_every_field_with_its_meaning() -> None:
     found: dict[str, Any] = json.loads(schema())
     parts = [
         found,
-        *(found["$defs"][name] for name in ("Dial", "Freeze", "Budget", "Limit", "Storm", "Change")),
+        *(
+            found["$defs"][name]
+            for name in ("Dial", "Freeze", "Budget", "Limit", "Storm", "Change", "Places")
+        ),
     ]
     assert found["properties"].keys() == {f.alias or name for name, f in Policy.model_fields.items()}
     for part in parts:

@@ -5,7 +5,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,8 +16,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from infra.cli.main import main
-from infra.cli.status import address_of, server
+from quietpager.cli.main import main
+from quietpager.cli.status import address_of, server
 from quietpager.cluster.port import Cluster, ClusterUnavailable
 from quietpager.errors import BadMessage, Retry
 from quietpager.model.message import EVENT_ADD, HEARTBEAT, PING, Message
@@ -140,7 +140,7 @@ class Events:
     away: bool = False
     lists: int = 0
 
-    def list(self, kind: str, namespace: str | None = None, labels: str = "") -> list[dict[str, Any]]:  # noqa: ARG002
+    def each(self, kind: str, *_: Any) -> Iterable[dict[str, Any]]:
         if kind == "Event":
             self.lists += 1
             if self.away:
@@ -165,7 +165,7 @@ class World:
         return self.contexts[name]
 
     def call(self, name: str, message: Message) -> list[Message]:
-        handle = import_module(f"functions.{name.replace('/', '.')}.handler").handle
+        handle = import_module(f"quietpager.functions.{name.replace('/', '.')}.handler").handle
         answers: list[Message] = handle(message, self.ctx(name))
         return answers
 

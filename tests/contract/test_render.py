@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.cli.render import render
-from infra.render import DEFAULTS, FunctionFolder, Settings, function_folders, manifests, write_bindings
-from infra.render.everything import _schedule
-from infra.render.folders import PART_OF
-from infra.render.rights import roles
-from infra.render.triggers import wanted as wanted_by
-from infra.render.workloads import CONSOLE, DIGEST, MOUNT, STORE
 from quietpager.actions.schema import Access, Action, load_actions
+from quietpager.cli.render import render
+from quietpager.render import DEFAULTS, FunctionFolder, Settings, function_folders, manifests, write_bindings
+from quietpager.render.everything import _schedule
+from quietpager.render.folders import PART_OF
+from quietpager.render.rights import roles
+from quietpager.render.triggers import wanted as wanted_by
+from quietpager.render.workloads import CONSOLE, DIGEST, MOUNT, STORE
 from quietpager.rules.live import READABLE
 from quietpager.rules.schema import load_rules
 from quietpager.runtime.context import functions_folder
@@ -286,7 +286,7 @@ def test_only_who_reads_an_events_words_may_get_events_and_no_detector_may_list_
 
 
 def folder_with(reads: tuple[str, ...]) -> FunctionFolder:
-    return FunctionFolder("detect-odd", "functions.detect.odd", (), reads)
+    return FunctionFolder("detect-odd", "quietpager.functions.detect.odd", (), reads)
 
 
 @pytest.mark.parametrize("reads", [("secrets",), ("*",), ("*/pods",), ("apps/*",), ("secrets/status",)])
@@ -313,14 +313,14 @@ def action_with(read: Access, write: Access) -> Action:
 def test_an_action_that_asks_for_too_much_is_not_rendered(read: Json, write: Json) -> None:
     base: Json = {"group": "apps", "resources": ("deployments",)}
     action = action_with(Access(**base | read), Access(**base | write))
-    folder = FunctionFolder("remediate-odd", "functions.remediate.odd", ())
+    folder = FunctionFolder("remediate-odd", "quietpager.functions.remediate.odd", ())
     with pytest.raises(ValueError, match=r"quietpager-odd-(read|write) asks for"):
         roles([folder], {"odd": action}, "quietpager")
 
 
 def test_a_remediator_without_an_action_is_not_rendered() -> None:
     with pytest.raises(ValueError, match=r"no action\.yaml describes"):
-        roles([FunctionFolder("remediate-odd", "functions.remediate.odd", ())], {}, "quietpager")
+        roles([FunctionFolder("remediate-odd", "quietpager.functions.remediate.odd", ())], {}, "quietpager")
 
 
 # Pods

@@ -1,11 +1,11 @@
 """What every back end of `quietpager.store.port.Store` promises.
 
-Another back end joins by one more entry in `BACK_ENDS`.
+Another back end joins by one more entry in `tests.backends.BACK_ENDS`.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,7 +16,6 @@ import pytest
 
 from quietpager.store.audit import verify, verify_all
 from quietpager.store.dynamodb import DynamoStore
-from quietpager.store.memory import MemoryStore
 from quietpager.store.port import (
     ABSENT,
     Audit,
@@ -32,34 +31,13 @@ from quietpager.store.port import (
 )
 from quietpager.store.postgres import SIMILAR, PostgresStore
 from quietpager.store.words import words
-from tests.roles import functions_url
+from tests.backends import empty_store, on_every_back_end
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 TICK = timedelta(seconds=5)
 
 
-def dynamo_store(endpoint: str) -> Store:
-    """Make a store on fresh tables."""
-    from tests.dynamodb import client, fresh  # noqa: PLC0415 (boto3 takes a while to import)
-
-    return DynamoStore(fresh(endpoint), client=client(endpoint))
-
-
-BACK_ENDS: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
-    "dynamodb": lambda request: dynamo_store(request.getfixturevalue("dynamodb")),
-    "memory": lambda _: MemoryStore(),
-    "postgres": lambda request: PostgresStore(request.getfixturevalue("new_database")(), connections=8),
-    "postgres-functions": lambda request: PostgresStore(
-        functions_url(request.getfixturevalue("new_database")()), connections=8
-    ),
-}
-
-
-@pytest.fixture(params=sorted(BACK_ENDS))
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    made = BACK_ENDS[request.param](request)
-    yield made
-    made.close()
+store = on_every_back_end(empty_store)
 
 
 def everything(store: Store) -> tuple[Any, ...]:
@@ -285,6 +263,60 @@ def test_due_items_are_claimed_in_order_and_moved_on(store: Store) -> None:
     assert {item.id: item.at for item in store.due_items()} == dict.fromkeys(times, NOW + TICK)
     assert len(store.claim_due(NOW + TICK, 10)) == 4
     assert store.claim_due(NOW + TICK, 0) == []
+
+
+def test_what_belongs_to_an_incident_comes_first_and_the_oldest_incident_before_all(store: Store) -> None:
+    day = timedelta(days=1)
+    items = [Due(f"signal{n:03}", NOW - day + n * TICK, TICK, {}) for n in range(40)]
+    items += [Due(f"old{n}", NOW - TICK, TICK, {}, NOW - 9 * day) for n in range(3)]
+    items += [Due(f"new{n}", NOW - 2 * TICK, TICK, {}, NOW - day) for n in range(3)]
+    store.transact([*items, Due("later", NOW + TICK, TICK, {}, NOW - 30 * day)])
+    first = store.claim_due(NOW, 8)
+    assert [item.id for item in first] == [*(f"old{n}" for n in range(3)), *(f"new{n}" for n in range(3)),
+                                           "signal000", "signal001"]  # fmt: skip
+    assert first == [*items[40:], *items[:2]]
+    assert [item.id for item in store.claim_due(NOW, 4)] == [f"signal{n:03}" for n in range(2, 6)]
+
+
+def test_neither_signals_nor_the_youngest_incident_wait_for_ever(store: Store) -> None:
+    """A quarter of each claim goes to what has been due longest, whoever wrote it."""
+    due = {f"inc{n:02}": NOW - timedelta(hours=n) for n in range(20)}
+    store.transact([Due(name, NOW, TICK, {}, since) for name, since in due.items()])
+    store.transact([Due(f"signal{n:02}", NOW, TICK, {}) for n in range(20)])
+    served = Counter[str]()
+    for tick in range(40):
+        claimed = [item.id for item in store.claim_due(NOW + tick * TICK, 8)]
+        assert len(claimed) == 8
+        assert [name for name in claimed if name.startswith("inc")][:6] == [
+            f"inc{n}" for n in range(19, 13, -1)
+        ]
+        served.update(claimed)
+    assert set(served) == {*due, *(f"signal{n:02}" for n in range(20))}
+
+
+def test_a_due_item_keeps_its_incident_until_it_is_replaced(store: Store) -> None:
+    east = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    store.transact([Due("d", NOW, TICK, {}, east)])
+    assert store.due_items() == [Due("d", NOW, TICK, {}, NOW)]
+    assert store.claim_due(NOW, 4) == [Due("d", NOW, TICK, {}, NOW)]
+    assert store.due_items() == [Due("d", NOW + TICK, TICK, {}, NOW)]
+    store.transact([Due("d", NOW, TICK, {})])
+    assert store.due_items() == [Due("d", NOW, TICK, {})]
+    with pytest.raises(ValueError, match="time zone"):
+        store.transact([Due("d", NOW, TICK, {}, NOW.replace(tzinfo=None))])
+
+
+def test_the_records_of_a_kind_are_read_page_by_page(store: Store) -> None:
+    keys = ["A#b", "A#B", "A#ä", "A#10", "A#9", "AB#1", "A", "B#1", "A#"]
+    store.transact([Put(key, {"k": key}, ABSENT) for key in keys])
+    for limit in (1, 2, 6, 7):
+        seen: list[Record] = []
+        while page := store.page("A", seen[-1].key if seen else "", limit):
+            assert len(page) <= limit
+            seen += page
+        assert sorted(record.key for record in seen) == ["A#", "A#10", "A#9", "A#B", "A#b", "A#ä"]
+        assert all(record.body == {"k": record.key} for record in seen)
+    assert store.page("A", "", 0) == store.page("nothing", "", 5) == store.page("A", "B#", 5) == []
 
 
 def test_a_due_item_is_replaced_and_taken_away(store: Store) -> None:

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from infra.cli.main import main
 from infra.deploy.store import filled
+from quietpager.cli.main import main
 from quietpager.model.incident import State
 from quietpager.safety import decisions
 from quietpager.store.anchor import Anchored, Snapshot, heads_of, verify_anchors

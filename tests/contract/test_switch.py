@@ -5,8 +5,8 @@ from typing import Any, Never
 
 import pytest
 
-from infra.cli import switch
-from infra.cli.switch import NO_CLUSTER, Reach, resume, stop
+from quietpager.cli import switch
+from quietpager.cli.switch import NO_CLUSTER, Reach, resume, stop
 from quietpager.cluster.port import ClusterUnavailable, Kind, Rejected
 from quietpager.safety import records
 from quietpager.safety.switch import CHAIN

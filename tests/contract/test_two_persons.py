@@ -12,9 +12,9 @@ from threading import Barrier
 
 import pytest
 
-from functions.govern.decide.handler import handle
 from quietpager.actions.schema import Action, load_actions
 from quietpager.errors import Retry
+from quietpager.functions.govern.decide.handler import handle
 from quietpager.model.finding import Finding, Remedy
 from quietpager.model.incident import State
 from quietpager.model.message import DECISION, DUE, FINDING, REHEARSED, Message

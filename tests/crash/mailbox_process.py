@@ -13,9 +13,9 @@ from contextlib import closing
 
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local.broker import Answer, Broker, Subscriber
-from infra.local.filters import Exact
-from infra.local.trigger import Trigger
+from quietpager.local.broker import Answer, Broker, Subscriber
+from quietpager.local.filters import Exact
+from quietpager.local.trigger import Trigger
 from quietpager.store.postgres_mailbox import PostgresMailbox
 
 REPLY = b'{"specversion": "1.0", "source": "/reply", "type": "reply", "id": "%s"}'

@@ -19,7 +19,7 @@ PATIENCE = 160 + 10 * KILLS
 @pytest.mark.timeout(PATIENCE + 10)
 def test_kills_of_the_product_change_no_outcome_and_write_nothing_twice() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "infra.cli.main", "demo", "--once", "--kills", str(KILLS), "--seed", "7"],
+        [sys.executable, "-m", "quietpager.cli.main", "demo", "--once", "--kills", str(KILLS), "--seed", "7"],
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from functions.ingest.dead_letter.handler import CHAIN
-from infra.local.demo import free_port
-from infra.sandbox.server import running
+from quietpager.functions.ingest.dead_letter.handler import CHAIN
+from quietpager.local.demo import free_port
+from quietpager.sandbox.server import running
 from quietpager.store.postgres import PostgresStore
 
 KILLS = 4
@@ -29,7 +29,7 @@ PATIENCE = 60
 
 @contextmanager
 def host(env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "infra.local.host"]
+    command = [sys.executable, "-m", "quietpager.local.host"]
     with subprocess.Popen(
         command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:

@@ -31,7 +31,7 @@ def comparable(line: str) -> str:
 @pytest.mark.timeout(PATIENCE + 10)
 def test_the_readmes_demo_is_what_is_printed() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "infra.cli.main", "demo", "--once"], cwd=ROOT,
+        [sys.executable, "-m", "quietpager.cli.main", "demo", "--once"], cwd=ROOT,
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from infra.docs import ROOT
-from infra.sandbox.load import load_case
-from infra.sandbox.server import running
 from quietpager.model.time import system_clock
+from quietpager.safety.policy import POLICY_FILE
+from quietpager.sandbox.load import load_case
+from quietpager.sandbox.server import running
 from tests.docs.test_readme import BLOCK, README, shell
 from tests.flow.test_scan import write_kubeconfig
 
@@ -25,6 +26,9 @@ def test_the_readmes_scan_is_what_is_printed(tmp_path: Path, monkeypatch: pytest
         for case in SHOWN:
             load_case(url, ROOT / "functions" / case, system_clock())
         monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path / "config", url)))
+        policy = tmp_path / "policy.yaml"
+        policy.write_text("namespaces: {allow: [team-*]}\n", encoding="utf-8")
+        monkeypatch.setenv(POLICY_FILE, str(policy))
         said = "".join(shell(body, tmp_path) for language, body in blocks if language == "sh")
     [shown] = [body for language, body in blocks if language == "text"]
     assert AGE.sub("AGE ", said) == AGE.sub("AGE ", shown)

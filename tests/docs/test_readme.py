@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.cli.main import main
 from infra.docs import ROOT, commands
+from quietpager.cli.main import main
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEADINGS = ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
@@ -27,7 +27,7 @@ def walkthrough() -> list[tuple[str, str]]:
 
 def shell(script: str, folder: Path) -> str:
     env = os.environ | {
-        "QUIETPAGER_FUNCTIONS": str(folder / "functions"), "PYTHONPATH": str(folder),
+        "QUIETPAGER_FUNCTIONS": str(folder / "functions"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }  # fmt: skip
     done = subprocess.run(
@@ -73,7 +73,7 @@ def test_the_readmes_function_answers_as_a_function(copy: Path) -> None:
             shell(body, copy)
         elif (name := FILE.match(body)) is not None:
             (copy / name[1]).write_text(body, encoding="utf-8")
-    script = "from functions.detect.probe import new; import functions; new(); print(functions.__file__)"
+    script = "import quietpager.functions.detect.probe as probe; probe.new(); print(probe.__file__)"
     assert shell(f'{sys.executable} -c "{script}"', copy).startswith(str(copy))
     assert "family: probe" in shell("quietpager render", copy)
 

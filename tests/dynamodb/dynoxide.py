@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from infra.local.demo import free_port
 from infra.testbed.layout import CACHE
+from quietpager.local.demo import free_port
 from tests.polling import until
 
 VERSION: Final = "3.2.0"

@@ -184,7 +184,7 @@ class Watch:
     seen: list[tuple[datetime, Json]] = field(default_factory=list)
 
     def start(self) -> None:
-        version = self.cluster.listing(self.kind, self.namespace).resource_version
+        version = self.cluster.listing(self.kind, self.namespace)
         threading.Thread(target=self._follow, args=(version,), daemon=True).start()
 
     def _follow(self, version: str) -> None:
@@ -195,7 +195,7 @@ class Watch:
                     version = event.object["metadata"]["resourceVersion"]
                     self.seen.append((now(), event.object))
             except Rejected:  # 410: the version is too old to go on from; nothing of ours happened since
-                version = self.cluster.listing(self.kind, self.namespace).resource_version
+                version = self.cluster.listing(self.kind, self.namespace)
             except ClusterUnavailable:
                 time.sleep(0.2)
 
@@ -355,7 +355,7 @@ def frozen(pids: Sequence[int]) -> Iterator[None]:
 def quietpager(*arguments: str, check: bool = True) -> str:
     """Run the command as a person would, with the administrator's kubeconfig."""
     env = os.environ | {"KUBECONFIG": str(layout.KUBECONFIG), "QUIETPAGER_STORE": store_url()}
-    command = (sys.executable, "-m", "infra.cli.main", *arguments)
+    command = (sys.executable, "-m", "quietpager.cli.main", *arguments)
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
     assert not (check and done.returncode), done.stdout + done.stderr
     return done.stdout

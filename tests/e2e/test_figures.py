@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.render import function_folders
 from infra.testbed.addons import kubectl
+from quietpager.render import function_folders
 from quietpager.runtime.context import functions_folder
 from tests.e2e.bed import NAMESPACE, Bed, pods, process_ids, until
 

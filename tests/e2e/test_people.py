@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from functions.people.console.users import Users
-from infra.local.person import NONE, Reply, Visitor, Wishes
-from infra.render.workloads import CONSOLE
 from infra.testbed.addons import kubectl
+from quietpager.functions.people.console.users import Users
+from quietpager.local.person import NONE, Reply, Visitor, Wishes
 from quietpager.model.incident import Incident, State
+from quietpager.render.workloads import CONSOLE
 from tests.e2e.bed import (
     ENDED,
     NAMESPACE,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from infra.deploy.__main__ import POLICY
-from infra.render import Settings, manifests
 from infra.testbed.addons import kubectl
+from quietpager.render import Settings, manifests
 from quietpager.runtime.context import functions_folder
 from tests.e2e.bed import NAMESPACE
 

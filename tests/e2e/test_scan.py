@@ -54,7 +54,7 @@ REMEDIES = {
 
 def scan(*arguments: str) -> tuple[Json, float]:
     """Scan as a person does; gives the report, and the seconds that the whole command took."""
-    command = [sys.executable, "-m", "infra.cli.main", "scan", "--kubeconfig", str(layout.KUBECONFIG)]
+    command = [sys.executable, "-m", "quietpager.cli.main", "scan", "--kubeconfig", str(layout.KUBECONFIG)]
     begun = time.monotonic()
     done = subprocess.run([*command, "--json", *arguments], check=False, capture_output=True, text=True)
     seconds = time.monotonic() - begun

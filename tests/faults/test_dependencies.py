@@ -18,14 +18,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from infra.sandbox.load import load_case
-from infra.sandbox.server import running as sandbox
 from quietpager.cluster.client import ApiServer
 from quietpager.model.incident import WITH_PERSON, Incident, Intent, IntentState, State
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
 from quietpager.safety.effect import MARK
+from quietpager.sandbox.load import load_case
+from quietpager.sandbox.server import running as sandbox
 from quietpager.store.audit import verify_all
 from quietpager.store.port import Put, StoreUnavailable
 from quietpager.store.postgres import PostgresStore
@@ -98,8 +98,8 @@ def worlds(new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("quietpager.cluster.client.CONNECT_SECONDS", 0.5)
     monkeypatch.setattr("quietpager.cluster.client.READ_SECONDS", 1.0)
     monkeypatch.setitem(ApiServer._send.__kwdefaults__, "read_seconds", 1.0)  # type: ignore[arg-type]
-    monkeypatch.setattr("infra.local.source.WATCH_SECONDS", 1)
-    monkeypatch.setattr("infra.local.source.LONGEST_PAUSE", 1.0)
+    monkeypatch.setattr("quietpager.local.source.WATCH_SECONDS", 1)
+    monkeypatch.setattr("quietpager.local.source.LONGEST_PAUSE", 1.0)
     url = new_database()
     parts = urlsplit(url)
     socket = f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432"

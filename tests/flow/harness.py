@@ -10,20 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.render import function_folders, triggers
-from infra.render.triggers import wanted
 from quietpager.cluster.port import Cluster
 from quietpager.errors import GiveUp, Retry
 from quietpager.model.incident import Autonomy, Incident
 from quietpager.model.message import EVENT_ADD, PING, Message
 from quietpager.model.time import Clock, system_clock
+from quietpager.render import function_folders, triggers
+from quietpager.render.triggers import wanted
 from quietpager.runtime.context import Context, Lazy, functions_folder, handled, make_context
 from quietpager.safety import records
-from quietpager.safety.policy import Budget, Policy
+from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.store.port import Put, Store
 
 QUICK = Policy(
-    autonomy=Autonomy.AUTO, tick=0.2, sweep=0.5, recheck=0.3, healthy_rechecks=3, window=1.5,
+    autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)),
+    tick=0.2, sweep=0.5, recheck=0.3, healthy_rechecks=3, window=1.5,
     rollout=3.0, dwell_seconds=0.3, dwell_unknown=0.3, dwell_restarts=2, cool_down=30.0, act=2.0, claim=10.0,
     planning=3.0, budget=Budget(target=1, namespace=3, cluster=20),
 )  # fmt: skip

@@ -4,8 +4,8 @@ import asyncio
 import itertools
 from typing import Any
 
-from infra.local.host import Host
 from quietpager.cluster.client import connect
+from quietpager.local.host import Host
 from quietpager.runtime.pulse import PATH
 from quietpager.safety.policy import Policy
 

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from infra.sandbox.load import read_case
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
+from quietpager.sandbox.load import read_case
 
 Json = dict[str, Any]
 CASE = functions_folder() / "detect/crash/cases/30-oom-bounded"

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from infra.cli.people import answer
-from infra.sandbox.server import running
+from quietpager.cli.people import answer
 from quietpager.cluster.client import connect
 from quietpager.model.incident import Autonomy, Incident, Rehearsal, State
 from quietpager.model.message import INCIDENT
 from quietpager.safety import records
+from quietpager.sandbox.server import running
 from quietpager.store.audit import verify_all
 from quietpager.store.memory import MemoryStore
 from tests.flow.harness import Product

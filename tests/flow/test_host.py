@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local.host import Host
-from infra.local.source import EventSource
-from infra.render import triggers
-from infra.sandbox.server import running
-from quietpager.cluster.port import Listing, WatchEvent
+from quietpager.cluster.port import WatchEvent
+from quietpager.local.host import Host
+from quietpager.local.source import EventSource
+from quietpager.render import triggers
 from quietpager.runtime.wire import LARGEST_BODY
 from quietpager.safety.policy import Policy
+from quietpager.sandbox.server import running
 from tests.flow.host_bench import Bench
 
 HEADERS = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
@@ -66,7 +66,7 @@ def test_a_trigger_that_is_not_ready_is_told_and_the_rest_runs(
         wrong = good[0]["spec"] | {"filters": [{"cesql": "a ="}]}
         return [*good, good[0] | {"metadata": {"name": "mine"}, "spec": wrong}]
 
-    monkeypatch.setattr("infra.local.host.triggers", with_a_bad_one)
+    monkeypatch.setattr("quietpager.local.host.triggers", with_a_bad_one)
 
     async def case() -> None:
         bench = Bench(new_database(), api, Policy())
@@ -83,8 +83,8 @@ def test_a_trigger_that_is_not_ready_is_told_and_the_rest_runs(
 class OneEvent:
     """A cluster in which one thing happened; a watch from before it tells, one from after it waits."""
 
-    def listing(self, _kind: str) -> Listing:
-        return Listing([], "1")
+    def listing(self, _kind: str) -> str:
+        return "1"
 
     def watch(
         self, _kind: str, _namespace: str | None, version: str, *_: Any, **__: Any
@@ -97,7 +97,7 @@ class OneEvent:
 
 
 def test_the_source_outlives_a_broker_that_is_away_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infra.local.source.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("quietpager.local.source.FIRST_PAUSE", 0.001)
     answers, through = [OSError("503")] * 8, threading.Event()
     taken: list[str] = []
 
@@ -118,8 +118,8 @@ def test_a_broker_with_much_to_do_lets_the_source_wait_and_nobody_else(
     api: str, new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a flood of Events would be held in memory, one task each, before what was decided."""
-    monkeypatch.setattr("infra.local.host.MOST_UNDER_WAY", 3)
-    monkeypatch.setattr("infra.local.source.LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr("quietpager.local.host.MOST_UNDER_WAY", 3)
+    monkeypatch.setattr("quietpager.local.source.LONGEST_PAUSE", 0.2)
     held, most = asyncio.Event(), 0
 
     async def case() -> None:

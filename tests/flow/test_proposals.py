@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.cli.people import story
-from infra.sandbox.server import running
+from quietpager.cli.people import story
 from quietpager.cluster.client import connect
 from quietpager.model.incident import Incident, OwnerMode, State
 from quietpager.safety.policy import Ownership, Policy, Repository
+from quietpager.sandbox.server import running
 from quietpager.store.audit import verify_all
 from quietpager.store.memory import MemoryStore
 from tests.flow.harness import QUICK, Product

@@ -16,20 +16,20 @@ from typing import Any
 
 import pytest
 
-from infra.local.demo import POLICY
-from infra.local.run import connections
-from infra.render import DEFAULTS, FunctionFolder, function_folders
-from infra.render.rights import service_accounts
-from infra.sandbox.load import load_case
-from infra.sandbox.server import running
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Rejected
 from quietpager.errors import GiveUp
+from quietpager.local.demo import POLICY
+from quietpager.local.run import connections
 from quietpager.model.incident import Incident, State
 from quietpager.model.time import system_clock
+from quietpager.render import DEFAULTS, FunctionFolder, function_folders
+from quietpager.render.rights import service_accounts
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
 from quietpager.safety.effect import MARK
+from quietpager.sandbox.load import load_case
+from quietpager.sandbox.server import running
 from quietpager.store.audit import verify_all
 from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore
@@ -72,7 +72,15 @@ class Place:
 
     def start(self, *arguments: str, policy: Json | None = None) -> Run:
         kubeconfig = write_kubeconfig(self.folder / "config", self.url)
-        command = [sys.executable, "-m", "infra.cli.main", "run", "--kubeconfig", str(kubeconfig), *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "quietpager.cli.main",
+            "run",
+            "--kubeconfig",
+            str(kubeconfig),
+            *arguments,
+        ]
         if policy is not None:
             path = self.folder / "policy.yaml"
             path.write_text(json.dumps(policy), encoding="utf-8")
@@ -225,7 +233,7 @@ def test_its_own_store_survives_a_kill() -> None:
         data = Path(folder) / "data"
         env = {k: v for k, v in os.environ.items() if not k.startswith("QUIETPAGER_")}
         command = [
-            sys.executable, "-m", "infra.cli.main", "run", "--kubeconfig", str(kubeconfig), "--data",
+            sys.executable, "-m", "quietpager.cli.main", "run", "--kubeconfig", str(kubeconfig), "--data",
             str(data),
         ]  # fmt: skip
         for how, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
@@ -250,7 +258,7 @@ def process(command: list[str], env: dict[str, str]) -> Iterator[Run]:
 
 def test_a_cluster_that_is_away_is_one_sentence_and_2(tmp_path: Path) -> None:
     kubeconfig = write_kubeconfig(tmp_path / "config", "http://127.0.0.1:9")
-    command = [sys.executable, "-m", "infra.cli.main", "run", "--kubeconfig", str(kubeconfig)]
+    command = [sys.executable, "-m", "quietpager.cli.main", "run", "--kubeconfig", str(kubeconfig)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, cwd=tmp_path)
     assert done.returncode == 2
     assert len(done.stdout.splitlines()) == 1

@@ -14,12 +14,13 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from infra.cli.main import main
-from infra.sandbox.load import load_case, read_case
-from infra.sandbox.server import running
+from quietpager.cli.main import main
 from quietpager.cluster.client import connect
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
+from quietpager.safety.policy import POLICY_FILE
+from quietpager.sandbox.load import load_case, read_case
+from quietpager.sandbox.server import running
 from tests.flow.many import many_ooms
 
 Json = dict[str, Any]
@@ -54,7 +55,11 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def kubeconfig(url: str, tmp_path: Path) -> Path:
+def kubeconfig(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where it is, and a policy that names every namespace."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text('namespaces: {allow: ["*"]}\n', encoding="utf-8")
+    monkeypatch.setenv(POLICY_FILE, str(policy))
     return write_kubeconfig(tmp_path / "config", url)
 
 
@@ -135,7 +140,19 @@ def test_what_holds_it_back_is_said(url: str, kubeconfig: Path) -> None:
     case = read_case(functions_folder() / FAULTS["Deployment team-45/cache"][1], system_clock())
     post(url, "load", {"objects": case.objects, "enabled": False})
     [row] = report(kubeconfig)["rows"]
-    assert row["held"] == "Guard 2 (protected): Namespace team-45 has no label quietpager.dev/enabled=true."
+    no_label = "Namespace team-45 has no label quietpager.dev/enabled=true; the policy names it."
+    assert row["held"] == f"Guard 2 (protected): {no_label}"
+
+
+def test_without_a_policy_every_row_says_that_the_namespace_is_not_named(
+    url: str, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(url, FAULTS["Deployment team-45/cache"][1])
+    monkeypatch.delenv(POLICY_FILE)
+    [row] = report(kubeconfig)["rows"]
+    assert str(row["held"]).startswith(
+        "Guard 2 (protected): The policy's `namespaces` does not let team-45 be"
+    )
 
 
 def test_a_healthy_cluster_says_how_much_was_looked_at(url: str, kubeconfig: Path) -> None:
@@ -235,7 +252,7 @@ def test_a_cluster_that_cannot_be_read_is_one_sentence_and_2(tmp_path: Path, url
 
 
 def test_without_rules_nothing_is_said_to_be_well(kubeconfig: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "infra.cli.main", "scan", "--kubeconfig", str(kubeconfig)]
+    command = [sys.executable, "-m", "quietpager.cli.main", "scan", "--kubeconfig", str(kubeconfig)]
     env = os.environ | {"QUIETPAGER_FUNCTIONS": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=50, check=False)
     assert (done.returncode, done.stdout) == (2, "")

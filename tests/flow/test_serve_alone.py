@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from infra.cli.main import main
-from infra.local.demo import free_port
-from infra.sandbox.load import load_case
-from infra.sandbox.server import running
+from quietpager.cli.main import main
+from quietpager.local.demo import free_port
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
+from quietpager.sandbox.load import load_case
+from quietpager.sandbox.server import running
 
 CASE = functions_folder() / "detect/image/cases/32-bad-tag-new-revision"
 
@@ -26,7 +26,7 @@ CASE = functions_folder() / "detect/image/cases/32-bad-tag-new-revision"
 @contextmanager
 def served(function: str, env: dict[str, str]) -> Iterator[str]:
     port = free_port()
-    command = [sys.executable, "-m", "infra.cli.main", "serve", function, "--port", str(port)]
+    command = [sys.executable, "-m", "quietpager.cli.main", "serve", function, "--port", str(port)]
     with subprocess.Popen(command, env=os.environ | env, stderr=subprocess.DEVNULL) as process:
         url = f"http://127.0.0.1:{port}"
         try:

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Iterator
 import psycopg
 import pytest
 
-from infra.sandbox.server import running
 from quietpager.runtime.pulse import PARTS
 from quietpager.safety.policy import Policy
+from quietpager.sandbox.server import running
 from quietpager.store.embedded import Embedded
 from tests.flow.host_bench import Bench
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local import source as module
-from infra.local.source import EventSource
-from infra.sandbox.server import running
 from quietpager.cluster.client import ApiServer, connect
-from quietpager.cluster.port import ClusterUnavailable, Kind, Listing, Rejected, WatchEvent
+from quietpager.cluster.port import ClusterUnavailable, Kind, Rejected, WatchEvent
+from quietpager.local import source as module
+from quietpager.local.source import EventSource
+from quietpager.sandbox.server import running
 
 Json = dict[str, Any]
 
@@ -24,7 +24,7 @@ class Followed:
         self.cluster, self.spoil = cluster, spoil
         self.listings, self.watches = 0, list[str]()
 
-    def listing(self, kind: Kind, namespace: str | None = None) -> Listing:
+    def listing(self, kind: Kind, namespace: str | None = None) -> str:
         self.listings += 1
         return self.cluster.listing(kind, namespace)
 
@@ -134,7 +134,7 @@ def test_it_waits_longer_each_time_and_says_so_once(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Away:
-        def listing(self, kind: Kind, namespace: str | None = None) -> Listing:
+        def listing(self, kind: Kind, namespace: str | None = None) -> str:
             del kind, namespace
             raise error
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.cli.people import answer
-from infra.sandbox.load import load_case, read_case
-from infra.sandbox.server import running
+from quietpager.cli.people import answer
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, State
 from quietpager.model.message import APPLY, OUTCOME, REHEARSED
@@ -20,6 +18,8 @@ from quietpager.safety import records
 from quietpager.safety.decisions import Decision
 from quietpager.safety.effect import MARK
 from quietpager.safety.policy import Budget
+from quietpager.sandbox.load import load_case, read_case
+from quietpager.sandbox.server import running
 from quietpager.store.audit import verify_all
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put

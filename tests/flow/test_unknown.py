@@ -9,11 +9,9 @@ from typing import Any, cast
 
 import pytest
 
-from infra.cli.people import ledger, story
-from infra.sandbox.load import load_case
-from infra.sandbox.server import running
 from quietpager.analysis.logs import MOST
 from quietpager.analysis.redaction import MASK
+from quietpager.cli.people import ledger, story
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Rejected
 from quietpager.model.incident import Incident, State
@@ -22,6 +20,8 @@ from quietpager.model.time import system_clock
 from quietpager.rules.recorded import Recorded
 from quietpager.runtime.context import functions_folder
 from quietpager.safety.policy import Policy
+from quietpager.sandbox.load import load_case
+from quietpager.sandbox.server import running
 from quietpager.store.memory import MemoryStore
 from tests.flow.harness import QUICK, Product
 

@@ -21,7 +21,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-from infra.local.demo import free_port
+from quietpager.local.demo import free_port
 from quietpager.model.message import Message
 from quietpager.model.time import system_clock
 from quietpager.runtime.wire import event_from_message, http_from_event

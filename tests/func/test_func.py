@@ -17,12 +17,12 @@ from infra.func.project import files, lock, write
 from infra.images.bytecode import MAGIC, pyc, uncompiled
 from infra.images.dependencies import closure
 from infra.images.function import ROOT
-from infra.render import DEAD_LETTER, DEFAULTS, FunctionFolder, function_folders, manifests
-from infra.sandbox.server import running
 from quietpager.model.message import EVENT_ADD, SIGNAL, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import Signal
+from quietpager.render import DEAD_LETTER, DEFAULTS, FunctionFolder, function_folders, manifests
 from quietpager.runtime.context import functions_folder
+from quietpager.sandbox.server import running
 from tests.func.bench import EPOCH, MAIN, SITE, as_in_a_layer, pip_install, scaffold, served, wheelhouse
 
 FUNCTIONS = functions_folder()
@@ -167,7 +167,7 @@ def test_a_function_is_installed_and_answers(
         assert process.get("/health/liveness") == 200
         at_start = process.seen()
         assert not at_start.packages() & CLIENTS
-        of_functions = {name for name in at_start.modules if name.startswith("functions.")}
+        of_functions = {name for name in at_start.modules if name.startswith("quietpager.functions.")}
         others = {name for name in of_functions if not f"{name}.".startswith(f"{folder.module}.")}
         assert others == {folder.module.rpartition(".")[0]}
         assert not at_start.packages() & {"infra", "tests", "pytest"}
@@ -235,7 +235,11 @@ def test_nothing_that_is_only_tested_or_recorded_is_assembled() -> None:
     for folder in FOLDERS:
         names = files(folder, DEFAULTS)
         assert not [n for n in names if "test_" in n or "/cases/" in n or n.endswith((".md", ".pyc"))]
-        mine = {"/".join(n.split("/")[:3]) for n in names if n.startswith("functions/") and n.count("/") > 2}
+        mine = {
+            "/".join(n.split("/")[:4])
+            for n in names
+            if n.startswith("quietpager/functions/") and n.count("/") > 3
+        }
         assert mine == {folder.module.replace(".", "/")}
 
 

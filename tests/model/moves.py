@@ -6,22 +6,23 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
-from infra.render import function_folders, triggers
-from infra.render.triggers import wanted
 from quietpager.cluster.port import ClusterUnavailable, Rejected
 from quietpager.errors import GiveUp
 from quietpager.model.event import read_event
 from quietpager.model.incident import Autonomy, Incident, Intent, State
 from quietpager.model.message import DECISION, INCIDENT, REHEARSE, SIGNAL, Message
+from quietpager.render import function_folders, triggers
+from quietpager.render.triggers import wanted
 from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
 from quietpager.safety import decisions, records
-from quietpager.safety.policy import Budget, Policy
+from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.store.port import Conflict, Put, StoreUnavailable
 from tests.model.tape import Answer, Call, Done, Functions, Tape, TapeCluster, TapeStore, key_of
 from tests.model.world import START, Mutation, Worker, Workload, World, arrived
 
 POLICY: Final = Policy(
-    autonomy=Autonomy.AUTO, tick=2, recheck=6, healthy_rechecks=2, window=6, window_factor=0, rollout=3,
+    autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)),
+    tick=2, recheck=6, healthy_rechecks=2, window=6, window_factor=0, rollout=3,
     cool_down=20, act=5, claim=9, planning=8, skew=0, waiting_limit=30, budget=Budget(target=1),
 )  # fmt: skip
 """Short times, so that everything can happen within a few moments."""
@@ -72,7 +73,7 @@ def functions(policy: Policy = POLICY, approvals: Literal[1, 2] = 1) -> Function
     def context(name: str) -> Context:
         made = make_context(name, lazy, policy=policy, clock=clock)
         needs = {k: a.but(approvals=max(a.approvals, approvals)) for k, a in made.actions.items()}
-        return replace(made, actions=needs)
+        return replace(made, actions=needs, nonce=lambda: "")
 
     made: dict[str, tuple[object, Context]] = {}
     for folder in function_folders(functions_folder()):

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Final
 from unittest.mock import patch
 
-from functions.govern.decide import handler, writes
+from quietpager.functions.govern.decide import handler, writes
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, State
 from quietpager.model.message import Message
 from quietpager.runtime import remediating

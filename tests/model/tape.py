@@ -6,12 +6,12 @@ again over them, and it can be copied, hashed, stalled for an hour or thrown awa
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from quietpager.cluster.port import Json, Kind, Listing, WatchEvent
+from quietpager.cluster.port import Json, Kind, WatchEvent
 from quietpager.model.message import Message
 from quietpager.runtime.context import Context, Handler
 from quietpager.store.port import AuditEntry, Due, Record, Write
@@ -91,6 +91,9 @@ class TapeStore:
         found: list[Record] = self.tape.ask("store", "scan", kind)
         return found
 
+    def page(self, kind: str, after: str, limit: int) -> list[Record]:
+        raise NotImplementedError
+
     def similar(self, text: str, limit: int) -> list[Record]:
         raise NotImplementedError
 
@@ -132,6 +135,12 @@ class TapeCluster:
         found: list[Json] = self.tape.ask("cluster", "list", kind, namespace, labels)
         return found
 
+    def each(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Json]:
+        del labels
+        return iter(self.list(kind, namespace))
+
     def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
         raise NotImplementedError
 
@@ -141,7 +150,7 @@ class TapeCluster:
     ) -> bytes:  # fmt: skip
         raise NotImplementedError
 
-    def listing(self, kind: Kind, namespace: str | None = None) -> Listing:
+    def listing(self, kind: Kind, namespace: str | None = None) -> str:
         raise NotImplementedError
 
     def watch(

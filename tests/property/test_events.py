@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.cli.replay import replay
+from quietpager.cli.replay import replay
 from quietpager.errors import BadMessage
 from quietpager.model.event import CLOCK_SKEW, Event, read_event
 from quietpager.model.signal import Signal

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from infra.cli.policy import explain, explain_now
+from quietpager.cli.policy import explain, explain_now
 from quietpager.safety import records
 from quietpager.safety.guards import GUARDS, Verdict
 from quietpager.store.port import Put
@@ -22,7 +22,8 @@ def test_every_verdict_is_audited_once_with_every_guards_figures() -> None:
     figures = {one.number: dict(one.figures) for one in said}
     assert figures[8] == {"target/u0": "0 of 1", "cluster": "0 of 4", "namespace/shop": "0 of 100"}
     assert figures[6] == {
-        "recent": 0, "incidents": 20, "window": 300.0, "unhealthy": 0, "nodes": 10, "part": 0.2,
+        "here": 0, "here_allowed": 10, "everywhere": 0, "everywhere_allowed": 20, "namespaces": 0,
+        "each_counts_for": 5, "window": 300.0, "unhealthy": 0, "nodes": 10, "part": 0.2,
     }  # fmt: skip
     assert figures[12] == {"lasted": 3600.0, "seconds": 60.0, "restarted": 0, "restarts": 2}
 

@@ -23,10 +23,13 @@ from quietpager.safety.guards import (
     refusal,
     verdicts,
 )
-from quietpager.safety.policy import Budget, Change, Limit, Policy
+from quietpager.safety.policy import Budget, Change, Limit, Places, Policy
+from quietpager.safety.storm import CALM, Openings
 from tests.acts import NOW, facts_of, incident, owner, rehearsal
 
-POLICY = Policy(autonomy=Autonomy.AUTO, budget=Budget(target=1, namespace=100, cluster=4))
+POLICY = Policy(
+    autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)), budget=Budget(target=1, namespace=100, cluster=4)
+)
 
 
 def pod(number: int, uid: str | None = None) -> ObjectRef:
@@ -41,7 +44,7 @@ EVICTS = Applies(fraction=True, rollout_of_others="refuse", pdb=True)
 FREE = Level("cluster", Limit(acts=4, window=3600.0), 0)
 GOOD = Ground(
     incident=incident(), rehearsal=rehearsal(), policy=POLICY, now=NOW, stopped=False,
-    breaker_until=None, last_act=None, levels=(FREE,), recent=0, at_most=Autonomy.AUTO,
+    breaker_until=None, last_act=None, levels=(FREE,), openings=CALM, at_most=Autonomy.AUTO,
 )  # fmt: skip
 
 
@@ -67,7 +70,7 @@ def waited(seconds: float, restarts: int) -> Ground:
 
 
 def freezes(*windows: dict[str, Any]) -> Ground:
-    return replace(GOOD, policy=Policy.model_validate({"freeze": windows}))
+    return replace(GOOD, policy=Policy.model_validate({"freeze": windows, "namespaces": {"allow": ["*"]}}))
 
 
 CLOSED = {"from": NOW - timedelta(seconds=1), "to": NOW + timedelta(seconds=1), "why": "year's end"}
@@ -76,7 +79,10 @@ CASES: dict[str, tuple[int, Ground]] = {
     "platform namespace": (2, facts(namespace="kube-system")),
     "our own namespace": (2, facts(namespace="quietpager-test")),
     "no namespace": (2, facts(namespace="")),
-    "not opted in": (2, facts(opted_in=False)),
+    "not opted in by its label": (2, facts(opted_in=False)),
+    "not opted in by the policy": (2, ruled(namespaces=Places())),
+    "opted in for others": (2, ruled(namespaces=Places(allow=("shop-*", "Shop", "bank")))),
+    "denied by the policy": (2, ruled(namespaces=Places(allow=("*",), deny=("sh*",)))),
     "ignored": (2, facts(ignored=True)),
     "owned": (5, facts(owned_by="Argo CD (shop)")),
     "a target elsewhere": (2, evicts(targets=(pod(0).but(namespace="other"),))),
@@ -94,7 +100,12 @@ CASES: dict[str, tuple[int, Ground]] = {
     "a drain": (4, facts(fleet=Fleet(nodes=10, cordoned=("n1",)))),
     "an upgrade": (4, facts(fleet=Fleet(nodes=10, kubelets=("v1.34.0", "v1.35.4")))),
     "somebody else's rollout": (4, facts(other_rollout="2 failing pods are of revision 1, the newest is 2")),
-    "too many incidents": (6, replace(GOOD, recent=POLICY.storm.incidents + 1)),
+    "too many incidents everywhere": (
+        6, replace(GOOD, openings=replace(CALM, acting=POLICY.storm.incidents + 1, namespaces=5))
+    ),
+    "too many incidents in its namespace": (
+        6, replace(GOOD, openings=replace(CALM, own=POLICY.storm.namespace + 1))
+    ),
     "too many unhealthy nodes": (6, facts(fleet=Fleet(nodes=10, unhealthy=3))),
     "two unhealthy nodes of nine": (6, facts(fleet=Fleet(nodes=9, unhealthy=2))),
     "breaker open": (7, replace(GOOD, breaker_until=NOW + timedelta(seconds=1))),
@@ -138,7 +149,13 @@ PASSES: dict[str, Ground] = {
     "a rollout that the action may ignore": facts(
         other_rollout="x", guards=Applies(fraction=False, rollout_of_others="ignore", pdb=False)
     ),
-    "as many incidents as are allowed": replace(GOOD, recent=POLICY.storm.incidents),
+    "as many incidents as are allowed": replace(
+        GOOD,
+        openings=Openings(
+            own=POLICY.storm.namespace, acting=POLICY.storm.incidents, namespaces=5, telling=1000
+        ),
+    ),
+    "a namespace that a pattern names": ruled(namespaces=Places(allow=("bank", "s?op"), deny=("shop-*",))),
     "one unhealthy node of two": facts(fleet=Fleet(nodes=2, unhealthy=1)),
     "exactly a fifth of the nodes": facts(fleet=Fleet(nodes=10, unhealthy=2)),
     "the dwell's last second": waited(60, 0),

@@ -25,10 +25,10 @@ from quietpager.model.objects import ObjectRef
 from quietpager.safety import machine
 from quietpager.safety.machine import TABLE, keep, reopened, step
 from quietpager.safety.news import Commit, Input, News, Step, Undo
-from quietpager.safety.policy import Policy
+from quietpager.safety.policy import Places, Policy
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-POLICY = Policy(autonomy=Autonomy.AUTO)
+POLICY = Policy(autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)))
 OWNER = ObjectRef(api_version="apps/v1", kind="Deployment", namespace="shop", name="web", uid="u1")
 POD = ObjectRef(api_version="v1", kind="Pod", namespace="shop", name="web-1", uid="p1")
 REMEDIES = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from functions.govern.decide.handler import handle
+from quietpager.functions.govern.decide.handler import handle
 from quietpager.model.incident import Incident, IntentState, Rehearsal, State
 from quietpager.model.message import DUE, UNDO, Message
 from quietpager.model.time import to_text
@@ -70,7 +70,13 @@ def test_neither_freeze_nor_storm_nor_cool_down_nor_dwell_keeps_a_failed_act_in_
     always = Policy.model_validate({"freeze": [{"cron": "* * * * *", "duration": 3600}]}).freeze
     policy = POLICY.but(freeze=always, dwell_seconds=1e9, storm=POLICY.storm.but(incidents=1), cool_down=1e9)
     for number in range(2):
-        change(store, records.opening(number), at=to_text(clock.now), incident="x")
+        change(
+            store,
+            records.opening("named", number),
+            at=to_text(clock.now),
+            incident="x",
+            namespace=f"n{number}",
+        )
     change(store, records.target(incident()), at=to_text(NOW))
     ctx = make_context("govern-decide", ctx.lazy, policy=policy, clock=clock)
     assert end(store, ctx)[0].state is State.UNDOING

@@ -28,9 +28,9 @@ from typing import Any, Final
 
 import psycopg
 
-from infra.local.demo import free_port, sandbox
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster, Rejected
+from quietpager.local.demo import free_port, sandbox
 from quietpager.model.incident import Intent, IntentState
 from quietpager.safety import records
 from quietpager.safety.effect import MARK
@@ -45,7 +45,8 @@ Json = dict[str, Any]
 POLICY: Final = {
     "autonomy": "auto", "tick": 1.0, "sweep": 3.0, "recheck": 2.0, "dwell_seconds": 1.0, "dwell_unknown": 1.0,
     "window": 4.0, "rollout": 4.0, "cool_down": 60.0, "claim": 20.0, "act": 3.0, "planning": 8.0,
-    "waiting_limit": 60.0, "storm": {"incidents": 150, "window": 1.0},
+    "waiting_limit": 60.0, "storm": {"incidents": 150, "each": 150, "namespace": 150, "window": 1.0},
+    "namespaces": {"allow": ["*"]},
     "budget": {"window": 10.0, "target": 1, "namespace": 20, "cluster": 100},
 }  # fmt: skip
 """Short times, and budgets that let all of it through; guards and fences are as ever."""

@@ -17,11 +17,11 @@ from typing import Final
 
 from cloudevents.core.v1.event import CloudEvent
 
-from infra.local.broker import Answer, Subscriber
-from infra.local.host import Host, run
-from infra.render import FunctionFolder
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster
+from quietpager.local.broker import Answer, Subscriber
+from quietpager.local.host import Host, run
+from quietpager.render import FunctionFolder
 from quietpager.runtime.logs import configure_logs
 from quietpager.safety.policy import load_policy
 
@@ -63,7 +63,7 @@ async def note(host: Host, path: Path) -> None:
 
 
 def main() -> None:
-    """Start from the environment, as `infra.local.host` does."""
+    """Start from the environment, as `quietpager.local.host` does."""
     configure_logs()
 
     def connect_as(folder: FunctionFolder | None) -> Cluster:

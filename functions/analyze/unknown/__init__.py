@@ -1,6 +1,6 @@
 """The function analyze-unknown: `new()` is what Knative's func calls."""
 
-from functions.analyze.unknown.handler import handle
+from quietpager.functions.analyze.unknown.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from functions.analyze.unknown.analyse import UNKNOWN, analyse, cause_of
 from quietpager.analysis.past import remembered
 from quietpager.analysis.unwell import JUDGED, events_about, warned_of
 from quietpager.cluster.port import ClusterUnavailable, LogReader, Rejected
 from quietpager.errors import Retry
+from quietpager.functions.analyze.unknown.analyse import UNKNOWN, analyse, cause_of
 from quietpager.model.finding import Diagnosis, Healthy, NotYet, Outcome, Verdict
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import Message

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.analyze.unknown.analyse import analyse
+from quietpager.functions.analyze.unknown.analyse import analyse
 from quietpager.model.event import read_event
 from quietpager.model.finding import Diagnosis, Healthy, NotYet
 from quietpager.model.yaml import read_yaml
@@ -18,7 +18,7 @@ CASES = sorted((Path(__file__).parent / "cases").iterdir())
 BEGAN = datetime.fromisoformat("2026-11-22T19:25:47Z")
 
 # By name, for a function may not depend on infra; only its test asks replay.
-replay = import_module("infra.cli.replay").replay
+replay = import_module("quietpager.cli.replay").replay
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -1,6 +1,6 @@
 """The function detect-config: `new()` is what Knative's func calls."""
 
-from functions.detect.config.handler import handle
+from quietpager.functions.detect.config.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

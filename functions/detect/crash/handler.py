@@ -1,6 +1,6 @@
 """detect/crash: reads the live object and finds its failure class; has no write rights at all."""
 
-from functions.detect.crash.diagnose import diagnose
+from quietpager.functions.detect.crash.diagnose import diagnose
 from quietpager.model.message import Message
 from quietpager.runtime.context import Context
 from quietpager.runtime.detecting import detect

@@ -1,6 +1,6 @@
 """The function detect-image: `new()` is what Knative's func calls."""
 
-from functions.detect.image.handler import handle
+from quietpager.functions.detect.image.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

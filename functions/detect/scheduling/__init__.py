@@ -1,6 +1,6 @@
 """The function detect-scheduling: `new()` is what Knative's func calls."""
 
-from functions.detect.scheduling.handler import handle
+from quietpager.functions.detect.scheduling.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

@@ -15,7 +15,7 @@ Json = dict[str, Any]
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
 
 # By name, for a function may not depend on infra; only its test asks replay.
-replay = import_module("infra.cli.replay").replay
+replay = import_module("quietpager.cli.replay").replay
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

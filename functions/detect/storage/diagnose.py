@@ -42,7 +42,7 @@ def diagnose(_signal: Signal, live: Live) -> Verdict:
 def _claim(live: Live) -> Verdict:
     name, namespace = live.target.name, live.target.namespace
     every = (
-        Pod.read(raw | {"kind": "Pod", "apiVersion": "v1"}) for raw in live.reader.list("Pod", namespace)
+        Pod.read(raw | {"kind": "Pod", "apiVersion": "v1"}) for raw in live.reader.each("Pod", namespace)
     )
     waiting = [pod for pod in every if name in _claims(pod) and _waits(pod) and not pod.leaving]
     for pod in waiting:

@@ -1,6 +1,6 @@
 """detect/storage: reads the live object and finds its failure class; has no write rights at all."""
 
-from functions.detect.storage.diagnose import diagnose
+from quietpager.functions.detect.storage.diagnose import diagnose
 from quietpager.model.message import Message
 from quietpager.runtime.context import Context
 from quietpager.runtime.detecting import detect

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from functions.govern.anchor.handler import handle
 from quietpager.errors import BadMessage, Retry
+from quietpager.functions.govern.anchor.handler import handle
 from quietpager.model.message import FINDING, PING, Message
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.store.anchor import verify_anchors

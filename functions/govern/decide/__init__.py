@@ -1,6 +1,6 @@
 """The function govern-decide: `new()` is what Knative's func calls."""
 
-from functions.govern.decide.handler import handle
+from quietpager.functions.govern.decide.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

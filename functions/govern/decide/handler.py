@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from functions.govern.decide.writes import forward_intent, undo_of, verdict_audit, write_out
 from quietpager.actions.schema import autonomy_limit
 from quietpager.errors import BadMessage, Retry
+from quietpager.functions.govern.decide.writes import forward_intent, undo_of, verdict_audit, write_out
 from quietpager.model.finding import Finding, Remedy
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
 from quietpager.model.message import DECISION, DUE, FINDING, OUTCOME, REHEARSED, Message
@@ -15,9 +15,9 @@ from quietpager.runtime.metrics import REFUSALS
 from quietpager.safety import control, decisions, guards, records, storm
 from quietpager.safety.effect import reversed_edits
 from quietpager.safety.ground import Conditions, ground_of
-from quietpager.safety.machine import reopened, step
+from quietpager.safety.machine import opened, reopened, step
 from quietpager.safety.news import Input, News, Step, Undo
-from quietpager.store.port import Audit, Check, Conflict, DueDone, Put, Record, Write
+from quietpager.store.port import ABSENT, Audit, Check, Conflict, DueDone, Put, Record, Write
 
 TRIES = 6
 """How often a lost race is tried again at once, before the broker is asked to deliver again."""
@@ -75,9 +75,14 @@ def _finding(message: Message, ctx: Context) -> list[Message]:
     # A newer look at the same target has another version, and a due item of its own that must stay.
     done: list[Write] = [DueDone(records.talk(name)), Check(record.key, record.version)]
     key = records.cause(finding.diagnosis.cause)
-    lock = ctx.store.get(key)
+    seen = ctx.store.get_many([key, records.EPISODES])
+    lock = seen.get(key)
     if lock is None:
-        taken = step(None, news, ctx.policy, now)
+        # Purged episodes count: an incident's id, and with it its intents' marks, is never used twice.
+        purged = seen.get(records.EPISODES)
+        after, version = (0, ABSENT) if purged is None else (int(purged.body["episode"]), purged.version)
+        taken = opened(news, ctx.policy, now, after=after)
+        done.append(Check(records.EPISODES, version))
         return _commit(ctx, None, taken, news, now, [*done, *_opening(key, taken, 0, ctx, now)])
     found = _incident(ctx, str(lock.body["incident"]))
     if found is None:
@@ -98,8 +103,9 @@ def _opening(key: str, taken: Step, version: int, ctx: Context, now: datetime) -
     if taken.incident is None:
         return []
     body = {"incident": taken.incident.id, "episode": taken.incident.episode}
-    counted = storm.mark(ctx.store.get_many(storm.keys(ctx.policy)), taken.incident.id, ctx.policy, now)
-    return [Put(key, body, version), *([] if counted is None else [counted])]
+    owner = taken.incident.owner
+    found = ctx.store.get_many(storm.keys(owner, ctx.policy))
+    return [Put(key, body, version), *storm.marks(found, owner, taken.incident.id, ctx.policy, now)]
 
 
 def _look(finding: Finding, ctx: Context) -> list[Message]:
@@ -117,8 +123,8 @@ def _look(finding: Finding, ctx: Context) -> list[Message]:
 
 def _untouched(incident: Incident, ctx: Context) -> int:
     """Count the siblings that healed as well, among the incidents opened last: those of the storm brake."""
-    opened = ctx.store.get_many(storm.keys(ctx.policy)).values()
-    names = sorted({str(one.body["incident"]) for one in opened} - {incident.id})
+    opened = ctx.store.get_many(storm.keys(incident.owner, ctx.policy))
+    names = sorted(storm.incidents(opened) - {incident.id})
     found = ctx.store.get_many([records.incident(name) for name in names]).values()
     others = [Incident.from_json(one.body) for one in found]
     return len(control.siblings(incident, others, ctx.policy))

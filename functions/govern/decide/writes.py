@@ -77,13 +77,14 @@ def _dues(old: Incident | None, incident: Incident, now: datetime) -> list[Write
     if old is None or (old.state, old.recheck_every, old.state_since, old.family) != (
         incident.state, incident.recheck_every, incident.state_since, incident.family,
     ):  # fmt: skip
-        writes.append(Due(recheck, now + every, every, recheck_message(incident).to_json()))
+        asks = recheck_message(incident).to_json()
+        writes.append(Due(recheck, now + every, every, asks, incident.opened_at))
     if old is None or old.deadline_at != incident.deadline_at:
         message = Message(
             id=deadline, type=DUE, subject=incident.id, attributes={"what": "deadline"},
             data={"incident": incident.id},
         )  # fmt: skip
-        writes.append(Due(deadline, incident.deadline_at, every, message.to_json()))
+        writes.append(Due(deadline, incident.deadline_at, every, message.to_json(), incident.opened_at))
     return writes
 
 
@@ -173,13 +174,13 @@ class _Paper:
 
     def _tell(self, number: int, what: str, text: str) -> None:
         if what in storm.HELD_BACK and (found := self._storm()):
-            speaks = storm.to_tell(found, self.ctx.policy, self.incident.id, self.now)
+            speaks = storm.speaks(found, self.incident.owner, self.incident.id, self.ctx.policy, self.now)
             if speaks is None:
                 untold = {"note": storm.UNTOLD, "what": what, "text": text}
                 self.writes.append(Audit(self.incident.id, self.now, "not told", self.ctx.name, untold))
                 return
-            self.writes.append(speaks)
-            what, text = "needsperson", f"{storm.sentence(self.ctx.policy)} This one: {text}"
+            self.writes += speaks.writes
+            what, text = "needsperson", f"{speaks.sentence} This one: {text}"
         name = f"{self.incident.id}.{self.version + 1}.{number}"
         self.writes.append(Put(records.tell(name), {"what": what, "text": text}, ABSENT))
         message = Message(
@@ -191,12 +192,14 @@ class _Paper:
 
     def _storm(self) -> dict[str, Record]:
         """Give the records of a storm that lasts, or nothing."""
-        found = self.ctx.store.get_many([*storm.keys(self.ctx.policy), records.STORM])
-        return found if storm.lasts(found, self.ctx.policy, self.now) else {}
+        owner, policy = self.incident.owner, self.ctx.policy
+        found = self.ctx.store.get_many([*storm.keys(owner, policy), *storm.told_keys(owner)])
+        return found if storm.lasts(found, owner, policy, self.now) else {}
 
     def _say(self, about: str, message: Message) -> None:
         self.messages.append(message)
-        self.writes.append(Due(records.talk(about), self.now + self.tick, self.tick, message.to_json()))
+        again, opened = self.now + self.tick, self.incident.opened_at
+        self.writes.append(Due(records.talk(about), again, self.tick, message.to_json(), opened))
 
     def _put(self, key: str, body: dict[str, str]) -> None:
         before = self.ctx.store.get(key)
@@ -205,8 +208,9 @@ class _Paper:
     def _forward(self, rehearsal: Rehearsal) -> Intent:
         owner = rehearsal.owner
         edits = [edit.to_json() for edit in rehearsal.edits]
+        known = digest(self.incident.id, rehearsal.id, rehearsal.remedy.to_json(), owner.uid, edits)
         return Intent(
-            id=f"int-{digest(self.incident.id, rehearsal.id, rehearsal.remedy.to_json(), owner.uid, edits)}",
+            id=f"int-{known}{self.ctx.nonce()}",
             incident=self.incident.id,
             rehearsal=rehearsal.id,
             action=rehearsal.remedy.action,

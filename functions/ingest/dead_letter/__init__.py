@@ -1,6 +1,6 @@
 """The function ingest-dead-letter: `new()` is what Knative's func calls."""
 
-from functions.ingest.dead_letter.handler import handle
+from quietpager.functions.ingest.dead_letter.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

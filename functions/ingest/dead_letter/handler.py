@@ -1,18 +1,27 @@
-"""ingest/dead_letter: what could not be delivered ends here, on record, and nowhere else."""
+"""ingest/dead_letter: what could not be delivered ends here, on record, and nowhere else.
+
+The first twenty of a type in each hour are audited in full, the others counted: whoever posts messages that
+every function refuses must not fill the audit by that.
+"""
 
 import base64
 import binascii
 import json
+from typing import get_args
 
 import structlog
 
-from quietpager.model.message import Message
+from quietpager.model.message import EventType, Message
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context
-from quietpager.store.port import Audit
+from quietpager.runtime.metrics import REFUSED
+from quietpager.safety.refusals import Refusal
 
 CHAIN = "dead-letter"
 """The audit chain of undeliverable messages."""
+
+KNOWN = frozenset(get_args(EventType))
+"""The types that are counted by themselves; what else there is, is counted together."""
 
 log = structlog.get_logger()
 
@@ -28,7 +37,11 @@ def handle(message: Message, ctx: Context) -> list[Message]:
         "answer": answer_of(message.attributes.get("knativeerrordata", "")),
         "data": clean(json.dumps(message.data), 2000),
     }
-    ctx.store.transact([Audit(CHAIN, ctx.clock(), "undeliverable", ctx.name, body)])
+    kind = message.type if message.type in KNOWN else "other"
+    ctx.metrics.add(REFUSED, function=ctx.name, kind="undeliverable")
+    ctx.lazy.undeliverable.note(
+        lambda: ctx.store, Refusal(CHAIN, "undeliverable", ctx.name, kind, body), ctx.clock()
+    )
     log.warning("a message could not be delivered", type=body["type"], to=body["to"], code=body["code"])
     return []
 

@@ -1,6 +1,6 @@
 """The function ingest-intake: `new()` is what Knative's func calls."""
 
-from functions.ingest.intake.handler import handle
+from quietpager.functions.ingest.intake.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

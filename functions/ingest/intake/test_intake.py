@@ -12,8 +12,8 @@ from quietpager.model.yaml import read_yaml
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
 
 # By name, for a function may not depend on infra or on another function; only its test asks them.
-replay = import_module("infra.cli.replay").replay
-reason_of = import_module("functions.ingest.sweep.handler").reason_of
+replay = import_module("quietpager.cli.replay").replay
+reason_of = import_module("quietpager.functions.ingest.sweep.handler").reason_of
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -1,6 +1,6 @@
 """The function ingest-sweep: `new()` is what Knative's func calls."""
 
-from functions.ingest.sweep.handler import handle
+from quietpager.functions.ingest.sweep.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

@@ -9,9 +9,11 @@ A signal says which pod and which family, nothing of what was seen: the detector
 that still stands is said again with each sweep, and the detector knows what it has told already.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice, zip_longest
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,6 +22,7 @@ from quietpager.cluster.port import ClusterUnavailable, EventReader, Rejected
 from quietpager.errors import Retry
 from quietpager.model.kubernetes import ContainerStatus, Pod
 from quietpager.model.message import Message
+from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.rules.health import STARTING, crash_of, waits_to_start
 from quietpager.rules.routing import Observation, RouteTable
@@ -30,7 +33,11 @@ PATIENCE = 30
 """Seconds that a pod may be unready, or start nothing, before it is worth a look; a start takes its time."""
 
 MOST_ASKED = 20
-"""Pods whose Events one look asks for, one call each. Many that wait for one Secret say the same."""
+"""Pods whose Events one look asks for, one call each. Many that wait for one Secret say the same.
+
+The namespaces take turns, and each look begins elsewhere: pods that wait in one namespace, however many,
+must not keep those of the others from being asked about.
+"""
 
 
 def handle(_message: Message, ctx: Context) -> list[Message]:
@@ -53,50 +60,66 @@ def find(reader: EventReader, routes: RouteTable, now: datetime) -> Iterator[Sig
 
     Who else calls it: `quietpager scan`. Raises whatever the reader raises.
     """
-    asked = 0
-    for raw in reader.list("Pod"):
+    waiting: dict[str, list[ObjectRef]] = {}
+    for raw in reader.each("Pod"):
         try:
             pod = Pod.read(raw | {"kind": "Pod", "apiVersion": "v1"})
         except ValidationError:
             continue
-        seen = _Seen(pod, routes)
+        seen = _Seen(pod.ref.but(kind="Pod", api_version="v1"), routes)
         if waits_for_a_node(pod):
-            seen.condition("PodScheduled", "Unschedulable")
+            seen.condition(pod, "PodScheduled", "Unschedulable")
         failing = [(one, why) for one in pod.containers if (why := reason_of(pod, one)) is not None]
         for container, reason in failing:
-            waiting = container.state.waiting
-            seen.add(reason, waiting.message if waiting else "")
+            state = container.state.waiting
+            seen.add(reason, state.message if state else "")
         if not failing and runs_unready(pod, now):
-            seen.condition("Ready", "NotReady")
-        if not failing and starts_nothing(pod, now) and asked < MOST_ASKED:
-            asked += 1
-            seen.warnings(reader, now)
+            seen.condition(pod, "Ready", "NotReady")
+        if not failing and starts_nothing(pod, now):
+            waiting.setdefault(pod.metadata.namespace or "", []).append(pod.ref)
         yield from seen.signals
+    for ref in _in_turns(waiting, int(now.timestamp()) // PATIENCE):
+        seen = _Seen(ref, routes)
+        seen.warnings(reader, now)
+        yield from seen.signals
+
+
+def _in_turns(waiting: Mapping[str, Sequence[ObjectRef]], turn: int) -> Iterator[ObjectRef]:
+    """Choose whom to ask about: one of each namespace, then a second one; `turn` says with whom to begin."""
+    places = _from(sorted(waiting), turn)
+    queues = [_from(waiting[place], turn * MOST_ASKED) for place in places]
+    in_turns = (ref for one_of_each in zip_longest(*queues) for ref in one_of_each if ref is not None)
+    return islice(in_turns, MOST_ASKED)
+
+
+def _from(every: Sequence[Any], turn: int) -> list[Any]:
+    """Let a list begin elsewhere, with what was at its begin at the end."""
+    start = turn % max(len(every), 1)
+    return [*every[start:], *every[:start]]
 
 
 @dataclass(slots=True)
 class _Seen:
     """What one pod is worth a look for; a family is told once, however many containers fail for it."""
 
-    pod: Pod
+    target: ObjectRef
     routes: RouteTable
     signals: list[Signal] = field(default_factory=list)
 
-    def condition(self, kind: str, reason: str) -> None:
+    def condition(self, pod: Pod, kind: str, reason: str) -> None:
         """Say what only a condition says."""
-        condition = self.pod.condition(kind)
+        condition = pod.condition(kind)
         self.add(reason, condition.message if condition else "")
 
     def add(self, reason: str, message: str) -> None:
         """Route what the status says."""
         seen = Observation(kind="Pod", reason=reason, message=message, component="sweep", origin="sweep")
-        target = self.pod.ref.but(kind="Pod", api_version="v1")
-        self._route(seen, Signal(target=target, origin="sweep"))
+        self._route(seen, Signal(target=self.target, origin="sweep"))
 
     def warnings(self, reader: EventReader, now: datetime) -> None:
         """Route the newest Warning of each reason about the pod, as the source would have brought it."""
         reasons: set[str] = set()
-        for told in events_about(reader, [self.pod.ref], now):
+        for told in events_about(reader, [self.target], now):
             if told.type == "Warning" and told.reason not in reasons:
                 reasons.add(told.reason)
                 self._route(Observation.of(told), told.signal(UNKNOWN_FAMILY))

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from functions.ingest.sweep.handler import MOST_ASKED, PATIENCE, find
+from quietpager.functions.ingest.sweep.handler import MOST_ASKED, PATIENCE, find
 from quietpager.rules.recorded import Recorded
 
 Json = dict[str, Any]
 
 # By name, for a function may not depend on infra or on another function; only its test asks them.
-routes = import_module("infra.cli.catalogue").routes()
-SECRET = Path(import_module("functions.detect.config").__path__[0]) / "cases/21-secret-volume-missing"
+routes = import_module("quietpager.cli.catalogue").routes()
+SECRET = (
+    Path(import_module("quietpager.functions.detect.config").__path__[0]) / "cases/21-secret-volume-missing"
+)
 CREATED = datetime(2026, 11, 22, 18, 33, 43, tzinfo=UTC)
 
 

@@ -1,6 +1,6 @@
 """The function learn-codify: `new()` is what Knative's func calls."""
 
-from functions.learn.codify.handler import handle
+from quietpager.functions.learn.codify.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

@@ -5,8 +5,8 @@ from importlib import import_module
 
 import pytest
 
-from functions.learn.codify.handler import handle
 from quietpager.errors import BadMessage
+from quietpager.functions.learn.codify.handler import handle
 from quietpager.learning.ledger import counts_of
 from quietpager.model.incident import ClosedReason, Incident, State, Tried
 from quietpager.model.message import INCIDENT, Message
@@ -17,7 +17,7 @@ from quietpager.safety.tried import HELPED, NOT_HELPED, NOT_PROVEN, NOT_UNDONE, 
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
 
-ledger = import_module("infra.cli.people").ledger
+ledger = import_module("quietpager.cli.people").ledger
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 OWNER = ObjectRef(api_version="apps/v1", kind="Deployment", namespace="shop", name="web", uid="u")

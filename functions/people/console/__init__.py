@@ -1,6 +1,6 @@
 """The console: `new()` is what Knative's func calls, and `quietpager console`."""
 
-from functions.people.console.web import Console
+from quietpager.functions.people.console.web import Console
 
 
 def new() -> Console:

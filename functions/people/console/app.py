@@ -21,9 +21,9 @@ from itsdangerous import URLSafeTimedSerializer
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
-from functions.people.console import views
-from functions.people.console.users import Users
 from quietpager.errors import Refused, Retry
+from quietpager.functions.people.console import views
+from quietpager.functions.people.console.users import Users
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Incident, Rehearsal, State
 from quietpager.model.text import clean

@@ -8,10 +8,10 @@ import pytest
 from flask.testing import FlaskClient
 from pydantic import BaseModel
 
-from functions.people.console import users as accounts
-from functions.people.console.app import HEADERS, TRIES, make_app
-from functions.people.console.users import Users
-from functions.people.console.views import broke, page_parts
+from quietpager.functions.people.console import users as accounts
+from quietpager.functions.people.console.app import HEADERS, TRIES, make_app
+from quietpager.functions.people.console.users import Users
+from quietpager.functions.people.console.views import broke, page_parts
 from quietpager.model.finding import Evidence, Remedy
 from quietpager.model.incident import State
 from quietpager.model.time import to_text

@@ -9,8 +9,8 @@ from typing import Any
 
 from hypercorn.middleware import AsyncioWSGIMiddleware
 
-from functions.people.console.app import make_app
-from functions.people.console.users import Users, users_file
+from quietpager.functions.people.console.app import make_app
+from quietpager.functions.people.console.users import Users, users_file
 from quietpager.runtime.connect import open_cluster, open_store
 from quietpager.runtime.context import Lazy, make_context
 from quietpager.runtime.edge import Receive, Scope, Send

@@ -1,6 +1,6 @@
 """The function people-notify: `new()` is what Knative's func calls."""
 
-from functions.people.notify.handler import handle
+from quietpager.functions.people.notify.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

@@ -28,6 +28,7 @@ import yaml
 from pydantic import ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from quietpager.model.data import Data
+from quietpager.model.yaml import NotPlain, load_yaml
 
 CHANNELS: Final = "QUIETPAGER_CHANNELS"
 """Environment variable: the list of channels as YAML, or the path of a file with it."""
@@ -241,7 +242,7 @@ def load_channels(env: Mapping[str, str] = os.environ) -> tuple[Channel, ...]:
         return (Terminal("terminal"),)
     try:
         text = Path(given).read_text(encoding="utf-8") if given.startswith("/") else given
-        settings = _LIST.validate_python(yaml.safe_load(text))
+        settings = _LIST.validate_python(load_yaml(text))
     except OSError as no:
         raise ValueError(f"The file that {CHANNELS} names cannot be read ({no.strerror}).") from None
     except ValidationError as no:
@@ -250,6 +251,10 @@ def load_channels(env: Mapping[str, str] = os.environ) -> tuple[Channel, ...]:
             for e in no.errors(include_input=False, include_context=False, include_url=False)
         )
         raise ValueError(f"{CHANNELS} is no list of channels: {faults}.") from None
+    except NotPlain:
+        # Its sentence quotes what is written there.
+        plain = "without anchors, aliases, types of its own and keys that are there twice"
+        raise ValueError(f"{CHANNELS} must be plain YAML, {plain}.") from None
     except (yaml.YAMLError, ValueError):
         raise ValueError(f"{CHANNELS} is no YAML.") from None
     found = tuple(_channel(one) for one in settings)

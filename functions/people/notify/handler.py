@@ -11,8 +11,8 @@ from typing import Final
 
 import structlog
 
-from functions.people.notify.channels import Channel, Notice, NotTold, load_channels
 from quietpager.errors import BadMessage, Retry
+from quietpager.functions.people.notify.channels import Channel, Notice, NotTold, load_channels
 from quietpager.model.incident import Incident
 from quietpager.model.message import INCIDENT, Message
 from quietpager.model.text import clean
@@ -122,4 +122,4 @@ def _finish(
         return
     tries = min(int(n) for name, n in record.body["failed"].items() if name not in done)
     wait = timedelta(seconds=min(ctx.policy.tick * 2**tries, LONGEST_WAIT))
-    ctx.store.transact([Due(due, now + wait, wait, message.to_json())])
+    ctx.store.transact([Due(due, now + wait, wait, message.to_json(), incident.opened_at)])

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from functions.people.notify import channels as module
-from functions.people.notify.channels import (
+from quietpager.errors import BadMessage, Retry
+from quietpager.functions.people.notify import channels as module
+from quietpager.functions.people.notify.channels import (
     CHANNELS,
     SIGNATURE,
     Notice,
@@ -27,8 +28,7 @@ from functions.people.notify.channels import (
     load_channels,
     slack_body,
 )
-from functions.people.notify.handler import handle
-from quietpager.errors import BadMessage, Retry
+from quietpager.functions.people.notify.handler import handle
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import FINDING, Message
 from quietpager.model.objects import ObjectRef

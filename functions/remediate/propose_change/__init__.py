@@ -1,6 +1,6 @@
 """The function remediate-propose-change: `new()` is what Knative's func calls."""
 
-from functions.remediate.propose_change.handler import handle
+from quietpager.functions.remediate.propose_change.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

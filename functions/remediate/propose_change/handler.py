@@ -5,9 +5,15 @@ by its rehearsal; without one there is only advice. Nothing is pushed where noth
 the same switch, namespace labels, annotation and autonomy count.
 """
 
-from functions.remediate.propose_change.proposing import Wanted, advice, patch_text, push, wanted_of
 from quietpager.cluster.port import ClusterUnavailable, Rejected
 from quietpager.errors import BadMessage, Refused, Retry
+from quietpager.functions.remediate.propose_change.proposing import (
+    Wanted,
+    advice,
+    patch_text,
+    push,
+    wanted_of,
+)
 from quietpager.model.incident import Autonomy, Incident, Proposal, Rehearsal
 from quietpager.model.message import REHEARSE, Message
 from quietpager.rules.live import Live

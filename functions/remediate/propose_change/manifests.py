@@ -22,9 +22,13 @@ from quietpager.errors import Refused
 from quietpager.model.incident import Edit
 from quietpager.model.objects import ObjectRef
 from quietpager.model.text import clean
+from quietpager.model.yaml import NotPlain, check_plain, load_documents, load_yaml
 
 LARGEST_FILE: Final = 1 << 18
 """Bytes of a file that is looked into (256 KiB): ruamel.yaml is written in Python, and slow."""
+
+MOST_TEXT: Final = 1 << 20
+"""Bytes of all files that name the object, together (1 MiB), for the same reason: some tens of seconds."""
 
 MOST_FILES: Final = 5000
 """Files that are looked into; a repository with more needs a `path` in the policy."""
@@ -122,14 +126,22 @@ def edit_tree(root: Path, below: str, ref: ObjectRef, fields: Sequence[Field]) -
     exact: list[Path] = []
     bare: list[Path] = []
     broken: list[str] = []
+    left = MOST_TEXT
     for path in _files(root, root / below):
         text = path.read_text(encoding="utf-8", errors="replace")
         if ref.name not in text or ref.kind not in text:
             continue
+        name = path.relative_to(root).as_posix()
+        left -= len(text)
+        if left < 0:
+            raise Refused(f"More than {MOST_TEXT} bytes of YAML name {ref}; name a `path` in the policy.")
         try:
             spaces = [one.namespace for one in _documents(text, ref)]
-        except (_ruamel().error.YAMLError, ValueError, RecursionError):
-            broken.append(path.relative_to(root).as_posix())
+        except NotPlain as no:
+            broken.append(f"{name} names it, but {_not_plain(no)}")
+            continue
+        except (_ruamel().error.YAMLError, yaml.YAMLError, ValueError, RecursionError):
+            broken.append(f"{name} names it, but is no plain YAML (a template?).")
             continue
         if ref.namespace in spaces:
             exact.append(path)
@@ -142,7 +154,7 @@ def _choose(
     root: Path, paths: Sequence[Path], broken: Sequence[str], ref: ObjectRef, fields: Sequence[Field]
 ) -> Edited:
     if not paths:
-        odd = f" {broken[0]} names it, but is no plain YAML (a template?)." if broken else ""
+        odd = f" {broken[0]}" if broken else ""
         raise Refused(f"No manifest of {ref} was found in Git.{odd}")
     done: list[Edited] = []
     refusals: list[str] = []
@@ -197,6 +209,7 @@ def _documents(text: str, ref: ObjectRef) -> Iterator[_Document]:
     for offset, part in _parts(text):
         if ref.name not in part or ref.kind not in part:
             continue
+        check_plain(part)
         for node in _ruamel().YAML().compose_all(part):
             meta = _child(node, "metadata")
             if _plain(_child(node, "kind")) == ref.kind and _plain(_child(meta, "name")) == ref.name:
@@ -257,16 +270,20 @@ def edit_text(text: str, ref: ObjectRef, fields: Sequence[Field]) -> str:
         if rest:
             text = text[:start] + _restructured(text[start:end], rest) + text[end:]
         _hold(before, text, ref, todo)
+    except NotPlain as no:
+        raise Refused(_not_plain(no)) from None
     except (_ruamel().error.YAMLError, yaml.YAMLError, ValueError, RecursionError) as wrong:
         raise Refused(f"it cannot be read as YAML ({type(wrong).__name__}).") from None
     return text
 
 
+def _not_plain(why: NotPlain) -> str:
+    return f"{why}. A person makes this change."
+
+
 def _node_at(node: Any, steps: Sequence[Step]) -> Any:
     for step in steps:
         node = _child(node, step)
-        if node is not None and getattr(node, "anchor", None):
-            raise Refused("it uses a YAML anchor there, so more than this object would change.")
     return node
 
 
@@ -285,7 +302,7 @@ def _value(node: Any) -> Any:
         return None
     out = StringIO()
     _ruamel().YAML().serialize(node, out)
-    return yaml.safe_load(out.getvalue())
+    return load_yaml(out.getvalue())
 
 
 def _splices(
@@ -314,7 +331,7 @@ def _scalar(value: Any, before: str) -> str:
         plain = re.fullmatch(r"[A-Za-z0-9/][A-Za-z0-9_./:@+-]*", value) is not None
         if before.startswith("'") and "\n" not in value and value.isprintable():
             return "'" + value.replace("'", "''") + "'"
-        if before.startswith('"') or not plain or yaml.safe_load(value) != value:
+        if before.startswith('"') or not plain or load_yaml(value) != value:
             return json.dumps(value)
         return value
     return json.dumps(value)
@@ -367,11 +384,11 @@ def _item(at: Any, step: Step) -> Any:
 
 def _hold(before: str, after: str, ref: ObjectRef, fields: Sequence[Field]) -> None:
     """Read the result once more: what was to change has changed, and nothing else in the file."""
-    wanted = list(yaml.safe_load_all(before))
+    wanted = load_documents(before)
     for one in wanted:
         meta = one.get("metadata") if isinstance(one, dict) else None
         if isinstance(meta, dict) and one.get("kind") == ref.kind and meta.get("name") == ref.name:
             for field in fields if meta.get("namespace") in (ref.namespace, None) else ():
                 _set(one, field)
-    if list(yaml.safe_load_all(after)) != wanted:
+    if load_documents(after) != wanted:
         raise Refused(f"{fields[0]} cannot be changed there without changing more.")

@@ -17,10 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from functions.remediate.propose_change.git import TOKEN, Git, PushRace
-from functions.remediate.propose_change.manifests import Field, edit_tree, fields_of
-from functions.remediate.propose_change.pull_request import forge_of
 from quietpager.errors import Refused
+from quietpager.functions.remediate.propose_change.git import TOKEN, Git, PushRace
+from quietpager.functions.remediate.propose_change.manifests import Field, edit_tree, fields_of
+from quietpager.functions.remediate.propose_change.pull_request import forge_of
 from quietpager.model.incident import Incident, Proposal, Rehearsal
 from quietpager.model.text import clean
 from quietpager.safety.policy import Repository

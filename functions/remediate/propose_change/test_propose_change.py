@@ -17,12 +17,12 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from functions.remediate.propose_change import manifests, proposing
-from functions.remediate.propose_change.git import TOKEN, Git
-from functions.remediate.propose_change.handler import handle
-from functions.remediate.propose_change.manifests import Field, edit_text, edit_tree, fields_of
-from functions.remediate.propose_change.proposing import Wanted, patch_text, push, wanted_of
 from quietpager.errors import BadMessage, Refused
+from quietpager.functions.remediate.propose_change import manifests, proposing
+from quietpager.functions.remediate.propose_change.git import TOKEN, Git
+from quietpager.functions.remediate.propose_change.handler import handle
+from quietpager.functions.remediate.propose_change.manifests import Field, edit_text, edit_tree, fields_of
+from quietpager.functions.remediate.propose_change.proposing import Wanted, patch_text, push, wanted_of
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Autonomy, Edit, Incident, Rehearsal, State
 from quietpager.model.message import APPLY, REHEARSE, Message
@@ -181,7 +181,7 @@ def test_a_change_that_takes_more_with_it_is_refused(monkeypatch: pytest.MonkeyP
         (MANIFEST + "---\n" + MANIFEST.partition("---\n")[2], "2 times"),
         ("kind: Deployment\nmetadata: {name: web", "cannot be read as YAML"),
         ("a: b\n", "0 times"),
-        ("# Deployment web\n" + "[" * 800, "cannot be read as YAML"),
+        ("# Deployment web\n" + "[" * 800, "levels deep"),
         ("[" * 9000, "0 times"),
     ],
 )
@@ -428,6 +428,9 @@ class OneDeployment:
 
     def list(self, *_: Any) -> list[Any]:
         return []
+
+    def each(self, *_: Any) -> Iterator[Any]:
+        return iter(())
 
 
 def world(

@@ -1,6 +1,6 @@
 """The function remediate-raise-memory: `new()` is what Knative's func calls."""
 
-from functions.remediate.raise_memory.handler import handle
+from quietpager.functions.remediate.raise_memory.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

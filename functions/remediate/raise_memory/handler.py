@@ -1,6 +1,6 @@
 """remediate/raise_memory: rehearses and carries out `raise-memory`, the one change it has rights for."""
 
-from functions.remediate.raise_memory.plan import plan
+from quietpager.functions.remediate.raise_memory.plan import plan
 from quietpager.model.message import Message
 from quietpager.runtime.context import Context
 from quietpager.runtime.remediating import remediate

@@ -1,6 +1,6 @@
 """The function remediate-rollout-undo: `new()` is what Knative's func calls."""
 
-from functions.remediate.rollout_undo.handler import handle
+from quietpager.functions.remediate.rollout_undo.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

@@ -1,6 +1,6 @@
 """remediate/rollout_undo: rehearses and carries out `rollout-undo`, the one change it has rights for."""
 
-from functions.remediate.rollout_undo.plan import plan
+from quietpager.functions.remediate.rollout_undo.plan import plan
 from quietpager.model.message import Message
 from quietpager.runtime.context import Context
 from quietpager.runtime.remediating import remediate

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from functions.remediate.rollout_undo.plan import plan
 from quietpager.actions.schema import load_action
 from quietpager.errors import Refused
+from quietpager.functions.remediate.rollout_undo.plan import plan
 from quietpager.model.incident import Edit
 from tests.cases import Changeable
 

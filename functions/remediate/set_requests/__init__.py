@@ -1,6 +1,6 @@
 """The function remediate-set-requests: `new()` is what Knative's func calls."""
 
-from functions.remediate.set_requests.handler import handle
+from quietpager.functions.remediate.set_requests.handler import handle
 from quietpager.runtime.connect import function
 from quietpager.runtime.edge import Function
 

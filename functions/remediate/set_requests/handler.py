@@ -1,6 +1,6 @@
 """remediate/set_requests: rehearses and carries out `set-requests`, the one change it has rights for."""
 
-from functions.remediate.set_requests.plan import plan
+from quietpager.functions.remediate.set_requests.plan import plan
 from quietpager.model.message import Message
 from quietpager.runtime.context import Context
 from quietpager.runtime.remediating import remediate

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from functions.remediate.set_requests.plan import plan
 from quietpager.actions.plan import rehearse
 from quietpager.actions.schema import load_action
 from quietpager.cluster.port import Kind
 from quietpager.errors import Refused
+from quietpager.functions.remediate.set_requests.plan import plan
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Autonomy, Edit, Rehearsal
 from quietpager.model.quantity import quantity

@@ -21,11 +21,13 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote, urlencode
 
-from quietpager.cluster.port import ClusterUnavailable, Json, Kind, Listing, Rejected, WatchEvent
+from quietpager.cluster.pages import Answer, items, judged, pages
+from quietpager.cluster.port import ClusterUnavailable, Json, Kind, Rejected, WatchEvent
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -34,6 +36,10 @@ ENV_API_SERVER: Final = "QUIETPAGER_API_SERVER"
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 5.0
 POOL_SIZE: Final = 16
+PIECE: Final = 1 << 16
+"""Bytes of a page that are read at once."""
+MOST_EVENTS: Final = 500
+"""Events about one object that are read: whoever may write Events may write any number of them."""
 MOST_ERROR: Final = 1 << 16
 """Bytes of an error's body that are read where an answer is streamed."""
 
@@ -137,17 +143,26 @@ class ApiServer:
             raise
 
     def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
-        """Read all objects of a kind that match a label selector."""
-        return self._list(kind, namespace, labels).items
+        """Read all objects of a kind that match a label selector, whole."""
+        return [*self._items(kind, namespace, {"labelSelector": labels} if labels else {})]
 
-    def listing(self, kind: Kind, namespace: str | None = None) -> Listing:
-        """List with the resourceVersion of the list."""
-        return self._list(kind, namespace, "")
+    def each(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Json]:
+        """Read all objects of a kind one after the other, in pages."""
+        selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
+        for raw in self._items(kind, namespace, {"labelSelector": selector} if selector else {}):
+            yield judged(kind, raw)
+
+    def listing(self, kind: Kind, namespace: str | None = None) -> str:
+        """Give the resourceVersion from which a watch goes on; of the list one object is read at most."""
+        answer = self._call("GET", _path(kind, namespace), {"limit": "1"})
+        return str(answer.get("metadata", {}).get("resourceVersion", ""))
 
     def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
         """Read the Events about one object (core/v1 Events can be selected by these fields)."""
         about = f"involvedObject.kind={kind},involvedObject.name={name}"
-        return self._list("Event", namespace, fields=about).items
+        return [*islice(self._items("Event", namespace, {"fieldSelector": about}), MOST_EVENTS)]
 
     def logs(
         self,
@@ -250,15 +265,30 @@ class ApiServer:
         """Close the pooled connections."""
         self._pool.clear()
 
-    def _list(self, kind: Kind, namespace: str | None, labels: str = "", fields: str = "") -> Listing:
-        query = {"labelSelector": labels} if labels else {}
-        if fields:
-            query["fieldSelector"] = fields
-        answer = self._call("GET", _path(kind, namespace), query)
-        # The API leaves kind and apiVersion out of the items of a list.
-        about = {"apiVersion": RESOURCES[kind].api_version, "kind": kind}
-        items = [about | item for item in answer.get("items") or ()]
-        return Listing(items, answer.get("metadata", {}).get("resourceVersion", ""))
+    def _items(self, kind: Kind, namespace: str | None, query: Mapping[str, str]) -> Iterator[Json]:
+        path = _path(kind, namespace)
+        for page in pages(lambda asked, most: self._page(path, asked, most), query, _failure):
+            yield from items(page, kind, RESOURCES[kind].api_version)
+
+    def _page(self, path: str, query: Mapping[str, str], most: int) -> Answer:
+        """Read a page, or drop it once it is larger than it may be."""
+        import urllib3  # noqa: PLC0415 (imported with the official client, on first use)
+
+        response = self._send("GET", path, query)
+        parts, left = list[bytes](), most
+        try:
+            # In pieces: `read(n)` would keep a buffer of its own that grows to as much again.
+            for part in response.stream(PIECE):
+                parts.append(part)
+                left -= len(part)
+                if left < 0:
+                    response.close()
+                    return Answer(response.status, None)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise ClusterUnavailable(f"the list broke off: {error}") from error
+        finally:
+            response.release_conn()
+        return Answer(response.status, b"".join(parts))
 
     def _write(
         self,

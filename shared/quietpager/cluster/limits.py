@@ -4,11 +4,11 @@ Who calls it: `quietpager run`, where all functions share one process and one ku
 each function has its own ServiceAccount instead.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from quietpager.cluster.client import RESOURCES
-from quietpager.cluster.port import Cluster, Json, Kind, Listing, Rejected, WatchEvent
+from quietpager.cluster.port import Cluster, Json, Kind, Rejected, WatchEvent
 from quietpager.errors import GiveUp
 
 
@@ -30,8 +30,14 @@ class ReadOnly:
         """Read all objects of a kind."""
         return self._cluster.list(kind, self._within(kind, namespace), labels)
 
-    def listing(self, kind: Kind, namespace: str | None = None) -> Listing:
-        """List with the resourceVersion of the list."""
+    def each(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Json]:
+        """Read all objects of a kind one after the other."""
+        return self._cluster.each(kind, self._within(kind, namespace), labels)
+
+    def listing(self, kind: Kind, namespace: str | None = None) -> str:
+        """Give the resourceVersion from which a watch goes on."""
         return self._cluster.listing(kind, self._within(kind, namespace))
 
     def watch(

@@ -5,7 +5,7 @@ Who calls it: detectors and planners through `Reader`; `quietpager.safety.effect
 Objects are the API's own JSON; `quietpager.model.kubernetes` gives them types.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -32,14 +32,6 @@ class Rejected(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """Items of one list call, and the resourceVersion from which a watch goes on."""
-
-    items: list[Json]
-    resource_version: str
-
-
-@dataclass(frozen=True, slots=True)
 class WatchEvent:
     """One line of a watch. The object of a BOOKMARK has a kind and a resourceVersion, and nothing else."""
 
@@ -57,7 +49,19 @@ class Reader(Protocol):
     def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
         """Read all objects of a kind, of all namespaces where none is given.
 
-        `labels` is a label selector such as `a=b,c in (d,e)`. Listed objects say their kind.
+        `labels` is a label selector such as `a=b,c in (d,e)`. Listed objects say their kind. They are all
+        held, so this is not for what tenants fill.
+        """
+        ...
+
+    def each(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Json]:
+        """Read all objects of a kind one after the other; none is held once it is given.
+
+        Of a pod only what is judged is there: no annotations, env or args. `labels` must all be on the object
+        with these values. An object that changes meanwhile may come in neither state or in both.
+        What goes wrong is raised while iterating.
         """
         ...
 
@@ -101,8 +105,8 @@ class LogReader(EventReader, Protocol):
 class Cluster(LogReader, Protocol):
     """Everything. Raises `ClusterUnavailable` and `Rejected`."""
 
-    def listing(self, kind: Kind, namespace: str | None = None) -> Listing:
-        """List with the resourceVersion of the list."""
+    def listing(self, kind: Kind, namespace: str | None = None) -> str:
+        """Give the resourceVersion of a list as of now, from which a watch goes on."""
         ...
 
     def watch(

@@ -5,7 +5,7 @@ one by one.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -44,6 +44,12 @@ class Snapshot:
             return [*places.get(namespace, {}).values()]
         return [one for place in places.values() for one in place.values()]
 
+    def each(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Json]:
+        """Give the listed objects; what the labels are, is looked up here."""
+        return with_labels(self.list(kind, namespace), labels)
+
     def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
         """Ask the API server for the Events about one object: nobody needs all of them."""
         with self._asking("Event"):
@@ -79,7 +85,7 @@ class Snapshot:
             # A Role in a namespace lets its holder get that Namespace, never list them.
             one = self._reader.get(kind, None, self.namespace)
             return [] if one is None else [one]
-        return self._reader.list(kind, self._scope(kind))
+        return self._reader.each(kind, self._scope(kind))
 
 
 class WhatMayBeRead:
@@ -101,9 +107,26 @@ class WhatMayBeRead:
         """Give the objects of a kind."""
         return _or([], lambda: self._snapshot.list(kind, namespace, labels))
 
+    def each(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Json]:
+        """Give the objects of a kind one after the other."""
+        return with_labels(self.list(kind, namespace), labels)
+
     def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
         """Give the Events about one object."""
         return _or([], lambda: self._snapshot.events(kind, namespace, name))
+
+
+def with_labels(objects: Iterable[Json], labels: Mapping[str, str] | None) -> Iterator[Json]:
+    """Give those of the objects that carry all of the labels, as a selector on the API server would.
+
+    Who else calls it: readers over something that is no API server.
+    """
+    wanted = (labels or {}).items()
+    for one in objects:
+        if wanted <= (one["metadata"].get("labels") or {}).items():
+            yield one
 
 
 def _or(nothing: T, ask: Callable[[], T]) -> T:

@@ -4,7 +4,7 @@
 the same code runs in a function, in replay over a folder, and in tests.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
@@ -50,6 +50,7 @@ class Once:
         self._reader = reader
         self._got: dict[tuple[Kind, str | None, str], Json | None] = {}
         self._listed: dict[tuple[Kind, str | None, str], list[Json]] = {}
+        self._each: dict[tuple[Kind, str | None, tuple[tuple[str, str], ...]], list[Json]] = {}
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
         """Read one object; None where it does not exist."""
@@ -64,6 +65,15 @@ class Once:
         if key not in self._listed:
             self._listed[key] = self._reader.list(kind, namespace, labels)
         return self._listed[key]
+
+    def each(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Json]:
+        """Read all objects of a kind that carry the labels; here they are held, as long as the look takes."""
+        key = (kind, namespace, tuple(sorted((labels or {}).items())))
+        if key not in self._each:
+            self._each[key] = [*self._reader.each(kind, namespace, labels)]
+        return iter(self._each[key])
 
 
 Read = TypeVar("Read")
@@ -222,9 +232,19 @@ class Live:
         deployment = self.deployment
         if deployment is None:
             return []
-        every = self.reader.list("ReplicaSet", deployment.metadata.namespace)
+        every = self.reader.each("ReplicaSet", deployment.metadata.namespace, self._selected)
         mine = [raw for raw in every if _controller_uid(raw) == deployment.metadata.uid]
         return sorted(mine, key=lambda raw: -ReplicaSet.read(raw).revision)
+
+    @property
+    def _selected(self) -> dict[str, str]:
+        """The labels that all of the Deployment's own carry, so that a namespace's others are not read.
+
+        Whose they are their owner says: labels may be on others, too.
+        """
+        spec = (self.raw_deployment or {}).get("spec") or {}
+        labels = (spec.get("selector") or {}).get("matchLabels") or {}
+        return {str(key): str(value) for key, value in labels.items()}
 
     @_once
     def replica_sets(self) -> tuple[ReplicaSet, ...]:
@@ -238,7 +258,7 @@ class Live:
         if deployment is None:
             return () if self.pod is None else (self.pod,)
         uids = {one.metadata.uid for one in self.replica_sets}
-        every = self.reader.list("Pod", deployment.metadata.namespace)
+        every = self.reader.each("Pod", deployment.metadata.namespace, self._selected)
         return tuple(Pod.read(raw) for raw in every if _controller_uid(raw) in uids)
 
     @_once

@@ -4,11 +4,12 @@ Who calls it: replay, and the tests of rules and actions.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from quietpager.cluster.port import Json, Kind, Rejected
+from quietpager.cluster.snapshot import with_labels
 
 
 class Recorded:
@@ -35,6 +36,12 @@ class Recorded:
             o for o in self.objects
             if o.get("kind") == kind and namespace in (None, o["metadata"].get("namespace"))
         ]  # fmt: skip
+
+    def each(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Json]:
+        """Read all objects of a kind one after the other."""
+        return with_labels(self.list(kind, namespace), labels)
 
     def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
         """Read the case's Events about one object."""

@@ -93,12 +93,12 @@ def compare_source(ctx: Context) -> None:
     if now - moment(before, "at") < timedelta(seconds=ctx.policy.silent_after / 3):
         return
     try:
-        events = ctx.cluster.list("Event")
+        created = [_created(event) for event in ctx.cluster.each("Event")]
     except (ClusterUnavailable, Rejected) as away:
         log.warning("the Events cannot be listed, so the source cannot be judged", error=str(away))
         return
     seen = moment(before, "seen")
-    missed = [at for at in map(_created, events) if at is not None and seen + slack < at <= now - slack]
+    missed = [at for at in created if at is not None and seen + slack < at <= now - slack]
     if missed:
         log.warning("Events are on the API server that did not come through", count=len(missed),
                     newest=to_text(max(missed)), seen=to_text(seen))  # fmt: skip

@@ -1,6 +1,7 @@
 """What a handler works with. Everything comes in here: nothing is global."""
 
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -16,6 +17,7 @@ from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime.metrics import OFF, Metrics, metered
 from quietpager.runtime.trace import TRACE, TracedStore, new_trace, next_hop, traced
 from quietpager.safety.policy import Policy, load_policy
+from quietpager.safety.refusals import Refusals
 from quietpager.store.port import Store
 
 FUNCTIONS = "QUIETPAGER_FUNCTIONS"
@@ -29,13 +31,22 @@ CLUSTER_NAME = "QUIETPAGER_CLUSTER"
 """Environment variable: the name this cluster has in records and messages."""
 
 
+UNDELIVERABLE = 20
+"""Undeliverable messages of one type that are audited in full in each hour; the others are counted."""
+
+
 class Lazy:
     """Opens store and cluster when first asked, so that a function answers its probes at once."""
 
     def __init__(self, store: Callable[[], Store], cluster: Callable[[], Cluster]) -> None:
-        """Nothing is opened yet. `beaten`: part → when this process last wrote its heartbeat."""
+        """Nothing is opened yet.
+
+        `beaten`: part → when this process last wrote its heartbeat; `refusals`: what it has refused;
+        `undeliverable`: what it has seen at the dead letter.
+        """
         self._store, self._cluster = store, cluster
         self.beaten: dict[str, datetime] = {}
+        self.refusals, self.undeliverable = Refusals(), Refusals(UNDELIVERABLE)
 
     @cached_property
     def store(self) -> Store:
@@ -46,6 +57,11 @@ class Lazy:
     def cluster(self) -> Cluster:
         """The cluster."""
         return self._cluster()
+
+
+def random_part() -> str:
+    """Give sixteen random characters."""
+    return secrets.token_hex(8)
 
 
 @dataclass(frozen=True)
@@ -63,6 +79,8 @@ class Context:
     trace: str | None = None
     """The `traceparent` of the message at hand; what the store's due items say later stays in it."""
     metrics: Metrics = OFF
+    nonce: Callable[[], str] = random_part
+    """What nobody can guess of an intent's id: who could, could write its mark before we do."""
 
     @property
     def store(self) -> Store:
@@ -97,15 +115,10 @@ def handled(handler: Handler, message: Message, ctx: Context) -> list[Message]:
 
 
 def functions_folder() -> Path:
-    """Find the functions folder: from the environment, or near the library.
-
-    Installed, the two lie side by side; in a checkout the library is one folder further down.
-    """
+    """Find the functions folder: from the environment, or inside the library (docs/adr/0008)."""
     if given := os.environ.get(FUNCTIONS):
         return Path(given)
-    above = Path(__file__).parents
-    beside = above[2] / "functions"
-    return beside if beside.is_dir() else above[3] / "functions"
+    return Path(__file__).parents[1] / "functions"
 
 
 def routes_of(rules: tuple[Rule, ...]) -> RouteTable:

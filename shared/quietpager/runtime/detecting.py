@@ -12,7 +12,6 @@ read. So a signal that is forged or repeated costs reads.
 Who calls it: the `handler.py` of every `functions/detect/*`, with its own `diagnose`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -31,6 +30,7 @@ from quietpager.rules.judging import forwarded as forwarded_to
 from quietpager.rules.live import Live
 from quietpager.rules.schema import Rule
 from quietpager.runtime.context import Context
+from quietpager.runtime.places import place_for, taken_place
 from quietpager.runtime.rechecking import Looker, finding_message, look, recheck
 from quietpager.safety import records
 from quietpager.safety.machine import MOST_SYMPTOMS
@@ -65,9 +65,8 @@ def detect(
         health = health_of(live, None) if isinstance(verdict, Diagnosis) else None
     except (ClusterUnavailable, Rejected) as away:
         raise Retry(f"{hint.target} cannot be read: {away}") from away
-    again = _Again.read(ctx, family, live.named)
     if isinstance(verdict, NotYet):
-        again.wait(hint, live, verdict)
+        _look_again(hint, live, verdict, family, ctx)
         return []
     said: list[Message] = []
     if isinstance(verdict, Diagnosis):
@@ -76,7 +75,7 @@ def detect(
         said = _said(found, verdict, ctx)
     elif isinstance(verdict, NotMine):
         said = [forwarded_to(hint, verdict, ctx.routes).to_message()]
-    again.done()
+    _look_no_more(hint, live, family, ctx)
     return said
 
 
@@ -118,7 +117,11 @@ def _said(finding: Finding, diagnosis: Diagnosis, ctx: Context) -> list[Message]
         record = found.get(key)
         before = None if record is None else Finding.from_json(record.body)
         incident = _incident(ctx, found.get(lock))
-        if before is not None and before.rests_on == finding.rests_on and _known(finding, before, incident):
+        if (
+            before is not None
+            and before.rests_on == finding.rests_on
+            and _known(finding, before, incident, ctx)
+        ):
             return []
         told = finding.but(serial=0 if before is None else before.serial + 1, closing=_closing(incident))
         message, tick = finding_message(told), timedelta(seconds=ctx.policy.tick)
@@ -140,13 +143,13 @@ def _incident(ctx: Context, lock: Record | None) -> Incident | None:
     return None if record is None else Incident.from_json(record.body)
 
 
-def _known(finding: Finding, before: Finding, incident: Incident | None) -> bool:
+def _known(finding: Finding, before: Finding, incident: Incident | None, ctx: Context) -> bool:
     """Tell whether decide has, or will get, all that a finding says: it was told before of the same look.
 
     What was told and not taken up yet speaks again by its own due item.
     """
     if incident is None:
-        return True
+        return ctx.store.due_item(records.talk(before.id)) is not None
     if incident.state is State.CLOSED:
         return before.closing == _closing(incident) and finding.at - before.at < SAY_AGAIN
     if incident.state is State.WAITING and incident.family == UNKNOWN_FAMILY != finding.family:
@@ -160,65 +163,51 @@ def _closing(incident: Incident | None) -> str:
     return f"{incident.id} {to_text(incident.state_since)}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Again:
-    """The few more looks at a target whose status does not say enough yet: one record and one due item.
+def _look_again(hint: Signal, live: Live, verdict: NotYet, family: str, ctx: Context) -> None:
+    """Plan another look at a target whose status does not say enough yet, unless all have been made.
 
-    The record says how many looks are planned by now, when the next one is, and which Event was read.
+    Its place says how many looks are planned by now, when the next one is, and which Event was read: what a
+    sender says of that counts for nothing, and a signal that comes before the next look changes nothing.
     """
-
-    ctx: Context
-    family: str
-    target: ObjectRef
-    key: str
-    due: str
-    record: Record | None
-
-    @classmethod
-    def read(cls, ctx: Context, family: str, target: ObjectRef) -> "_Again":
-        name = digest(family, *_place(target))
-        key = records.again(name)
-        return cls(ctx, family, target, key, f"again/{name}", ctx.store.get(key))
-
-    def wait(self, hint: Signal, live: Live, verdict: NotYet) -> None:
-        """Plan another look, unless one is planned or all have been made."""
-        every = timedelta(seconds=self.ctx.policy.tick)
-        at = live.now + (every if verdict.again_in is None else timedelta(seconds=verdict.again_in))
-        looks, event = 1, live.confirmed
-        if self.record is not None:
-            body = self.record.body
-            kept = None if body["event"] is None else EventRef.from_json(body["event"])
-            looks, planned = int(body["looks"]), datetime.fromisoformat(body["at"])
-            if live.now < planned:
-                if kept is not None or event is None:
-                    return
-                at = planned
-            elif looks >= MOST_LOOKS:
-                self.done()
+    place = place_for(ctx, hint.origin, _looker(family, live.named))
+    if place is None:
+        return
+    every = timedelta(seconds=ctx.policy.tick)
+    at = live.now + (every if verdict.again_in is None else timedelta(seconds=verdict.again_in))
+    looks, event = 1, live.confirmed
+    if place.version != ABSENT:
+        kept = None if place.body["event"] is None else EventRef.from_json(place.body["event"])
+        looks, planned = int(place.body["looks"]), datetime.fromisoformat(place.body["at"])
+        if live.now < planned:
+            if kept is not None or event is None:
                 return
-            else:
-                looks += 1
-            event = kept or event
-        later = Signal(
-            target=self.target, family=self.family, origin=hint.origin, event=event, hops=hint.hops
-        ).to_message()
-        body = {
-            "looks": looks,
-            "at": to_text(at),
-            "event": None if event is None else event.to_json(),
-        }
-        self._write(
-            Put(self.key, body, ABSENT if self.record is None else self.record.version),
-            Due(self.due, at, every, later.to_json()),
-        )
+            at = planned
+        elif looks >= MOST_LOOKS:
+            _write(ctx, Delete(place.key, place.version), DueDone(records.look_again(place.key)))
+            return
+        else:
+            looks += 1
+        event = kept or event
+    later = Signal(target=live.named, family=family, origin=hint.origin, event=event, hops=hint.hops)
+    kept_event = None if event is None else event.to_json()
+    body = place.body | {"looks": looks, "at": to_text(at), "event": kept_event}
+    due = Due(records.look_again(place.key), at, every, later.to_message().to_json())
+    _write(ctx, Put(place.key, body, place.version), due)
 
-    def done(self) -> None:
-        """Look no more."""
-        if self.record is not None:
-            self._write(Delete(self.key, self.record.version), DueDone(self.due))
 
-    def _write(self, write: Put | Delete, due: Due | DueDone) -> None:
-        try:
-            self.ctx.store.transact([write, due])
-        except Conflict:
-            return  # somebody else has just looked, and plans the next one
+def _look_no_more(hint: Signal, live: Live, family: str, ctx: Context) -> None:
+    """Take away the look that was planned, for its target is judged."""
+    place = taken_place(ctx, hint.origin, _looker(family, live.named))
+    if place is not None:
+        _write(ctx, Delete(place.key, place.version), DueDone(records.look_again(place.key)))
+
+
+def _looker(family: str, target: ObjectRef) -> str:
+    return f"{family} {target} {target.uid}"
+
+
+def _write(ctx: Context, write: Put | Delete, due: Due | DueDone) -> None:
+    try:
+        ctx.store.transact([write, due])
+    except Conflict:
+        return  # somebody else has just looked, and plans the next one

@@ -10,8 +10,8 @@ What a sender sees (Knative retries >= 500, 404, 408, 409 and 429; other 4xx go 
     |------------------------|------------------------------------------|
     | answers                | 200 and one CloudEvent                   |
     | answers nothing        | 204                                      |
-    | BadMessage             | 400, audited                             |
-    | GiveUp, body too large | 422, audited                             |
+    | BadMessage             | 400, audited or counted (`refusals`)     |
+    | GiveUp, body too large | 422, the same                            |
     | anything else          | 503: delivered again                     |
 
 `GET /health/heartbeat` answers whether every part of the product lives (`runtime.pulse`).
@@ -30,7 +30,7 @@ from quietpager.errors import BadMessage, GiveUp, Retry
 from quietpager.model.message import PING, Message
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context, Handler, handled
-from quietpager.runtime.metrics import count_messages
+from quietpager.runtime.metrics import REFUSED, count_messages
 from quietpager.runtime.pulse import PATH, Pulse
 from quietpager.runtime.trace import TRACE, trace_id
 from quietpager.runtime.wire import (
@@ -40,7 +40,8 @@ from quietpager.runtime.wire import (
     http_from_event,
     message_from_event,
 )
-from quietpager.store.port import Audit, StoreUnavailable
+from quietpager.safety.refusals import Refusal
+from quietpager.store.port import StoreUnavailable
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -189,13 +190,15 @@ class Function:
         status = next((code for kind, code in STATUS.items() if isinstance(no, kind)), 400)
         sentence = clean(str(no), 500)
         ctx = self._ctx()
-        entry = Audit(
-            REFUSALS, ctx.clock(), "refused", ctx.name,
+        kind = type(no).__name__
+        one = Refusal(
+            REFUSALS, "refused", ctx.name, kind,
             {"sentence": sentence, "message": clean(message.id, 200) if message else None,
-             "type": clean(message.type, 200) if message else None},
+             "type": clean(message.type, 200) if message else None, "kind": kind},
         )  # fmt: skip
+        ctx.metrics.add(REFUSED, function=ctx.name, kind=kind)
         try:
-            ctx.store.transact([entry])
+            ctx.lazy.refusals.note(lambda: ctx.store, one, ctx.clock())
         except (StoreUnavailable, Retry):
             return _refused(503, "The refusal could not be audited; deliver it again.")
         return _refused(status, sentence)

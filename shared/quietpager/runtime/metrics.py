@@ -84,6 +84,20 @@ REFUSALS: Final = Instrument(
     "quietpager.refusals", "counter", "{refusal}", ("guard",),
     "Remedies that were refused, by the guard that said no; `plan`: the rehearsal itself could not be made.",
 )  # fmt: skip
+REFUSED: Final = Instrument(
+    "quietpager.messages.refused", "counter", "{message}", ("function", "kind"),
+    "Messages that a function refused for good (400, 422), by the kind of error; `undeliverable`: what ended "
+    "at the dead letter.",
+)  # fmt: skip
+PURGED: Final = Instrument(
+    "quietpager.purged", "counter", "{record}", ("kind",),
+    "Records that nothing needed any more and that were taken away, by kind.",
+)  # fmt: skip
+CROWDED: Final = Instrument(
+    "quietpager.looks.refused", "counter", "{look}", ("origin",),
+    "Second looks at a target that were not written down, because that origin has too many under way; the "
+    "sweep finds what still fails.",
+)  # fmt: skip
 VERIFICATIONS: Final = Instrument(
     "quietpager.verifications", "counter", "{verification}", ("action", "result"),
     "Verifications that ended: helped, or where the incident went instead (undoing, planning, "
@@ -98,7 +112,10 @@ HEARTBEAT_AGE: Final = Instrument(
     "Age of each part's last heartbeat; a part never heard of has none.",
 )  # fmt: skip
 
-INSTRUMENTS: Final = (EVENTS, FINDINGS, ACTIONS, REFUSALS, VERIFICATIONS, QUEUE_AGE, HEARTBEAT_AGE)
+INSTRUMENTS: Final = (
+    EVENTS, FINDINGS, ACTIONS, REFUSALS, REFUSED, CROWDED, VERIFICATIONS, PURGED, QUEUE_AGE,
+    HEARTBEAT_AGE,
+)  # fmt: skip
 """All there are; docs/metrics.md is made from them."""
 
 _ENDED: Final = frozenset(IntentState) - {IntentState.INTENT, IntentState.CLAIMED}
@@ -119,13 +136,13 @@ class Metrics:
         """Whether anything is recorded at all."""
         return self._make is not None
 
-    def add(self, instrument: Instrument, **attributes: str) -> None:
-        """Count one.
+    def add(self, instrument: Instrument, times: int = 1, /, **attributes: str) -> None:
+        """Count one, or several.
 
         Raises:
             ValueError: not exactly the attributes that the instrument has.
         """
-        self._record(instrument, 1, attributes)
+        self._record(instrument, times, attributes)
 
     def set(self, instrument: Instrument, value: float, **attributes: str) -> None:
         """Say what a gauge shows now; raises ValueError as `add` does."""

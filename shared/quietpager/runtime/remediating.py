@@ -81,7 +81,7 @@ def keep_rehearsed(record: Record, done: Rehearsal, ctx: Context) -> list[Messag
                 Audit(done.incident, now, done.state, ctx.name,
                       {"rehearsal": done.id, "summary": done.summary, "refusal": done.refusal,
                        "edits": [e.to_json() for e in done.edits]}),
-                Due(records.talk(done.id), now + tick, tick, answer.to_json()),
+                Due(records.talk(done.id), now + tick, tick, answer.to_json(), done.asked_at),
             ]
         )  # fmt: skip
     except Conflict:

@@ -11,7 +11,7 @@ In WITH_PERSON(approval) the question is a record that `govern/decide` wrote, bo
 other states the record is made by the first answer, under an id made of the moment the state began; so
 an answer to an older question finds another id, and changes nothing.
 
-Who calls it: the terminal (`infra/cli/people.py`), `people/console`, and `govern/decide`.
+Who calls it: the terminal (`shared/quietpager/cli/people.py`), `people/console`, and `govern/decide`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -189,7 +189,7 @@ def answer(
                     ABSENT if question.record is None else question.record.version,
                 ),
                 Audit(name, now, decision, by, _noted(question, via, remedy)),
-                Due(records.talk(question.id), now, RETRY, message.to_json()),
+                Due(records.talk(question.id), now, RETRY, message.to_json(), incident.opened_at),
             ]
         )
     except Conflict:

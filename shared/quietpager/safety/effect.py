@@ -10,6 +10,7 @@ Who calls it: every remediator, for `remedy.apply` and `remedy.undo`. It is the 
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Rejected
 from quietpager.model.data import Json
@@ -156,7 +157,8 @@ def _claim(
                 Put(record.key, claimed.to_json(), record.version),
                 Audit(intent.incident, now, "claimed", actor,
                       {"intent": intent.id, "act_by": to_text(act_by)}),
-                Due(records.talk(intent.id), act_by, timedelta(seconds=policy.act), again.to_json()),
+                Due(records.talk(intent.id), act_by, timedelta(seconds=policy.act), again.to_json(),
+                    intent.created_at),
             ]
         )  # fmt: skip
     except Conflict:
@@ -178,10 +180,7 @@ def _act(
         return IntentState.REFUSED, f"{intent.target} is gone", {}
     seen = _judge(intent, live)
     if seen is not None:
-        state, result, changes = seen
-        if state is IntentState.REFUSED and resumed:
-            return IntentState.UNKNOWN, f"{result}, after an interrupted attempt", {}
-        return state, result, changes
+        return _first_look(seen, resumed=resumed)
     if intent.undoes is None and not still_failing(intent.target):
         if resumed:
             # The interrupted worker may still send, and its pinned patch would be taken.
@@ -205,6 +204,19 @@ def _act(
     return IntentState.APPLIED, "applied", _applied(after, clock())
 
 
+def _first_look(
+    seen: tuple[IntentState, str, dict[str, object]], *, resumed: bool
+) -> tuple[IntentState, str, dict[str, object]]:
+    """Weigh what the object says before anything is sent: by us, or by whoever was interrupted."""
+    state, result, changes = seen
+    if resumed and state is IntentState.REFUSED:
+        return IntentState.UNKNOWN, f"{result}, after an interrupted attempt", {}
+    if not resumed and state is not IntentState.REFUSED:
+        # Nobody can have sent it: whoever claims first finds it unclaimed.
+        return IntentState.REFUSED, f"somebody else wrote {MARK} of this intent", {}
+    return state, result, changes
+
+
 def _look(intent: Intent, cluster: Cluster) -> Json | None:
     target = intent.target
     live = cluster.get("Deployment", target.namespace, target.name)
@@ -214,14 +226,35 @@ def _look(intent: Intent, cluster: Cluster) -> Json | None:
 
 
 def _judge(intent: Intent, live: Json) -> tuple[IntentState, str, dict[str, object]] | None:
-    """Tell what the object itself says of this intent; None means: as pinned, nothing sent yet."""
+    """Tell what the object itself says of this intent; None means: as pinned, nothing sent yet.
+
+    The mark alone proves nothing, for whoever may edit the object may write it. It counts with the fields as
+    the patch leaves them, on an object that has changed since the plan. The generation after it is the one
+    that the patch makes, the next one: what came later is somebody else's, and no undo goes over it.
+    """
     meta = live["metadata"]
-    if (meta.get("annotations") or {}).get(MARK) == intent.id:
-        return IntentState.APPLIED, "applied", {"generation_after": meta.get("generation")}
-    if meta.get("generation") != intent.generation:
+    moved_on = meta.get("generation") != intent.generation
+    if (meta.get("annotations") or {}).get(MARK) == intent.id and moved_on:
+        if all(_has(live, edit) for edit in intent.edits):
+            return IntentState.APPLIED, "applied", {"generation_after": intent.generation + 1}
+        what = f"{intent.target} has the mark of this intent, and not what it changes"
+        return IntentState.UNKNOWN, f"{what}: somebody else changed it", {}
+    if moved_on:
         moved = f"generation {intent.generation} was planned on, it is {meta.get('generation')} now"
         return IntentState.REFUSED, f"somebody else changed {intent.target}: {moved}", {}
     return None
+
+
+def _has(live: Json, edit: Edit) -> bool:
+    """Tell whether a field is as an edit leaves it; a JSON pointer (RFC 6901) leads to it."""
+    at: Any = live
+    for part in edit.path.removeprefix("/").split("/"):
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(at, list):
+            at = at[int(key)] if key.isdecimal() and int(key) < len(at) else None
+        else:
+            at = at.get(key) if isinstance(at, dict) else None
+    return bool(at == edit.gets)
 
 
 def _applied(after: Json, now: datetime) -> dict[str, object]:
@@ -250,7 +283,7 @@ def _record(
                 Audit(intent.incident, now, state.value.lower(), actor,
                       {"intent": intent.id, "result": result, "undo": intent.undoes is not None}),
                 Due(records.talk(intent.id), now + timedelta(seconds=policy.tick),
-                    timedelta(seconds=policy.tick), message.to_json()),
+                    timedelta(seconds=policy.tick), message.to_json(), intent.created_at),
             ]
         )  # fmt: skip
     except Conflict:

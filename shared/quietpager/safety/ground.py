@@ -84,7 +84,7 @@ def ground_of(
     slots = {scope: [records.slot(scope, n) for n in range(limit.acts)] for scope, limit in limits.items()}
     breaker, target = records.breaker(incident), records.target(incident)
     every = [key for some in slots.values() for key in some]
-    found = store.get_many([records.SWITCH, breaker, target, *every, *storm.keys(policy)])
+    found = store.get_many([records.SWITCH, breaker, target, *every, *storm.keys(incident.owner, policy)])
 
     def version(key: str) -> int:
         return found[key].version if key in found else ABSENT
@@ -116,7 +116,7 @@ def ground_of(
         breaker_until=_moment(found.get(breaker), "until"),
         last_act=_moment(found.get(target), "at"),
         levels=tuple(levels),
-        recent=storm.recent(found, policy, now),
+        openings=storm.openings(found, incident.owner, policy, now),
         at_most=at_most,
     )
     return ground, Conditions(tuple(conditions), tuple(taken))

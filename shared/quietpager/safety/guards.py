@@ -18,6 +18,7 @@ from quietpager.model.data import Data
 from quietpager.model.incident import Autonomy, Fleet, Incident, PlanFacts, Rehearsal, lowest
 from quietpager.model.time import to_text
 from quietpager.safety.policy import Limit, Policy
+from quietpager.safety.storm import Openings
 
 AUDITED = "guards"
 """Kind of the audit entry that keeps what the guards said, as `{"guards": [Verdict, …], …}`."""
@@ -49,7 +50,7 @@ class Level:
 class Ground:
     """Everything the guards look at; nothing has a default, so that nothing is permitted by silence.
 
-    `recent` counts new incidents in the storm brake's window; `levels` are the budgets; `at_most` is the
+    `openings` counts new incidents in the storm brake's window; `levels` are the budgets; `at_most` is the
     action's own `autonomy_at_most`.
     """
 
@@ -61,7 +62,7 @@ class Ground:
     breaker_until: datetime | None
     last_act: datetime | None
     levels: tuple[Level, ...]
-    recent: int
+    openings: Openings
     at_most: Autonomy
 
 
@@ -111,7 +112,10 @@ def kill_switch(ground: Ground) -> Said:
 
 
 def protected(ground: Ground) -> Said:
-    """2: platform namespaces, namespaces without the opt-in label, objects to be ignored."""
+    """2: platform namespaces, those that policy or label do not opt in, objects to be ignored.
+
+    Both must hold: the policy is the cluster admin's word, and the label is what the cage can see.
+    """
     facts, policy = _facts(ground), ground.policy
     # The incident's own namespace is looked at too: facts come from a remediator, and it may be wrong.
     places = {facts.namespace, ground.rehearsal.owner.namespace or ""}
@@ -122,11 +126,18 @@ def protected(ground: Ground) -> Said:
         no = f"Namespace {platform[0] or '(none)'} belongs to the platform."
     elif len(places) > 1:
         no = f"The plan reaches into several namespaces: {', '.join(sorted(places))}."
+    elif not policy.names(facts.namespace):
+        label = "and the label alone is not enough" if facts.opted_in else "and it has no opt-in label either"
+        no = f"The policy's `namespaces` does not let {facts.namespace} be written to, {label}."
     elif not facts.opted_in:
-        no = f"Namespace {facts.namespace} has no label {policy.opt_in_label}=true."
+        no = f"Namespace {facts.namespace} has no label {policy.opt_in_label}=true; the policy names it."
     elif facts.ignored:
         no = f"{ground.rehearsal.owner} is annotated {policy.ignore_annotation}."
-    return Said(no, {"namespace": facts.namespace, "opted_in": facts.opted_in, "ignored": facts.ignored})
+    figures: Figures = {
+        "namespace": facts.namespace, "in_policy": policy.names(facts.namespace), "labelled": facts.opted_in,
+        "ignored": facts.ignored,
+    }  # fmt: skip
+    return Said(no, figures)
 
 
 def scope(ground: Ground) -> Said:
@@ -209,17 +220,26 @@ def ownership(ground: Ground) -> Said:
 
 
 def storm(ground: Ground) -> Said:
-    """6: so much at once is rather the observer's fault, or a person's case."""
-    limits, fleet = ground.policy.storm, _fleet(ground)
+    """6: so much at once is the observer's fault, or a person's case; a namespace stops itself only."""
+    limits, fleet, count = ground.policy.storm, _fleet(ground), ground.openings
+    where = ground.incident.owner.namespace or "(none)"
     figures: Figures = {
-        "recent": ground.recent, "incidents": limits.incidents, "window": limits.window,
+        "here": count.own, "here_allowed": limits.namespace,
+        "everywhere": count.acting, "everywhere_allowed": limits.incidents, "namespaces": count.namespaces,
+        "each_counts_for": limits.each, "window": limits.window,
         "unhealthy": fleet.unhealthy, "nodes": fleet.nodes, "part": limits.nodes,
     }  # fmt: skip
     no = None
-    if ground.recent > limits.incidents:
+    if count.own > limits.namespace:
         no = (
-            f"More than {limits.incidents} incidents opened in {limits.window:.0f} s: suspect the observer. "
-            "All acting has stopped; a person looks first."
+            f"More than {limits.namespace} incidents opened in namespace {where} in {limits.window:.0f} s. "
+            "Acting has stopped there, and only there; a person looks first."
+        )
+    elif count.acting > limits.incidents:
+        no = (
+            f"More than {limits.incidents} incidents opened in {limits.window:.0f} s in {count.namespaces} "
+            f"namespaces, of which each counts for {limits.each} at most: suspect the observer. All acting "
+            "has stopped; a person looks first."
         )
     elif fleet.unhealthy > 1 and fleet.unhealthy > limits.nodes * fleet.nodes:
         no = (

@@ -229,17 +229,21 @@ def _open(news: Input, policy: Policy, now: datetime) -> Step:
 def reopened(old: Incident, news: Input, policy: Policy, now: datetime, *, inside_cool_down: bool) -> Step:
     """Open the next episode of a cause, or, inside the cool-down, the same incident once more."""
     if not inside_cool_down:
-        fresh = _open(news, policy, now)
-        if fresh.incident is None:
-            return fresh
-        episode = old.episode + 1
-        name = incident_id(old.cause, episode)
-        renamed = fresh.incident.but(id=name, episode=episode)
-        if fresh.effects:
-            again = _start_planning(renamed.but(rehearsals=0), policy, now)
-            return Step(again.incident, again.effects, fresh.note)
-        return Step(renamed, fresh.effects, fresh.note)
+        return opened(news, policy, now, after=old.episode)
     return TABLE[State.CLOSED, News.SYMPTOM](old, news, policy, now)
+
+
+def opened(news: Input, policy: Policy, now: datetime, *, after: int) -> Step:
+    """Open the episode that comes after the ones there were; 0 where there were none."""
+    fresh = step(None, news, policy, now)
+    if fresh.incident is None or after == 0:
+        return fresh
+    episode = after + 1
+    renamed = fresh.incident.but(id=incident_id(fresh.incident.cause, episode), episode=episode)
+    if fresh.effects:
+        again = _start_planning(renamed.but(rehearsals=0), policy, now)
+        return Step(again.incident, again.effects, fresh.note)
+    return Step(renamed, fresh.effects, fresh.note)
 
 
 # --- handlers; the first line of each docstring is the row of the generated table ------------------

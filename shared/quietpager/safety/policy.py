@@ -113,13 +113,45 @@ class Storm(Part):
     """When to suspect the observer rather than the cluster."""
 
     incidents: int = Field(
-        default=20, ge=1, le=1000, description="more new incidents than this in the window stop all acting"
+        default=20,
+        ge=1,
+        le=1000,
+        description="more new incidents than this in the window stop all acting; those of namespaces that "
+        "are never written to do not count",
     )
-    window: float = Field(default=300.0, gt=0, description="s; the window they are counted in")
+    each: int = Field(
+        default=5,
+        ge=1,
+        le=1000,
+        description="of these, the most that one namespace counts for, and never more than `incidents`: so "
+        "it takes five namespaces to stop the cluster, and no tenant alone stops the others",
+    )
+    namespace: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="more new incidents than this in one namespace stop acting there, and only there; "
+        "half of what stops all, for all of it comes from one tenant",
+    )
+    window: float = Field(default=300.0, gt=0, description="s; the window all of them are counted in")
     nodes: float = Field(
         default=0.2, ge=0, le=1,
         description="a larger part of the nodes than this unhealthy, and more than one, stop all acting",
     )  # fmt: skip
+
+
+class Places(Part):
+    """Where the cluster's admin lets anything be written; the namespace's own label must say so as well."""
+
+    allow: tuple[str, ...] = Field(
+        default=(),
+        description="namespaces that may be written to if they also carry the opt-in label, `*` and `?` "
+        "allowed; none: no namespace at all",
+    )
+    deny: tuple[str, ...] = Field(
+        default=(),
+        description="namespaces that are never written to, whatever `allow` says; `*` and `?` allowed",
+    )
 
 
 class Change(Part):
@@ -128,6 +160,30 @@ class Change(Part):
     cordoned: int = Field(default=0, ge=0, description="more cordoned nodes than this are a drain under way")
     kubelets: int = Field(
         default=1, ge=1, description="more versions of kubelets than this are an upgrade under way"
+    )
+
+
+class Retention(Part):
+    """How long a record is kept that nothing needs any more; the audit is kept for ever."""
+
+    findings: float = Field(
+        default=86400.0, ge=3600, description="s; a finding that opened nothing, after it was last seen"
+    )
+    incidents: float = Field(
+        default=90 * 86400.0, ge=86400,
+        description="s; an incident after it was closed, with its plans, intents and questions; at least the "
+        "cool-down",
+    )  # fmt: skip
+    past: float = Field(
+        default=365 * 86400.0, ge=86400, description="s; what is remembered of a closed incident, to compare"
+    )
+    limits: float = Field(
+        default=30 * 86400.0, ge=86400,
+        description="s; a budget slot, a breaker or a cool-down after it has ended; at least the longest "
+        "budget window",
+    )  # fmt: skip
+    pause: float = Field(
+        default=3600.0, gt=0, description="s; from the end of one walk over the records to the next one"
     )
 
 
@@ -150,6 +206,7 @@ class Policy(Part):
         min_length=1,
         description="a namespace without this label set to `true` is never written to",
     )
+    namespaces: Places = Places()
     ignore_annotation: str = Field(
         default="quietpager.dev/ignore",
         min_length=1,
@@ -258,6 +315,7 @@ class Policy(Part):
     repositories: tuple[Repository, ...] = Field(
         default=(), description="Git repositories of manifests, where a change is proposed; none: a patch"
     )
+    retention: Retention = Retention()
     notify_tries: int = Field(
         default=6, ge=1, description="times a channel may fail with one message; then that is audited"
     )
@@ -283,6 +341,18 @@ class Policy(Part):
     def is_protected(self, namespace: str) -> bool:
         """Tell whether it is a platform namespace, where nothing is ever written."""
         return namespace.startswith((*PLATFORM, *self.protected_prefixes)) or namespace == ""
+
+    def names(self, namespace: str) -> bool:
+        """Tell whether the cluster's admin lets anything be written there; the label is asked for besides.
+
+        Who may label a namespace is not always the admin: platforms let tenants write theirs.
+        """
+        allowed = any(fnmatchcase(namespace, one) for one in self.namespaces.allow)
+        return allowed and not any(fnmatchcase(namespace, one) for one in self.namespaces.deny)
+
+    def may_write(self, namespace: str) -> bool:
+        """Tell whether anything can ever be written there, as far as the policy alone decides."""
+        return self.names(namespace) and not self.is_protected(namespace)
 
     def verification(self, time_to_failure: float) -> float:
         """Seconds that a fix must hold: a crash loop has quiet gaps, a leak takes its time."""
@@ -358,8 +428,8 @@ def _siblings(place: tuple[str, ...]) -> list[str]:
     for part in place:
         if part.isdecimal() or not hasattr(model, "model_fields"):
             continue
-        model = {"dials": Dial, "freeze": Freeze, "change": Change, "storm": Storm, "budget": Budget,
-                 "nodes": Limit, "actions": Limit, "ownership": Ownership,
+        model = {"dials": Dial, "freeze": Freeze, "change": Change, "namespaces": Places, "storm": Storm,
+                 "budget": Budget, "nodes": Limit, "actions": Limit, "ownership": Ownership,
                  "repositories": Repository}.get(part, model)  # fmt: skip
     fields: dict[str, Any] = model.model_fields
     return [field.alias or key for key, field in fields.items()]

@@ -21,11 +21,6 @@ def finding(name: str) -> str:
     return f"FINDING#{name}"
 
 
-def again(name: str) -> str:
-    """The looks that are still to be made at one target: body {looks, at, event}."""
-    return f"AGAIN#{name}"
-
-
 def rehearsal(name: str) -> str:
     """Record of one plan."""
     return f"REHEARSAL#{name}"
@@ -56,13 +51,31 @@ def slot(scope: str, number: int) -> str:
     return f"SLOT#{scope}#{number}"
 
 
-def opening(number: int) -> str:
-    """One of the newest openings of incidents, which the storm brake counts: body {at, incident}."""
-    return f"OPENING#{number}"
+def opening(ring: str, number: int) -> str:
+    """One of the newest openings of incidents, which the storm brake counts: body {at, incident, namespace}.
+
+    `ring`: `named`, of namespaces that may be written to, or `other`.
+    """
+    return f"OPENING#{ring}#{number}"
+
+
+def opened_in(namespace: str) -> str:
+    """The newest openings in one namespace: body {opened: [{at, incident}, …]}, oldest first."""
+    return f"OPENING#in#{namespace}"
 
 
 STORM = "STORM#told"
-"""When people were last told of a storm: body {at, incident}."""
+"""When people were last told of a storm in the cluster: body {at, incident}."""
+
+
+def storm_in(namespace: str) -> str:
+    """When people were last told of a storm in one namespace: body {at, incident}."""
+    return f"STORM#in#{namespace}"
+
+
+def spoke(namespace: str) -> str:
+    """When one namespace last spoke in a storm of the cluster: body {at, incident}."""
+    return f"STORM#spoke#{namespace}"
 
 
 def heartbeat(part: str) -> str:
@@ -85,6 +98,11 @@ def talk(of: str) -> str:
     return f"talk/{of}"
 
 
+def look_again(place: str) -> str:
+    """Due item of the second look that has a place, named by that place's key."""
+    return place.lower().replace("#", "/")
+
+
 def recheck(of: str) -> str:
     """Due item of an incident's next look."""
     return f"{of}/recheck"
@@ -93,6 +111,23 @@ def recheck(of: str) -> str:
 def deadline(of: str) -> str:
     """Due item of an incident's deadline."""
     return f"{of}/deadline"
+
+
+def refused(who: str, kind: str) -> str:
+    """How many messages of a kind a function refused in an hour."""
+    return f"REFUSED#{who}#{kind}"
+
+
+def place(origin: str, number: int) -> str:
+    """One place among the targets of an origin that are looked at again: body {target, looks, at, event}."""
+    return f"AGAIN#{origin}#{number}"
+
+
+EPISODES = "EPISODES#purged"
+"""The highest episode of any cause whose lock was purged: body {episode}. Later incidents begin after it."""
+
+PURGE = "PURGE#walk"
+"""Where the purge stands: body {kind, after, at}."""
 
 
 def tell(name: str) -> str:

@@ -1,7 +1,7 @@
 """The store's kill switch, as a person sets it: who and when, in the same transaction as the audit.
 
 Every worker reads it in the transaction in which it acts. The API server's half, the write bindings, is
-`infra/cli/switch.py`'s. Who calls it: that command, and the console, which may stop only.
+`shared/quietpager/cli/switch.py`'s. Who calls it: that command, and the console, which may stop only.
 """
 
 from datetime import datetime

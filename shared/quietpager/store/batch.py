@@ -57,6 +57,7 @@ class Batch:
                     batch.audits.append(write)
                 case Due():
                     _aware(write.at)
+                    _aware(write.since or write.at)
                     _once(write.id, items)
                     batch.due.append(write)
                 case DueDone():

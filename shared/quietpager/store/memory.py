@@ -23,6 +23,7 @@ from quietpager.store.port import (
     Record,
     Write,
 )
+from quietpager.store.queue import age, chosen
 from quietpager.store.words import PAST, most_similar
 
 
@@ -50,6 +51,10 @@ class MemoryStore:
         with self._lock:
             return [_copy(self._state[key]) for key in sorted(self._state) if key.startswith(f"{kind}#")]
 
+    def page(self, kind: str, after: str, limit: int) -> list[Record]:
+        """Read up to `limit` records of one kind after a key."""
+        return [record for record in self.scan(kind) if record.key > after][: max(limit, 0)]
+
     def similar(self, text: str, limit: int) -> list[Record]:
         """Find records `PAST#…` that share words with a text, the most shared first."""
         return most_similar(self.scan(PAST), text, limit)
@@ -60,7 +65,13 @@ class MemoryStore:
         # Everything that can raise comes before the first assignment, so that half is never
         # written.
         bodies = {write.key: plain(write.body) for write in batch.conditions if isinstance(write, Put)}
-        due = [replace(item, at=item.at.astimezone(UTC), message=plain(item.message)) for item in batch.due]
+        due = [
+            replace(
+                item, at=item.at.astimezone(UTC), message=plain(item.message),
+                since=None if item.since is None else item.since.astimezone(UTC),
+            )
+            for item in batch.due
+        ]  # fmt: skip
         with self._lock:
             failing = batch.first_failing({w.key: self._version(w.key) for w in batch.conditions})
             if failing is not None:
@@ -87,9 +98,9 @@ class MemoryStore:
                 self._due.pop(done, None)
 
     def claim_due(self, now: datetime, limit: int) -> list[Due]:
-        """Take up to `limit` due items, oldest first, and move each on to `now + every`."""
+        """Take up to `limit` due items, as `queue` chooses, and move each on to `now + every`."""
         with self._lock:
-            taken = sorted((i for i in self._due.values() if i.at <= now), key=_age)[: max(limit, 0)]
+            taken = chosen((item for item in self._due.values() if item.at <= now), limit)
             for item in taken:
                 self._due[item.id] = replace(item, at=now.astimezone(UTC) + item.every)
             return [replace(item, message=plain(item.message)) for item in taken]
@@ -103,7 +114,7 @@ class MemoryStore:
     def due_items(self) -> list[Due]:
         """Read all due items, oldest first."""
         with self._lock:
-            items = sorted(self._due.values(), key=_age)
+            items = sorted(self._due.values(), key=age)
             return [replace(item, message=plain(item.message)) for item in items]
 
     def audit(self, chain: str) -> list[AuditEntry]:
@@ -153,7 +164,3 @@ class MemoryMailbox:
 
 def _copy(record: Record) -> Record:
     return replace(record, body=plain(record.body))
-
-
-def _age(item: Due) -> tuple[datetime, str]:
-    return item.at, item.id

@@ -74,13 +74,15 @@ class Due:
     """Say `message` at `at`, and again each `every`, until `DueDone` takes it away.
 
     Putting a due item whose id exists replaces it. `message` is what
-    `quietpager.model.message.Message` dumps to.
+    `quietpager.model.message.Message` dumps to. `since` is when the incident opened that the item belongs
+    to (of a plan or an intent: when it was asked for); None: it belongs to none, and waits for those that do.
     """
 
     id: str
     at: datetime
     every: timedelta
     message: Json
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,14 @@ class Store(Protocol):
         """Read all records whose key starts with `kind + '#'`, in key order (for people)."""
         ...
 
+    def page(self, kind: str, after: str, limit: int) -> list[Record]:
+        """Read up to `limit` records of one kind whose keys come after a key; "" begins.
+
+        The order of the keys is the back end's own, and always the same. May be a moment behind what was
+        written: whoever acts on a record names its version. Fewer than `limit`: there are no more.
+        """
+        ...
+
     def similar(self, text: str, limit: int) -> list[Record]:
         """Find up to `limit` records `PAST#…` that share words with a text, the most shared first.
 
@@ -159,7 +169,11 @@ class Store(Protocol):
         ...
 
     def claim_due(self, now: datetime, limit: int) -> list[Due]:
-        """Take up to `limit` items with `at <= now`, oldest first; each moves on to `now + every`.
+        """Take up to `limit` items with `at <= now`; each moves on to `now + every`.
+
+        Three quarters of the limit go to items of incidents, the oldest incident first, as long as there are
+        any; the rest goes to what has been due longest (`queue`). Served in that order: items of incidents by
+        `since`, then the others by `at`.
 
         Of two callers at the same time only one gets an item. The items are returned as they were.
         """

@@ -46,6 +46,7 @@ from quietpager.store.port import (
     StoreUnavailable,
     Write,
 )
+from quietpager.store.queue import first_share, place
 from quietpager.store.words import words
 
 if TYPE_CHECKING:
@@ -245,6 +246,18 @@ class PostgresStore:
         )
         return [Record(unescape(key), version, load(body)) for key, version, body in rows]
 
+    def page(self, kind: str, after: str, limit: int) -> list[Record]:
+        """Read up to `limit` records of one kind after a key, by the primary key."""
+        low, high = max(escape(f"{kind}#"), escape(after)), escape(f"{kind}$")
+        rows = self._db.run(
+            lambda at: at.execute(
+                "SELECT key, version, body::text FROM quietpager.state"
+                " WHERE key >= %s AND key < %s AND key <> %s ORDER BY key LIMIT %s",
+                (low, high, escape(after), max(limit, 0)),
+            ).fetchall()
+        )
+        return [Record(unescape(key), version, load(body)) for key, version, body in rows]
+
     def similar(self, text: str, limit: int) -> list[Record]:
         """Find records `PAST#…` that share words with a text, by the index of their words."""
         wanted = words(text)
@@ -300,23 +313,18 @@ class PostgresStore:
                     return
 
     def claim_due(self, now: datetime, limit: int) -> list[Due]:
-        """Take up to `limit` due items, oldest first, and move each on to `now + every`."""
+        """Take up to `limit` due items, as `queue` chooses, and move each on to `now + every`."""
+        most = max(limit, 0)
         with speaking(), self._db.connection() as connection:
             # Not `run`: an answer that was lost is a claim that was made; the item comes again.
-            rows = connection.execute(
-                "WITH taken AS MATERIALIZED (SELECT id, at FROM quietpager.due WHERE at <= %s"
-                " ORDER BY at, id LIMIT %s FOR UPDATE SKIP LOCKED)"
-                " UPDATE quietpager.due AS d SET at = %s::timestamptz + d.every FROM taken"
-                " WHERE d.id = taken.id RETURNING d.id, taken.at, d.every, d.message::text",
-                (now, max(limit, 0), now),
-            ).fetchall()
-        return sorted((_due(row) for row in rows), key=lambda item: (item.at, item.id))
+            rows = connection.execute(_CLAIM, (now, first_share(limit), now, most, now)).fetchall()
+        return sorted((_due(row) for row in rows), key=place)
 
     def due_item(self, id_: str) -> Due | None:
         """Read one due item."""
         row = self._db.run(
             lambda at: at.execute(
-                "SELECT id, at, every, message::text FROM quietpager.due WHERE id = %s", (escape(id_),)
+                "SELECT id, at, every, message::text, since FROM quietpager.due WHERE id = %s", (escape(id_),)
             ).fetchone()
         )
         return None if row is None else _due(row)
@@ -325,7 +333,7 @@ class PostgresStore:
         """Read all due items, oldest first."""
         rows = self._db.run(
             lambda at: at.execute(
-                "SELECT id, at, every, message::text FROM quietpager.due ORDER BY at, id"
+                "SELECT id, at, every, message::text, since FROM quietpager.due ORDER BY at, id"
             ).fetchall()
         )
         return [_due(row) for row in rows]
@@ -372,7 +380,10 @@ class _Prepared:
         self.batch = batch
         self.sent = False  # from here on the commit may have happened, whatever we hear
         self.puts = {w.key: dump(w.body) for w in batch.conditions if isinstance(w, Put)}
-        self.due = sorted((escape(d.id), d.at, d.every, dump(d.message)) for d in batch.due)
+        self.due = [
+            (escape(d.id), d.at, d.every, dump(d.message), d.since)
+            for d in sorted(batch.due, key=lambda due: escape(due.id))
+        ]
         self.done = sorted(escape(item) for item in batch.done)
         # True: shared. A Check only keeps others from writing; two Checks do not wait for each
         # other.
@@ -403,6 +414,18 @@ _LOCK_ROWS: Final[dict[bool, LiteralString]] = {
     ),
 }
 
+
+# The two parts lock different rows: a row that this statement has locked itself is not skipped.
+_CLAIM: Final = (
+    "WITH first AS MATERIALIZED (SELECT id, at FROM quietpager.due WHERE at <= %s AND since IS NOT NULL"
+    " ORDER BY since, at, id LIMIT %s FOR UPDATE SKIP LOCKED),"
+    " rest AS MATERIALIZED (SELECT id, at FROM quietpager.due WHERE at <= %s"
+    " AND id NOT IN (SELECT id FROM first)"
+    " ORDER BY at, id LIMIT %s - (SELECT count(*) FROM first) FOR UPDATE SKIP LOCKED),"
+    " taken AS (SELECT id, at FROM first UNION ALL SELECT id, at FROM rest)"
+    " UPDATE quietpager.due AS d SET at = %s::timestamptz + d.every FROM taken"
+    " WHERE d.id = taken.id RETURNING d.id, taken.at, d.every, d.message::text, d.since"
+)
 
 # Its first three conditions are the index's own, word for word; without them all records are read.
 SIMILAR: Final = (
@@ -493,11 +516,11 @@ def _write(
         )
     if prepared.due:
         connection.execute(
-            "INSERT INTO quietpager.due (id, at, every, message)"
-            " SELECT id, at, every, message::jsonb FROM unnest(%s::text[], %s::timestamptz[],"
-            " %s::interval[], %s::text[]) AS new (id, at, every, message) ORDER BY id"
-            " ON CONFLICT (id) DO UPDATE"
-            " SET at = EXCLUDED.at, every = EXCLUDED.every, message = EXCLUDED.message",
+            "INSERT INTO quietpager.due (id, at, every, message, since)"
+            " SELECT id, at, every, message::jsonb, since FROM unnest(%s::text[], %s::timestamptz[],"
+            " %s::interval[], %s::text[], %s::timestamptz[]) AS new (id, at, every, message, since)"
+            " ORDER BY id ON CONFLICT (id) DO UPDATE SET at = EXCLUDED.at, every = EXCLUDED.every,"
+            " message = EXCLUDED.message, since = EXCLUDED.since",
             tuple(list(column) for column in zip(*prepared.due, strict=True)),
         )
     if prepared.done:
@@ -512,5 +535,6 @@ def _records(connection: "Connection[Any]", keys: list[str]) -> list[Record]:
 
 
 def _due(row: tuple[Any, ...]) -> Due:
-    item, at, every, message = row
-    return Due(unescape(item), at.astimezone(UTC), every, load(message))
+    item, at, every, message, since = row
+    opened = None if since is None else since.astimezone(UTC)
+    return Due(unescape(item), at.astimezone(UTC), every, load(message), opened)

@@ -1,6 +1,6 @@
 """The local broker's mailbox on PostgreSQL.
 
-Who calls it: `infra/local/broker.py`, which is the only owner of the table. Importing is cheap.
+Who calls it: `shared/quietpager/local/broker.py`, which is the only owner of the table. Importing is cheap.
 
 Its connections run with `synchronous_commit = off`: a commit returns when PostgreSQL has it, not
 when the disk has it. So a kill of the broker's process loses nothing; a crash of the machine or of

@@ -28,6 +28,10 @@ class Wrapped:
         """See `Store.scan`."""
         return self._store.scan(kind)
 
+    def page(self, kind: str, after: str, limit: int) -> list[Record]:
+        """See `Store.page`."""
+        return self._store.page(kind, after, limit)
+
     def similar(self, text: str, limit: int) -> list[Record]:
         """See `Store.similar`."""
         return self._store.similar(text, limit)

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from infra.sandbox.server import running
 from infra.testbed import layout
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster, Kind, Rejected
+from quietpager.sandbox.server import running
 from tests.testbed import ASKED_FOR, up
 
 Json = dict[str, Any]

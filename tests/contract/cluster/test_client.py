@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.sandbox.server import running
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import ClusterUnavailable
+from quietpager.sandbox.server import running
 from tests.contract.cluster.support import (
     Json,
 )

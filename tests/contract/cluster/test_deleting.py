@@ -28,7 +28,7 @@ def test_a_running_pod_gets_its_time_to_end(cluster: Cluster, namespace: str) ->
     cluster.create("Pod", body)
     until(lambda: state_of(read(cluster, "Pod", namespace, "one")).get("running"), "the pod to run")
     before = read(cluster, "Pod", namespace, "one")["metadata"]
-    start = cluster.listing("Pod", namespace).resource_version
+    start = cluster.listing("Pod", namespace)
     cluster.delete("Pod", namespace, "one")
     told = (e.object["metadata"] for e in cluster.watch("Pod", namespace, start, 10))
     going = next(metadata for metadata in told if "deletionTimestamp" in metadata)

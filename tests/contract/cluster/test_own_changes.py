@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from functions.remediate.raise_memory.plan import plan as raise_memory
-from functions.remediate.rollout_undo.plan import plan as rollout_undo
 from quietpager.cluster.port import Cluster
+from quietpager.functions.remediate.raise_memory.plan import plan as raise_memory
+from quietpager.functions.remediate.rollout_undo.plan import plan as rollout_undo
 from quietpager.model.incident import Edit, Intent
 from quietpager.model.objects import ObjectRef
 from quietpager.rules.health import health_of

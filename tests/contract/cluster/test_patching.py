@@ -454,7 +454,7 @@ def test_the_status_path_ignores_the_spec(cluster: Cluster, namespace: str, web:
 
 
 def test_a_dry_patch_answers_in_full_and_stores_nothing(cluster: Cluster, namespace: str, web: Json) -> None:
-    start = cluster.listing("Deployment", namespace).resource_version
+    start = cluster.listing("Deployment", namespace)
     answer = patch(cluster, namespace, {"op": "replace", "path": LIMIT, "value": "64Mi"}, dry_run=True)
     container = answer["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"] == {"memory": "64Mi"}

@@ -13,7 +13,7 @@ CONTRACT = "cluster"
 
 
 def test_a_watch_goes_on_from_a_list(cluster: Cluster, namespace: str, web: Json) -> None:
-    start = cluster.listing("Deployment", namespace).resource_version
+    start = cluster.listing("Deployment", namespace)
     patch(cluster, namespace, {"op": "add", "path": "/metadata/labels/x", "value": "1"})
     cluster.create("Deployment", deployment(namespace, "other"))
     cluster.delete("Deployment", namespace, "other")
@@ -27,7 +27,7 @@ def test_a_watch_goes_on_from_a_list(cluster: Cluster, namespace: str, web: Json
 
 
 def test_a_watch_hears_what_happens_later(cluster: Cluster, namespace: str) -> None:
-    start = cluster.listing("Deployment", namespace).resource_version
+    start = cluster.listing("Deployment", namespace)
     later = threading.Timer(0.2, cluster.create, ("Deployment", deployment(namespace)))
     later.start()
     event = next(iter(cluster.watch("Deployment", namespace, start, 10)))
@@ -36,12 +36,12 @@ def test_a_watch_hears_what_happens_later(cluster: Cluster, namespace: str) -> N
 
 
 def test_a_watch_ends_after_its_time(cluster: Cluster, namespace: str) -> None:
-    start = cluster.listing("Pod", namespace).resource_version
+    start = cluster.listing("Pod", namespace)
     assert list(cluster.watch("Pod", namespace, start, 1)) == []
 
 
 def test_a_watch_goes_on_where_the_last_one_ended(cluster: Cluster, namespace: str) -> None:
-    start = cluster.listing("ResourceQuota", namespace).resource_version
+    start = cluster.listing("ResourceQuota", namespace)
     cluster.create("ResourceQuota", quota(namespace, "one", pods="1"))
     first = next(iter(cluster.watch("ResourceQuota", namespace, start, 10)))
     cluster.create("ResourceQuota", quota(namespace, "two", pods="1"))
@@ -53,7 +53,7 @@ def test_a_watch_goes_on_where_the_last_one_ended(cluster: Cluster, namespace: s
 
 def test_a_watch_that_asks_for_it_hears_how_far_it_has_come(cluster: Cluster, namespace: str) -> None:
     """A real server says it about 2 s before a watch's time is over (cacher, bookmarkFrequency)."""
-    version = cluster.listing("Pod", namespace).resource_version
+    version = cluster.listing("Pod", namespace)
     cluster.create("Namespace", {"metadata": {"name": f"{namespace}-more"}})
     seen = [*cluster.watch("Pod", namespace, version, 4, bookmarks=True)]
     cluster.delete("Namespace", None, f"{namespace}-more")
@@ -62,12 +62,12 @@ def test_a_watch_that_asks_for_it_hears_how_far_it_has_come(cluster: Cluster, na
 
 
 def test_a_watch_that_does_not_ask_hears_changes_only(cluster: Cluster, namespace: str) -> None:
-    version = cluster.listing("Pod", namespace).resource_version
+    version = cluster.listing("Pod", namespace)
     assert [*cluster.watch("Pod", namespace, version, 3)] == []
 
 
 def test_a_watch_keeps_to_its_namespace(cluster: Cluster, namespace: str) -> None:
-    start = cluster.listing("Event", namespace).resource_version
+    start = cluster.listing("Event", namespace)
     about_a_node = event("default", "default") | {"metadata": {"namespace": "default"}}
     about_a_node["metadata"]["generateName"] = "contract-"
     elsewhere = cluster.create("Event", about_a_node)
@@ -82,7 +82,7 @@ def test_a_watch_keeps_to_its_namespace(cluster: Cluster, namespace: str) -> Non
 
 
 def test_a_deletion_is_a_version_of_its_own(cluster: Cluster, namespace: str) -> None:
-    start = cluster.listing("Event", namespace).resource_version
+    start = cluster.listing("Event", namespace)
     made = cluster.create("Event", event(namespace, namespace))
     cluster.delete("Event", namespace, "note.1")
     gone = next(e for e in cluster.watch("Event", namespace, start, 10) if e.type == "DELETED")

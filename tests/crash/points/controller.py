@@ -24,7 +24,7 @@ from quietpager.model.incident import Autonomy, Incident, State
 from quietpager.model.message import REHEARSED, Message
 from quietpager.model.time import system_clock, to_text
 from quietpager.safety import records
-from quietpager.safety.policy import Budget, Policy
+from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.store.port import Audit, Due, Put, Record, Store
 from tests.crash.points.judge import CRASHED, OPEN, STOP, judge
 from tests.crash.points.nursery import ROLE
@@ -45,7 +45,8 @@ _UNDECIDED: Final = frozenset({State.PLANNING, State.ACTING, State.UNDOING})
 def policy_of(act: float) -> Policy:
     """Give a policy whose act deadline is so many seconds, with the rest to match."""
     return Policy(
-        autonomy=Autonomy.AUTO, tick=act / 2, act=act, claim=6 * act, planning=6 * act, skew=0,
+        autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)),
+        tick=act / 2, act=act, claim=6 * act, planning=6 * act, skew=0,
         recheck=3600, window=3600, cool_down=3600, budget=Budget(target=1),
     )  # fmt: skip
 

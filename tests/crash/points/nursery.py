@@ -21,9 +21,9 @@ from unittest.mock import patch
 
 import psycopg_pool  # noqa: F401 (imported here so that no child has to)
 
-from functions.govern.decide import handler as decide
-from functions.remediate.raise_memory import handler as raise_memory
 from quietpager.errors import Retry
+from quietpager.functions.govern.decide import handler as decide
+from quietpager.functions.remediate.raise_memory import handler as raise_memory
 from quietpager.model.message import APPLY, DUE, INCIDENT, OUTCOME, REHEARSE, REHEARSED, UNDO, Message
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import Lazy, make_context

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -185,6 +185,13 @@ class ScopedCluster:
         """Read all objects of a kind."""
         found: list[Json] = self._ask("list", args=[kind, namespace, labels])
         return found
+
+    def each(
+        self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> Iterator[Json]:
+        """Read all objects of a kind; there is one workload."""
+        del labels
+        return iter(self.list(kind, namespace))
 
     def json_patch(
         self, _kind: str, _namespace: str | None, _name: str, patch: Sequence[Json], *, dry_run: bool = False

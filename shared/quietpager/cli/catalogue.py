@@ -1,0 +1,93 @@
+"""The rules, routes, actions, detectors and planners of the functions folder, and a verdict on one signal.
+
+Who calls it: `quietpager replay` and `quietpager scan`, which run the functions' own pure code without
+the functions around it.
+"""
+
+import importlib
+from datetime import datetime
+from functools import cache
+
+from quietpager.actions.plan import Planner
+from quietpager.actions.schema import Action, load_actions
+from quietpager.cluster.port import Reader
+from quietpager.model.finding import NotMine, Verdict
+from quietpager.model.incident import Autonomy, Incident, Rehearsal
+from quietpager.model.signal import UNKNOWN_FAMILY, Signal
+from quietpager.rules.judging import Diagnose, forwarded, judge
+from quietpager.rules.live import Live
+from quietpager.rules.routing import RouteTable, render_routes
+from quietpager.rules.schema import Rule, load_rules
+from quietpager.runtime.context import functions_folder
+from quietpager.safety import guards
+from quietpager.safety.ground import scopes
+from quietpager.safety.policy import Policy
+from quietpager.safety.storm import CALM
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """Read every rule."""
+    return load_rules(functions_folder())
+
+
+def rule(family: str) -> Rule:
+    """Find the rule of a family."""
+    return next(one for one in rules() if one.family == family)
+
+
+@cache
+def routes() -> RouteTable:
+    """Render the route table."""
+    return render_routes(rules())
+
+
+@cache
+def actions() -> dict[str, Action]:
+    """Read every action."""
+    return load_actions(functions_folder())
+
+
+@cache
+def detector(family: str) -> Diagnose | None:
+    """Find a family's `diagnose`; None for a family that has none."""
+    if not (functions_folder() / "detect" / family / "diagnose.py").exists():
+        return None
+    found: Diagnose = importlib.import_module(f"quietpager.functions.detect.{family}.diagnose").diagnose
+    return found
+
+
+@cache
+def planner(action: str) -> Planner | None:
+    """Find an action's `plan`; None for an action that has none."""
+    folder = action.replace("-", "_")
+    if not (functions_folder() / "remediate" / folder / "plan.py").exists():
+        return None
+    found: Planner = importlib.import_module(f"quietpager.functions.remediate.{folder}.plan").plan
+    return found
+
+
+def ground(
+    incident: Incident, plan: Rehearsal, policy: Policy, now: datetime, at_most: Autonomy
+) -> guards.Ground:
+    """What the guards look at where there is no store: fresh budgets, no act before, writing allowed."""
+    levels = tuple(guards.Level(name, limit, 0) for name, limit in scopes(incident, plan, policy).items())
+    return guards.Ground(
+        incident=incident, rehearsal=plan, policy=policy, now=now, stopped=False,
+        breaker_until=None, last_act=None, levels=levels, openings=CALM, at_most=at_most,
+    )  # fmt: skip
+
+
+def verdict_on(signal: Signal, reader: Reader, now: datetime) -> tuple[Signal, Verdict | None]:
+    """Let the family judge, as of `now`.
+
+    "Not mine" goes on, at most two hops, at last to `unknown`: no verdict.
+    """
+    while True:
+        diagnose = detector(signal.family)
+        if diagnose is None:
+            return signal.but(family=UNKNOWN_FAMILY), None
+        verdict = judge(signal, Live(reader, signal.target, now=now, told=signal.event), diagnose)
+        if not isinstance(verdict, NotMine):
+            return signal, verdict
+        signal = forwarded(signal, verdict, routes())

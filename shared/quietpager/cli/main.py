@@ -1,0 +1,417 @@
+"""The command `quietpager`. Each sub-command imports what it needs when it is called."""
+
+# ruff: noqa: PLC0415 (see above)
+
+import json
+import sys
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+import click
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Heal known Kubernetes faults within hard limits, and ask a person about the rest."""
+
+
+@main.command()
+@click.option(
+    "--once", is_flag=True, help="Run unattended; exit 0 only if every outcome is the expected one."
+)
+@click.option("--kills", default=0, show_default=True, help="Kill the product's process so often on the way.")
+@click.option("--seed", default=1, show_default=True, help="When the kills happen.")
+def demo(*, once: bool, kills: int, seed: int) -> None:
+    """Break things in a sandbox cluster and watch them heal."""
+    from quietpager.local.demo import run
+
+    sys.exit(run(once=once, kills=kills, seed=seed, say=click.echo))
+
+
+READ_BY = click.option(
+    "--kubeconfig", envvar="KUBECONFIG", metavar="PATH",
+    help="Whose rights are used, and on which cluster.  [default: KUBECONFIG, or ~/.kube/config]",
+)  # fmt: skip
+CONTEXT = click.option("--context", metavar="NAME", help="One of the kubeconfig's; else its current one.")
+WITHIN = click.option("--namespace", "-n", metavar="NAME", help="Keep to one namespace.")
+
+
+@main.command()
+@READ_BY
+@CONTEXT
+@WITHIN
+@click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
+def scan(kubeconfig: str | None, context: str | None, namespace: str | None, *, as_json: bool) -> None:
+    """Look at a live cluster once, read-only: what is wrong, what would be done, and why.
+
+    One row for each cause. Exit 0 whatever is found, 2 where the cluster cannot be read.
+    """
+    from quietpager.cli.scan import run
+
+    sys.exit(run(kubeconfig, context, namespace, as_json=as_json, say=click.echo))
+
+
+@main.command()
+@READ_BY
+@CONTEXT
+@WITHIN
+@click.option(
+    "--policy", type=click.Path(path_type=Path), help="A policy file; else QUIETPAGER_POLICY; else analyze."
+)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".quietpager"),
+    show_default=True,
+    help="Where its PostgreSQL lives, if QUIETPAGER_STORE names none.",
+)
+@click.option(
+    "--port", type=int, help="Let its broker listen on this port of 127.0.0.1, for `quietpager send`."
+)
+def run(
+    kubeconfig: str | None,
+    context: str | None,
+    namespace: str | None,
+    policy: Path | None,
+    data: Path,
+    port: int | None,
+) -> None:
+    """Watch a live cluster, without Knative: all functions in one process, until Ctrl-C.
+
+    It reads with your rights, and writes only by impersonating the ServiceAccount of each action (see
+    `quietpager render`). A new install writes nothing: it is stopped, and its autonomy is analyze.
+    """
+    from quietpager.local.run import Asked
+    from quietpager.local.run import run as begin
+
+    asked = Asked(kubeconfig, context, namespace, policy, data, port)
+    sys.exit(begin(asked, click.echo))
+
+
+@main.command()
+@click.argument("cases", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one for each case, in order.")
+def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
+    """Diagnose recorded cases offline."""
+    from quietpager.cli.replay import replay as run
+
+    for answer in run(cases):
+        if as_json:
+            click.echo(json.dumps(answer, default=str))
+        else:
+            acts = ", ".join(answer["would_act"]) or "nothing"
+            click.echo(
+                f"{answer['case']:32} {answer['failure_class']:26} would do: {acts:14} {answer['why'][:100]}"
+            )
+
+
+@main.command()
+@click.argument("function", metavar="FN")
+@click.option("--port", default=8080, show_default=True)
+def serve(function: str, port: int) -> None:
+    """Serve one function alone, e.g. detect/crash, as Knative's func would."""
+    from quietpager.local.serve import serve as run
+
+    run(function, port)
+
+
+@main.command()
+@click.argument("file", type=click.File("rb"))
+@click.option("--to", default="http://127.0.0.1:8080", show_default=True, help="A function, or the broker.")
+def send(file: BinaryIO, to: str) -> None:
+    """Post an Event (or a CloudEvent in JSON) by hand; prints what came back and what the store holds."""
+    from quietpager.cli.send import send as run
+
+    sys.exit(run(file.read(), to, click.echo))
+
+
+@main.command()
+def incidents() -> None:
+    """List all incidents."""
+    from quietpager.cli.people import open_store_or_exit, table
+
+    click.echo(table(open_store_or_exit()), nl=False)
+
+
+@main.command()
+@click.argument("incident")
+def show(incident: str) -> None:
+    """Show one incident with its whole audit."""
+    from quietpager.cli.people import open_store_or_exit, story
+
+    click.echo(story(open_store_or_exit(), incident), nl=False)
+
+
+DIFF = click.option(
+    "--diff", metavar="KEY",
+    help="The diff key that `show` printed; another one is refused. Without it: what is asked now.",
+)  # fmt: skip
+
+
+@main.command()
+def ledger() -> None:
+    """Show what was tried for each failure class, and whether it helped."""
+    from quietpager.cli.people import ledger as run
+    from quietpager.cli.people import open_store_or_exit
+
+    click.echo(run(open_store_or_exit()), nl=False)
+
+
+@main.command()
+@click.argument("incident")
+@DIFF
+def approve(incident: str, diff: str | None) -> None:
+    """Approve what an incident asks for: exactly the diff that was shown, once."""
+    from quietpager.cli.people import answer, open_store_or_exit
+
+    click.echo(answer(open_store_or_exit(), incident, "approve", diff=diff))
+
+
+@main.command()
+@click.argument("incident")
+@click.option("--action", required=True, help="What to do instead, e.g. raise-memory.")
+@click.option("--set", "fields", multiple=True, metavar="NAME=VALUE", help="A parameter of the action.")
+@DIFF
+def modify(incident: str, action: str, fields: tuple[str, ...], diff: str | None) -> None:
+    """Have another remedy planned instead; its diff is then asked for as any other."""
+    from quietpager.cli.people import answer, open_store_or_exit
+
+    given = dict(field.partition("=")[::2] for field in fields)
+    click.echo(answer(open_store_or_exit(), incident, "modify", diff=diff, action=action, fields=given))
+
+
+@main.command()
+@click.argument("incident")
+def reject(incident: str) -> None:
+    """Reject it; no more automation in this episode."""
+    from quietpager.cli.people import answer, open_store_or_exit
+
+    click.echo(answer(open_store_or_exit(), incident, "reject"))
+
+
+@main.command()
+@click.option(
+    "--probe", envvar="QUIETPAGER_PROBE", required=True, metavar="URL", help="Answers 2xx while all is well."
+)
+@click.option("--every", default="10s", show_default=True, help="How often it is asked: 500ms, 10s, 2m.")
+@click.option("--misses", default=2, show_default=True, help="So many in a row make it unwell.")
+def watchdog(probe: str, every: str, misses: int) -> None:
+    """Ask whether quietpager lives, and tell people directly when it does not, and when it does again.
+
+    It needs neither store nor broker: it uses the channels of QUIETPAGER_CHANNELS itself.
+    """
+    from quietpager.cli.watchdog import run
+
+    run(probe, every, misses)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, as the probe answers it.")
+@click.option("--serve", "address", metavar="HOST:PORT", help="Serve it as /health/heartbeat instead.")
+def status(*, as_json: bool, address: str | None) -> None:
+    """Is every part alive? Source, broker, store, clock and sweep: last beat, age, limit, and what to do.
+
+    Exit 0 if all are; 1 if one is stale, was never heard of, or cannot be judged.
+    """
+    from quietpager.cli.status import serve as run
+    from quietpager.cli.status import status as once
+
+    if address is not None:
+        run(address, click.echo)
+        return
+    sys.exit(once(as_json=as_json, say=click.echo))
+
+
+@main.command()
+@click.argument("incident")
+def take_over(incident: str) -> None:
+    """Take it over: it is yours now; no more automation and no more questions in this episode."""
+    from quietpager.cli.people import answer, open_store_or_exit
+
+    click.echo(answer(open_store_or_exit(), incident, "take over"))
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8089, show_default=True)
+@click.option("--users", "file", type=click.Path(dir_okay=False), help="The users file.")
+def console(host: str, port: int, file: str | None) -> None:
+    """Serve the console: what waits for a person, and the answers, as web pages."""
+    import os
+
+    from quietpager.functions.people.console.users import USERS
+    from quietpager.local.serve import serve as run
+
+    if file is not None:
+        os.environ[USERS] = file
+    click.echo(f"The console listens on http://{host}:{port}/", err=True)
+    run("people/console", port, host)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--users", "file", type=click.Path(dir_okay=False, path_type=Path), help="The users file.")
+@click.option("--remove", is_flag=True, help="Take the account away; whoever is signed in as it is out.")
+def console_user(name: str, file: Path | None, *, remove: bool) -> None:
+    """Add an account to the console, or give it another password; the password is asked for."""
+    from quietpager.functions.people.console.users import Users, users_file
+
+    users = Users(file or users_file())
+    if remove:
+        there = users.remove(name)
+        click.echo(f"{name} is removed." if there else f"There is no account {name} in {users.path}.")
+        sys.exit(0 if there else 1)
+    try:
+        users.put(name, click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    except ValueError as no:
+        raise click.ClickException(str(no)) from None
+    click.echo(f"{name} may sign in now; accounts are in {users.path}.")
+
+
+KUBECONFIG = click.option(
+    "--kubeconfig", envvar="KUBECONFIG", metavar="PATH",
+    help="Whose rights are used, and on which cluster. Without one only the store's switch is set.",
+)  # fmt: skip
+
+
+@main.command()
+@KUBECONFIG
+def stop(kubeconfig: str | None) -> None:
+    """Stop all writing: delete the write bindings, and set the store's kill switch.
+
+    Where only one of them can be reached, that one is done; exit 1 says that the other was not.
+    """
+    from quietpager.cli.switch import reach
+    from quietpager.cli.switch import stop as run
+
+    sys.exit(run(reach(kubeconfig), click.echo))
+
+
+@main.command()
+@KUBECONFIG
+def resume(kubeconfig: str | None) -> None:
+    """Let it write again: make the write bindings, with your own rights, then clear the store's switch."""
+    from quietpager.cli.switch import reach
+    from quietpager.cli.switch import resume as run
+
+    sys.exit(run(reach(kubeconfig), click.echo))
+
+
+@main.command()
+@click.option("--functions", metavar="ROLE", help="Grant this role what the functions need, and no more.")
+@click.option("--print", "only", is_flag=True, help="Only print the grants, for whoever runs them by hand.")
+def migrate(functions: str | None, *, only: bool) -> None:
+    """Bring the tables of the PostgreSQL in QUIETPAGER_STORE up to date, as their owner.
+
+    The role of --functions can read and add audit entries; it cannot change or remove one, nor a table.
+    """
+    from quietpager.cli.audit import migrate as run
+
+    sys.exit(run(functions, click.echo, only=only))
+
+
+@main.group()
+def audit() -> None:
+    """The record of everything."""
+
+
+PLACE = click.Path(file_okay=False, path_type=Path)
+
+
+@audit.command()
+@click.option(
+    "--anchor", "place", type=PLACE, metavar="DIR",
+    help="Hold the chains against every anchor there, too: a Git repository, or a folder with anchors.jsonl.",
+)  # fmt: skip
+def verify(place: Path | None) -> None:
+    """Verify every audit chain; exit 1 if one entry was changed, removed, added or moved.
+
+    Against an anchor it also finds a chain that was removed together with its head, or computed anew.
+    """
+    from quietpager.cli.audit import verify as run
+
+    sys.exit(run(place, click.echo))
+
+
+@audit.command()
+@click.option("--incident", metavar="ID", help="Only this incident's chain.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A file; else it is printed.")
+def export(incident: str | None, out: Path | None) -> None:
+    """Write all entries and heads as JSON Lines, which a stranger can verify; see docs/audit.md."""
+    from quietpager.cli.audit import export as run
+
+    sys.exit(run(incident, out, click.echo))
+
+
+@audit.command()
+@click.argument("place", type=PLACE, metavar="DIR")
+def anchor(place: Path) -> None:
+    """Anchor the heads of all chains in DIR, once: a commit in a Git repository, else a line of a file.
+
+    Exit 1 if a chain is shorter or another one than at the anchor before. It reads the store and no more.
+    """
+    from quietpager.cli.audit import anchor as run
+
+    sys.exit(run(place, click.echo))
+
+
+@main.group()
+def policy() -> None:
+    """The limits: check a file, and see what they decided."""
+
+
+@policy.command("schema")
+def policy_schema() -> None:
+    """Print the JSON Schema of the policy file."""
+    from quietpager.cli.policy import schema
+
+    click.echo(schema(), nl=False)
+
+
+@policy.command("check")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def policy_check(file: Path) -> None:
+    """Check a policy file; exit 1 names file, line, field and what is allowed."""
+    from quietpager.cli.policy import check
+
+    good, text = check(file)
+    click.echo(text, nl=False)
+    sys.exit(0 if good else 1)
+
+
+@policy.command("explain")
+@click.argument("incident")
+@click.option("--now", is_flag=True, help="Judge the stored plan again, by today's records and policy file.")
+def policy_explain(incident: str, *, now: bool) -> None:
+    """Show what each guard said of an incident's plans, and the figures it looked at.
+
+    It is read from the audit. Neither form reads the cluster.
+    """
+    from quietpager.cli.people import open_store_or_exit
+    from quietpager.cli.policy import explain, explain_now
+    from quietpager.model.time import system_clock
+    from quietpager.safety.policy import load_policy
+
+    store = open_store_or_exit()
+    text = explain_now(store, incident, load_policy(), system_clock) if now else explain(store, incident)
+    click.echo(text, nl=False)
+    store.close()
+
+
+@main.command()
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="One file for each kind, and a table."
+)
+@click.option("--policy", type=click.File(encoding="utf-8"), help="A policy file; without one: analyze.")
+@click.option("--cluster", default="default", show_default=True, help="The cluster's name in records.")
+@click.option("--func", is_flag=True, help="Without the functions themselves: `func deploy` brings those.")
+@click.option("--overlay", type=click.Choice(["kafka"]), help="Another Broker than the in-memory one.")
+def render(out: Path | None, policy: TextIO | None, cluster: str, overlay: str | None, *, func: bool) -> None:
+    """Print everything that follows from the function folders: what an installation applies."""
+    from quietpager.cli.render import render as run
+
+    run(out, None if policy is None else policy.read(), cluster, click.echo, overlay=overlay, func=func)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""`quietpager render`: the manifests as YAML, to read, to keep in Git, or to apply."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from quietpager.render import DEFAULTS, manifests
+from quietpager.render.catalogue import functions
+from quietpager.runtime.context import functions_folder
+
+
+def render(
+    out: Path | None,
+    policy: str | None,
+    cluster: str,
+    say: Callable[[str], None],
+    *,
+    overlay: str | None = None,
+    func: bool = False,
+) -> None:
+    """Print all manifests, or write into a folder: one file for each kind, and what they are, as a table.
+
+    Raises:
+        ClickException: a folder, a rule or the policy is wrong; the text says which and what to do.
+    """
+    settings = replace(
+        DEFAULTS, cluster=cluster, policy=policy or DEFAULTS.policy, func=func, overlay=overlay or ""
+    )
+    try:
+        rendered = manifests(functions_folder(), settings)
+    except ValueError as wrong:
+        raise click.ClickException(f"Nothing is rendered. {wrong}") from wrong
+    if out is None:
+        say(_text(rendered))
+        return
+
+    out.mkdir(parents=True, exist_ok=True)
+    kinds = list(dict.fromkeys(one["kind"] for one in rendered))
+    for number, kind in enumerate(kinds):
+        path = out / f"{number:02}-{kind.lower()}.yaml"
+        mine = [one for one in rendered if one["kind"] == kind]
+        path.write_text(_text(mine), encoding="utf-8")
+        say(f"{path}: {len(mine)}")
+    table = out / "README.md"
+    table.write_text(functions(functions_folder(), links=False), encoding="utf-8")
+    say(f"{table}: functions, routes, actions")
+
+
+class _Readable(yaml.SafeDumper):
+    """Writes a text of several lines as such: it will be read, and compared line by line."""
+
+
+def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Readable.add_representer(str, _block)
+
+
+def _text(objects: Sequence[dict[str, Any]]) -> str:
+    return yaml.dump_all(objects, Dumper=_Readable, sort_keys=False, width=110)

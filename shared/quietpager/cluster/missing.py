@@ -1,0 +1,33 @@
+"""A right to list something that the API server denied, and how to give it.
+
+Who calls it: `quietpager scan` and `quietpager run`, which say what they cannot see and go on without it.
+"""
+
+from dataclasses import dataclass
+
+from quietpager.cluster.client import RESOURCES
+from quietpager.cluster.port import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A right that is missing, as the API server said it."""
+
+    kind: Kind
+    namespace: str | None
+
+    @property
+    def sentence(self) -> str:
+        """Say which right, where, and how to give it."""
+        resource = RESOURCES[self.kind]
+        group = resource.api_version.rpartition("/")[0]
+        name = f"{resource.plural}.{group}" if group else resource.plural
+        inside = self.namespace if resource.namespaced else None
+        where = f"namespace {inside}" if inside else "the whole cluster"
+        given = (
+            "the ClusterRole `view` has it"
+            if self.kind != "Node"
+            else f"`kubectl create clusterrole quietpager-scan --verb=get,list --resource={name}` makes a "
+            "ClusterRole that has it"
+        )
+        return f"These credentials may not list {name} in {where} (403); {given}."

@@ -1,0 +1,276 @@
+"""The local host: every function, the local broker, the Event source and the ticks in one process.
+
+    POST /            the broker's ingress
+    POST /<function>  one function, directly
+    GET  /health/{liveness,readiness}    503 with a sentence while a Trigger is not ready
+    GET  /health/heartbeat    is every part alive? 200 or 503, and JSON
+    GET  /metrics             Prometheus text
+
+Who starts it: the demo, as a process that may be killed at any moment, and `quietpager run`, which
+gives each function a connection of its own kind.
+"""
+
+import asyncio
+import ctypes
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import hypercorn.asyncio
+import hypercorn.config
+import structlog
+from cloudevents.core.v1.event import CloudEvent
+
+from quietpager.cluster.client import connect
+from quietpager.cluster.port import Cluster
+from quietpager.local.broker import Answer, Broker, Subscriber
+from quietpager.local.source import EventSource
+from quietpager.local.trigger import read_triggers
+from quietpager.model.message import PING, Message
+from quietpager.model.time import system_clock
+from quietpager.render import FunctionFolder, function_folders, triggers
+from quietpager.runtime.context import CLUSTER_NAME, Context, Lazy, functions_folder, make_context
+from quietpager.runtime.edge import THREADS, Function, Receive, Scope, Send, read_body
+from quietpager.runtime.metrics import PATH as METRICS
+from quietpager.runtime.metrics import TEXT, Exposition, show_pulse
+from quietpager.runtime.pulse import PATH, Pulse
+from quietpager.runtime.wire import LARGEST_BODY, event_from_message, http_from_event
+from quietpager.safety.policy import Policy, load_policy
+from quietpager.store.postgres import PostgresStore
+from quietpager.store.postgres_mailbox import PostgresMailbox
+
+log = structlog.get_logger()
+
+
+MOST_UNDER_WAY = 1000
+"""Deliveries under way from which on the Event source waits. What it can wait with costs memory in the broker
+and delays what matters more; the watch goes on where it was, and what became too old the sweep finds."""
+
+ConnectAs = Callable[[FunctionFolder | None], Cluster]
+"""Connects one function to the cluster, or the Event source (None)."""
+Say = Callable[[str], None]
+
+
+def _nothing(_sentence: str) -> None:
+    pass
+
+
+def subscriber(function: Function) -> Subscriber:
+    """Call a function's ASGI edge in process, exactly as over HTTP."""
+
+    async def deliver(event: CloudEvent) -> Answer:
+        headers, body = http_from_event(event)
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(part: dict[str, Any]) -> None:
+            sent.append(part)
+
+        raw = [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": raw}
+        await function.handle(scope, receive, send)
+        answer = {k.decode("latin-1"): v.decode("latin-1") for k, v in sent[0]["headers"]}
+        return Answer(sent[0]["status"], answer, sent[1]["body"])
+
+    return deliver
+
+
+class Host:
+    """Everything that runs in the one process."""
+
+    def __init__(self, store_url: str, connect_as: ConnectAs, policy: Policy, say: Say = _nothing) -> None:
+        """Make the functions and their broker; nothing runs yet. `say` gets what a person should know."""
+        self.policy = policy
+        self.store = PostgresStore(store_url, connections=8)
+        self.mailbox = PostgresMailbox(store_url)
+        self.pulse = Pulse(lambda: self.store, policy)
+        self.exposition = Exposition()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        # All functions share them: the broker has no more than so many deliveries at work in any case.
+        self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="handler")
+        self.folders = tuple(one for one in function_folders(functions_folder()) if not one.web)
+        self.clusters = {f.name: connect_as(f) for f in self.folders}
+        self.functions = {f.name: self._function(f.name, f.module) for f in self.folders}
+        ready, self.not_ready = read_triggers(triggers(self.folders))
+        self.broker = Broker(
+            ready,
+            {name: subscriber(function) for name, function in self.functions.items()},
+            self.mailbox,
+        )
+        name = os.environ.get(CLUSTER_NAME, "default")
+        self.source = EventSource(connect_as(None), name, self._take, say)
+
+    def _function(self, name: str, module: str) -> Function:
+        handle = importlib.import_module(f"{module}.handler").handle
+        cluster = self.clusters[name]
+
+        def open_cluster() -> Cluster:
+            return cluster
+
+        def say(message: Message) -> None:
+            self._post(event_from_message(message, source=f"/local/{name}", now=system_clock()))
+
+        lazy = Lazy(lambda: self.store, open_cluster)
+        metrics = self.exposition.metrics
+
+        def make() -> Context:
+            return make_context(name, lazy, policy=self.policy, metrics=metrics)
+
+        return Function(handle, make, say, self.threads)
+
+    def _post(self, event: CloudEvent) -> None:
+        """Post from a thread, and wait until the broker has it."""
+        if self.loop is None:
+            raise OSError("the broker is not running")
+        status = asyncio.run_coroutine_threadsafe(self.broker.post(event), self.loop).result(10)
+        if status != 202:
+            raise OSError(f"the broker answered {status}")
+
+    def _take(self, event: CloudEvent) -> None:
+        """Post for the Event source; OSError, so that it tries again later, while there is much to do."""
+        if self.broker.under_way >= MOST_UNDER_WAY:
+            raise OSError(f"the broker has {self.broker.under_way} deliveries under way; Events wait")
+        self._post(event)
+
+    async def tick(self, job: str, every: float) -> None:
+        """Be the PingSource of one job; the first tick comes at once."""
+        number = 0
+        while True:
+            message = Message(id=f"{job}-{number}", type=PING, attributes={"job": job})
+            event = event_from_message(message, source="/local/ping", now=system_clock())
+            await self.broker.post(event)
+            number += 1
+            await asyncio.sleep(every)
+
+    def shown(self) -> bytes:
+        """Write the metrics as Prometheus text, with the heartbeats' ages as they are now."""
+        show_pulse(self.exposition.metrics, self.pulse.read())
+        return self.exposition.text()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer HTTP: the ingress, and every function under its name."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        path = scope["path"].strip("/")
+        if scope["path"] == PATH:
+            await _answer(send, *(await asyncio.to_thread(self.pulse.read)).to_http())
+        elif scope["path"] == METRICS:
+            await _answer(send, 200, await asyncio.to_thread(self.shown), TEXT)
+        elif path == "health/readiness" and self.not_ready:
+            await _answer(send, 503, "\n".join(self.not_ready.values()).encode("utf-8", "replace"))
+        elif path.startswith("health/"):
+            await _answer(send, 200, b"OK")
+        elif path in self.functions:
+            await self.functions[path].handle(scope, receive, send)
+        elif path == "":
+            headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+            body = await read_body(receive)
+            if body is None:
+                await _answer(send, 413, f"A message has at most {LARGEST_BODY} bytes.".encode())
+                return
+            await _answer(send, await self.broker.post_http(headers, body), b"")
+        else:
+            await _answer(send, 404, f"No function is called {path}.".encode("utf-8", "replace"))
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        part = await receive()
+        await send({"type": f"{part['type']}.complete"})
+        if part["type"] == "lifespan.shutdown":
+            return
+
+
+async def _answer(send: Send, status: int, body: bytes, kind: str = "") -> None:
+    headers = [(b"content-type", kind.encode())] if kind else []
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def run(host: Host, port: int | None, ready: Callable[[str], None]) -> None:
+    """Run until SIGTERM or SIGINT; `ready` gets the address once everything serves.
+
+    Without a port nothing is served over HTTP, and the address is "".
+    """
+    _share_heaps()
+    host.loop = asyncio.get_running_loop()
+    for function in host.functions.values():
+        function.start({})
+    await host.broker.start()
+    host.source.start()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        host.loop.add_signal_handler(number, stop.set)
+    server = asyncio.create_task(_serve(host, port, stop))
+    ticks = [
+        asyncio.create_task(host.tick("clock", host.policy.tick)),
+        asyncio.create_task(host.tick("sweep", host.policy.sweep)),
+        asyncio.create_task(host.tick("anchor", host.policy.anchor)),
+    ]
+    await asyncio.to_thread(host.source.started.wait, 10)
+    ready("" if port is None else f"http://127.0.0.1:{port}")
+    await stop.wait()
+    host.source.stop()
+    for task in ticks:
+        task.cancel()
+    await host.broker.stop()
+    with suppress(asyncio.CancelledError):
+        await server
+    for one in host.functions.values():
+        one.stop()
+    host.threads.shutdown(wait=False, cancel_futures=True)
+    host.exposition.close()
+    host.mailbox.close()
+    host.store.close()
+
+
+def _share_heaps() -> None:
+    """Give all threads two heaps. Else glibc gives each its own, which keeps what its busiest moment took.
+
+    M_ARENA_MAX of mallopt(3); another C library goes on as it does.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(-8, 2)
+
+
+async def _serve(host: Host, port: int | None, stop: asyncio.Event) -> None:
+    if port is None:
+        await stop.wait()
+        return
+    config = hypercorn.config.Config()
+    config.bind = [f"127.0.0.1:{port}"]
+    config.errorlog = None
+    await hypercorn.asyncio.serve(host, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+
+
+def main(env: Mapping[str, str] = os.environ) -> None:
+    """Start from the environment: QUIETPAGER_STORE, QUIETPAGER_API_SERVER, QUIETPAGER_PORT."""
+    from quietpager.runtime.logs import configure_logs  # noqa: PLC0415 (only as a process)
+
+    configure_logs()
+
+    def ready(url: str) -> None:
+        sys.stdout.write(f"quietpager ready on {url}\n")
+        sys.stdout.flush()
+
+    def connect_as(folder: FunctionFolder | None) -> Cluster:
+        who = "source" if folder is None else folder.name
+        return connect(env["QUIETPAGER_API_SERVER"], manager=f"quietpager-{who}")
+
+    host = Host(env["QUIETPAGER_STORE"], connect_as, load_policy())
+    asyncio.run(run(host, int(env["QUIETPAGER_PORT"]), ready))
+
+
+if __name__ == "__main__":
+    main()

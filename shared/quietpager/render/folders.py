@@ -1,0 +1,169 @@
+"""Reads the function folders: what a `func.yaml` says that deployment follows from."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from yaml import YAMLError
+
+from quietpager.model.message import EventType
+from quietpager.model.yaml import read_yaml
+
+Json = dict[str, Any]
+
+PART_OF: Final = "app.kubernetes.io/part-of"
+"""Label of everything that is ours, with the value `quietpager`."""
+
+READS: Final = "quietpager.dev/reads"
+"""Annotation of a func.yaml's `deploy`: what a function that is no action reads of the API server, as
+`group/resource` (`pods`, `apps/deployments`), separated by spaces. Without it: nothing, and no token."""
+
+GETS: Final = "quietpager.dev/gets"
+"""Annotation of a func.yaml's `deploy`, beside the one before: what it may read by name, and not list."""
+
+SPEC: Final = "func.yaml"
+SIGNS: Final = ("rule.yaml", "action.yaml", "handler.py")
+"""What makes a folder a function's: it then needs a func.yaml."""
+TYPES: Final[tuple[str, ...]] = get_args(EventType)
+"""All messages there are; a Trigger on another one would never fire."""
+
+
+SECRETS: Final = "quietpager.dev/secrets"
+"""Annotation of a func.yaml's `deploy`: environment variables from Secrets that whoever installs may make, as
+`VARIABLE=secret/key`, separated by spaces. A Secret that is not there is no error."""
+
+SCRATCH: Final = "quietpager.dev/scratch"
+"""Annotation of a func.yaml's `deploy`: the size of a folder /tmp that it may write to. Without it: none."""
+PROGRAMS: Final = "quietpager.dev/programs"
+"""Annotation of a func.yaml's `deploy`: executables that it calls, by name. Our images have `git`."""
+WEB: Final = "quietpager.dev/web"
+"""Annotation of a func.yaml's `deploy`, `"true"`: it serves web pages to people, and takes no messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionFolder:
+    """One function: its Knative name, its module, the filters of its Triggers, and what it needs.
+
+    `writes` is False for a remediator whose action changes nothing in the cluster: it gets no right to.
+    """
+
+    name: str
+    module: str
+    filters: tuple[dict[str, str], ...]
+    reads: tuple[str, ...] = ()
+    gets: tuple[str, ...] = ()
+    """What it may get by name, and not list."""
+    resources: Json = field(default_factory=dict)
+    secrets: tuple[tuple[str, str, str], ...] = ()
+    scratch: str = ""
+    programs: tuple[str, ...] = ()
+    writes: bool = True
+    web: bool = False
+    pods: int = 1
+    """How many there are at least: func's own `scale.min`."""
+
+    @property
+    def stage(self) -> str:
+        """The folder above its own: ingest, detect, analyze, govern, remediate, people or learn."""
+        return self.module.split(".")[2]
+
+    @property
+    def action(self) -> str | None:
+        """The action that it carries out, if it is a remediator."""
+        stage, _, rest = self.name.partition("-")
+        return rest if stage == "remediate" else None
+
+
+def function_folders(functions: Path) -> tuple[FunctionFolder, ...]:
+    """Find all functions, in path order. It judges nothing, so that `stop` works beside a half-made folder.
+
+    Raises:
+        ValueError: a func.yaml cannot be read; the text names it and what to do.
+    """
+    return tuple(_folder(path, functions) for path in sorted(functions.glob(f"*/*/{SPEC}")))
+
+
+def deployable(functions: Path) -> tuple[FunctionFolder, ...]:
+    """Find all functions, and make sure that each of them can be deployed as it is.
+
+    Raises:
+        ValueError: one cannot; the text names the file and what to do.
+    """
+    for sign in SIGNS:
+        for path in sorted(functions.glob(f"*/*/{sign}")):
+            if not (path.parent / SPEC).exists():
+                raise ValueError(
+                    f"{named(path.parent, functions)} has a {sign} but no {SPEC}, so it would never be "
+                    f"deployed. Copy the {SPEC} of another function of its stage, and change name, account "
+                    "and filters."
+                )
+    found = function_folders(functions)
+    for folder in found:
+        if wrong := _wrong(folder):
+            raise ValueError(f"{folder.module.replace('.', '/')}/{SPEC}: {wrong}")
+    return found
+
+
+def named(path: Path, functions: Path) -> str:
+    """Name a file as a person finds it: from the folder `functions` on."""
+    return f"functions/{path.relative_to(functions).as_posix()}"
+
+
+def _wrong(folder: FunctionFolder) -> str | None:
+    name = "-".join(folder.module.split(".")[2:]).replace("_", "-")
+    if folder.name != name:
+        return f"`name` is {folder.name}; after its folder it must be {name}."
+    for one in folder.filters:
+        if (kind := one.get("type", "")) not in TYPES:
+            return (
+                f"a subscription wants the type {kind or '(none)'}, which nobody sends. Name one of "
+                f"{', '.join(TYPES)}; a new type belongs in shared/quietpager/model/message.py first."
+            )
+    return None
+
+
+def _folder(path: Path, functions: Path) -> FunctionFolder:
+    try:
+        return _read(path)
+    except KeyError as missing:
+        raise ValueError(
+            f"{named(path, functions)} lacks {missing}: see that of another function of its stage."
+        ) from None
+    except (TypeError, AttributeError, YAMLError) as wrong:
+        raise ValueError(f"{named(path, functions)} is no func.yaml: {wrong}") from wrong
+
+
+def _read(path: Path) -> FunctionFolder:
+    spec = read_yaml(path)
+    deploy = spec["deploy"]
+    options = deploy.get("options") or {}
+    notes = deploy.get("annotations") or {}
+    return FunctionFolder(
+        name=spec["name"],
+        module=f"quietpager.functions.{path.parent.parent.name}.{path.parent.name}",
+        filters=tuple(
+            {k: str(v) for k, v in one["filters"].items()} for one in deploy.get("subscriptions") or []
+        ),
+        reads=tuple(notes.get(READS, "").split()),
+        gets=tuple(notes.get(GETS, "").split()),
+        secrets=tuple(_secret(one) for one in notes.get(SECRETS, "").split()),
+        scratch=notes.get(SCRATCH, ""),
+        programs=tuple(notes.get(PROGRAMS, "").split()),
+        writes=_writes(path.with_name("action.yaml")),
+        web=notes.get(WEB) == "true",
+        resources=options.get("resources") or {},
+        pods=(options.get("scale") or {}).get("min") or 1,
+    )
+
+
+def _secret(text: str) -> tuple[str, str, str]:
+    """Take `VARIABLE=secret/key` apart."""
+    variable, _, place = text.partition("=")
+    secret, _, key = place.partition("/")
+    if not (variable and secret and key):
+        raise ValueError(f"{SECRETS} says {text!r}, not VARIABLE=secret/key.")
+    return variable, secret, key
+
+
+def _writes(action: Path) -> bool:
+    return not action.exists() or bool(read_yaml(action).get("write"))

@@ -1,0 +1,136 @@
+"""The rights: one ServiceAccount for each function, and for each exactly what it declares.
+
+An action gets two ClusterRoles: `<action>-read`, always bound, so that planning works while writing is
+stopped, and `<action>-write`, bound by `quietpager resume` only and unbound by `quietpager stop`. A new
+install has no write binding: it is stopped, and the API server itself holds that. An action that changes
+nothing in the cluster has no write role at all. Write bindings are
+never among the manifests, so that nothing that applies those again brings them back.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from quietpager.actions.schema import Access, Action
+from quietpager.render.folders import PART_OF, FunctionFolder
+
+Json = dict[str, Any]
+RBAC = "rbac.authorization.k8s.io"
+
+LOOKING: Final = frozenset({"get", "list", "watch"})
+"""Verbs that change nothing."""
+SUBRESOURCES: Final = frozenset({"pods/log"})
+"""What a func.yaml may name that has a slash and no group."""
+NEVER: Final = frozenset({"*", "secrets"})
+"""What no role of ours may name: everything, and what nobody needs to heal a workload."""
+
+
+def service_accounts(folders: Iterable[FunctionFolder], namespace: str) -> list[Json]:
+    """Render one account for each function; a token is mounted by the pods that need one, not here."""
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": folder.name, "namespace": namespace},
+            "automountServiceAccountToken": False,
+        }
+        for folder in folders
+    ]
+
+
+def user_of(folder: FunctionFolder, namespace: str) -> str:
+    """Name a function's ServiceAccount as RBAC does, for who acts as it without its token."""
+    return f"system:serviceaccount:{namespace}:{folder.name}"
+
+
+def needs_token(folder: FunctionFolder) -> bool:
+    """Tell whether a function talks to the API server at all."""
+    return bool(folder.reads) or folder.action is not None
+
+
+def roles(folders: Iterable[FunctionFolder], actions: Mapping[str, Action], namespace: str) -> list[Json]:
+    """Render ClusterRoles and the bindings of those that read.
+
+    Raises:
+        ValueError: a remediator's action is in no action.yaml, or a folder asks for what nobody gets.
+    """
+    rendered: list[Json] = []
+    for folder in folders:
+        name = folder.action
+        if name is not None:
+            if name not in actions:
+                raise ValueError(f"{folder.name} carries out {name!r}, which no action.yaml describes.")
+            action = actions[name]
+            read, write = _role(f"{name}-read", action.read), _role(f"{name}-write", action.write)
+            _only_looks(read)
+            rendered += [read, *([write] if action.write else [])]
+            rendered.append(_binding(read["metadata"]["name"], folder.name, namespace))
+        elif folder.reads:
+            role = _reader(folder)
+            rendered += [role, _binding(role["metadata"]["name"], folder.name, namespace)]
+    return rendered
+
+
+def write_binding_name(action: str) -> str:
+    """Name the binding that `resume` makes and `stop` deletes."""
+    return f"quietpager-{action}-write"
+
+
+def write_bindings(folders: Iterable[FunctionFolder], namespace: str) -> list[Json]:
+    """Render the write bindings: who calls it is `quietpager resume`, with a person's own rights."""
+    rendered = [
+        _binding(write_binding_name(folder.action), folder.name, namespace)
+        for folder in folders
+        if folder.action is not None and folder.writes
+    ]
+    for one in rendered:
+        one["metadata"]["labels"] = {PART_OF: "quietpager"}
+    return rendered
+
+
+def _role(name: str, access: Iterable[Access]) -> Json:
+    rules = [
+        {"apiGroups": [one.group], "resources": list(one.resources), "verbs": list(one.verbs)}
+        for one in access
+    ]
+    return _cluster_role(f"quietpager-{name}", rules)
+
+
+def _reader(folder: FunctionFolder) -> Json:
+    rules = [*_looking(folder.reads, ["get", "list"]), *_looking(folder.gets, ["get"])]
+    return _cluster_role(f"quietpager-{folder.name}-read", rules)
+
+
+def _looking(resources: Iterable[str], verbs: list[str]) -> list[Json]:
+    by_group: dict[str, list[str]] = {}
+    for one in resources:
+        group, _, resource = ("", "", one) if one in SUBRESOURCES else one.rpartition("/")
+        by_group.setdefault(group, []).append(resource)
+    return [{"apiGroups": [group], "resources": named, "verbs": verbs} for group, named in by_group.items()]
+
+
+def _only_looks(role: Json) -> None:
+    """Hold a role that is always bound to verbs that change nothing."""
+    verbs = {verb for rule in role["rules"] for verb in rule["verbs"]}
+    if writing := sorted(verbs - LOOKING):
+        name = role["metadata"]["name"]
+        raise ValueError(f"{name} asks for {', '.join(writing)}; that belongs under `write` in action.yaml.")
+
+
+def _cluster_role(name: str, rules: list[Json]) -> Json:
+    for rule in rules:
+        named = {*rule["apiGroups"], *rule["verbs"], *(one.partition("/")[0] for one in rule["resources"])}
+        if asked := sorted(named & NEVER):
+            raise ValueError(
+                f"{name} asks for {', '.join(asked)}; no function gets that. Name what it needs."
+            )
+    return {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}
+
+
+def _binding(role: str, account: str, namespace: str) -> Json:
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": role},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+    }
