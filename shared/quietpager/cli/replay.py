@@ -116,7 +116,7 @@ def _newest(raw: Any) -> datetime:
 
 def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded, now: datetime) -> Json:
     known = rule(signal.family)
-    finding = finding_of(signal.target, verdict, known, "replay", now, None)
+    finding = finding_of(signal.target, verdict, known, "replay", now)
     dial = known.classes[verdict.failure_class].autonomy
     return _answer(
         folder,

@@ -207,7 +207,7 @@ def _row(
     """Make the row of a cause; where its pods fail in several ways, the most frequent one names it."""
     [(name, _)] = Counter(verdict.failure_class for _, verdict in found).most_common(1)
     signal, verdict = next(one for one in found if one[1].failure_class == name)
-    finding = finding_of(signal.target, verdict, rule(signal.family), "scan", now, None)
+    finding = finding_of(signal.target, verdict, rule(signal.family), "scan", now)
     return Row(
         cause=cause,
         owners=tuple(dict.fromkeys(one.owner for _, one in found)),

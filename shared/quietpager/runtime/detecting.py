@@ -24,7 +24,7 @@ from quietpager.model.message import Message
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import UNKNOWN_FAMILY, EventRef, Recheck, Signal, read_signal
 from quietpager.model.time import to_text
-from quietpager.rules.health import Health, health_of
+from quietpager.rules.health import health_of
 from quietpager.rules.judging import Diagnose, judge
 from quietpager.rules.judging import forwarded as forwarded_to
 from quietpager.rules.live import Live
@@ -62,26 +62,19 @@ def detect(
     live = Live(ctx.cluster, hint.target, now=now, told=hint.event)
     try:
         verdict = judge(hint, live, diagnose)
-        health = health_of(live, None) if isinstance(verdict, Diagnosis) else None
+        said = _said(verdict, live, family, ctx) if isinstance(verdict, Diagnosis) else []
     except (ClusterUnavailable, Rejected) as away:
         raise Retry(f"{hint.target} cannot be read: {away}") from away
     if isinstance(verdict, NotYet):
         _look_again(hint, live, verdict, family, ctx)
         return []
-    said: list[Message] = []
-    if isinstance(verdict, Diagnosis):
-        rule = ctx.rule(family)
-        found = finding_of(live.named, verdict, rule, ctx.cluster_name, now, health)
-        said = _said(found, verdict, ctx)
-    elif isinstance(verdict, NotMine):
+    if isinstance(verdict, NotMine):
         said = [forwarded_to(hint, verdict, ctx.routes).to_message()]
     _look_no_more(hint, live, family, ctx)
     return said
 
 
-def finding_of(
-    target: ObjectRef, verdict: Diagnosis, rule: Rule, cluster: str, now: datetime, health: Health | None
-) -> Finding:
+def finding_of(target: ObjectRef, verdict: Diagnosis, rule: Rule, cluster: str, now: datetime) -> Finding:
     """Make the finding of a diagnosis, with the remedies that the rule has for it.
 
     Its id is made of what is wrong with what; `rests_on` of what a newer look would know better.
@@ -100,7 +93,6 @@ def finding_of(
         remedies=rule.candidates(verdict.failure_class, verdict.facts),
         autonomy=known.autonomy.value,
         dwell=known.dwell,
-        available=0 if health is None else health.available,
         rests_on=digest(*kept, *_place(verdict.owner)),
     )
 
@@ -109,8 +101,9 @@ def _place(target: ObjectRef) -> tuple[str | None, ...]:
     return target.kind, target.namespace, target.name, target.uid
 
 
-def _said(finding: Finding, diagnosis: Diagnosis, ctx: Context) -> list[Message]:
+def _said(diagnosis: Diagnosis, live: Live, family: str, ctx: Context) -> list[Message]:
     """Keep a finding in its one record and tell of it, unless it says nothing that decide does not know."""
+    finding = finding_of(live.named, diagnosis, ctx.rule(family), ctx.cluster_name, live.now)
     key, lock = records.finding(finding.id), records.cause(diagnosis.cause)
     for _ in range(TRIES):
         found = ctx.store.get_many([key, lock])
@@ -123,7 +116,10 @@ def _said(finding: Finding, diagnosis: Diagnosis, ctx: Context) -> list[Message]
             and _known(finding, before, incident, ctx)
         ):
             return []
-        told = finding.but(serial=0 if before is None else before.serial + 1, closing=_closing(incident))
+        told = finding.but(
+            serial=0 if before is None else before.serial + 1, closing=_closing(incident),
+            available=health_of(live, None).available,
+        )  # fmt: skip
         message, tick = finding_message(told), timedelta(seconds=ctx.policy.tick)
         try:
             ctx.store.transact(
