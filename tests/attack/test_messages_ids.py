@@ -12,6 +12,8 @@ from quietpager.model.message import EVENT_ADD, Message
 from quietpager.runtime.context import Context, Handler
 from tests.attack.pod import CRASH, Place, beside, posted, ref_of, signal
 
+ANOTHER = "detect/crash/cases/30-oom-bounded"
+
 
 @pytest.fixture
 def place() -> Iterator[Place]:
@@ -21,20 +23,24 @@ def place() -> Iterator[Place]:
 
 
 def take_the_id_first(place: Place) -> None:
-    """Say the id of the true signal before it comes: about another pod, about nothing, and about the same."""
-    true = read_event(place.events[-1], received=place.now)
+    """Say the id of the true signal before it comes: about another that fails, about none, about the same."""
+    event = place.events[-1]
+    true = read_event(event, received=place.now)
     data = true.signal("crash").to_json()
+    place.load(ANOTHER, told=False)
+    another = place.cluster.list("Pod", "team-45")[0] | {"kind": "Pod", "apiVersion": "v1"}
     gone = data | {"target": data["target"] | {"name": "gone", "uid": "gone"}}
-    for forged in (gone, data | {"event": None}, data | {"target": data["target"] | {"uid": None}}):
+    same = (data | {"event": None}, data | {"target": data["target"] | {"uid": None}})
+    for forged in (signal(another, "crash"), gone, *same):
         place.calls("detect-crash", forged, name=f"{true.id}.0")
-    place.product.event(place.events[-1])
+    place.product.event(event)
     place.product.deliver()
 
 
 def test_saying_a_signals_id_first_does_not_make_the_true_one_vanish(place: Place) -> None:
     take_the_id_first(place)
     place.wait(place.product.policy.tick)  # the pod kept the answer; the outbox says it again
-    incident = place.the_incident()
+    [incident] = [one for one in place.product.incidents() if one.owner.namespace == "team-25"]
     assert incident.failure_class == "oom_killed"
     assert incident.symptom_count == len(incident.symptoms) == 1, "and it is one pod, however it is named"
 
@@ -52,7 +58,7 @@ def test_where_the_id_counts_the_true_one_vanishes(place: Place) -> None:
     place.product.handlers["detect-crash"] = by_id
     take_the_id_first(place)
     place.wait(place.product.policy.tick)
-    assert place.product.incidents() == []
+    assert [one.owner.namespace for one in place.product.incidents()] == ["team-45"]
 
 
 def another_cluster(place: Place) -> Json:
