@@ -13,9 +13,9 @@ from infra.cli.people import ledger, story
 from infra.sandbox.load import load_case
 from infra.sandbox.server import running
 from quietpager.analysis.logs import MOST
-from quietpager.analysis.redaction import MASK
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Rejected
+from quietpager.masking.shape import MASK
 from quietpager.model.incident import Incident, State
 from quietpager.model.page import Page
 from quietpager.model.time import system_clock

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from quietpager.analysis.gather import EDITS, Gathered
-from quietpager.analysis.redaction import mask
+from quietpager.masking.mask import mask
 from quietpager.model.page import Changed, Page, RuledOut, Similar, Suspect
 from quietpager.model.signal import Signal
 from quietpager.model.text import clean

@@ -14,10 +14,10 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from quietpager.analysis.logs import MOST, TAIL, Tail, tail_of
-from quietpager.analysis.redaction import mask
 from quietpager.analysis.templates import ConfigRef, config_refs, differences
 from quietpager.analysis.unwell import Trouble, events_about
 from quietpager.cluster.port import ClusterUnavailable, Json, LogReader, Rejected
+from quietpager.masking.mask import mask
 from quietpager.model.kubernetes import ContainerStatus, Node, Pod, ReplicaSet
 from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Changed, Fact

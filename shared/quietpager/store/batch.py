@@ -5,9 +5,11 @@ conditions in the same order and build the same audit entries.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
+from quietpager.masking.told import masked
 from quietpager.store.audit import GENESIS, HEAD, entry_hash, plain
 from quietpager.store.port import (
     ABSENT,
@@ -21,6 +23,13 @@ from quietpager.store.port import (
     Put,
     Write,
 )
+
+PROSE: Final = "TELL#"
+"""Records that are sentences for people without a model of their own; all other text is of type `Told`.
+
+Their bodies are masked here, and so are those of audit entries, which are any JSON. It is the last moment
+at which that is possible: an entry is hashed as it is stored, and exported as it was hashed.
+"""
 
 
 @dataclass(slots=True)
@@ -51,10 +60,11 @@ class Batch:
                         raise ValueError(f"Record {write.key}: {write.expect} is no version.")
                     if write.key.startswith(HEAD) and not isinstance(write, Check):
                         raise ValueError(f"Record {write.key} is a chain's head; only Audit moves it.")
-                    batch.conditions.append(write)
+                    prose = isinstance(write, Put) and write.key.startswith(PROSE)
+                    batch.conditions.append(replace(write, body=masked(write.body)) if prose else write)
                 case Audit():
                     _aware(write.at)
-                    batch.audits.append(write)
+                    batch.audits.append(replace(write, body=masked(write.body)))
                 case Due():
                     _aware(write.at)
                     _once(write.id, items)
