@@ -8,6 +8,7 @@ No pattern may take more than linear time, so each repeat is bounded or always m
 of whatever a container likes, and a quadratic pattern would let any container stop its reader.
 """
 
+import json
 import re
 from functools import lru_cache
 from typing import Final
@@ -19,6 +20,10 @@ from quietpager.masking.shape import MASK
 CACHED: Final = 2048
 """Characters of a text that is masked again and again (each time a record is read): that is remembered."""
 
+DEEPEST: Final = 3
+"""How often JSON may lie in a string of JSON (a log line in an answer in a dead letter) and is still read."""
+
+_LITERAL: Final = re.compile(r'\\.|"((?:[^"\\]|\\.)*)("|\Z)', re.DOTALL)
 _PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{3,40}-----.*?(?:-----END [A-Z0-9 ]{3,40}-----|\Z)", re.DOTALL)
 _IN_URL: Final = re.compile(
     r"(?<=://)(?:[^\s/@:\"'<>]{0,200}:(?!\d{1,5}[/?#])[^\s\"'<>]{1,300}|[^\s/@\"'<>]{1,500})@(?=[\w\[$%.-])"
@@ -48,9 +53,9 @@ def mask(text: str) -> str:
     return _remembered(text) if len(text) <= CACHED else _mask(text)
 
 
-def _mask(text: str) -> str:
-    if not any(one in text for one in "=: -") and len(text) < 12:
-        return text
+def _mask(text: str, depth: int = 0) -> str:
+    if "\\" in text and depth < DEEPEST:
+        text = _LITERAL.sub(lambda found: _unescaped(found, depth), text)
     text = _PEM.sub(MASK, text)
     text = _HOOK.sub(lambda found: found[1] + MASK, text)
     text = _IN_URL.sub(f"{MASK}@", text)
@@ -61,6 +66,19 @@ def _mask(text: str) -> str:
     text = _KNOWN.sub(MASK, text)
     text = library.mask_known(text)
     return _LONG.sub(_long, text)
+
+
+def _unescaped(found: re.Match[str], depth: int) -> str:
+    """Mask a JSON string by what it says: its quotes and line ends are escaped, and no pattern knows those."""
+    body, end = found[1], found[2]
+    if body is None or "\\" not in body:
+        return found[0]
+    try:
+        plain = json.loads(f'"{body}"', strict=False)
+    except ValueError:
+        return found[0]
+    said = _mask(plain, depth + 1)
+    return found[0] if said == plain else f'"{json.dumps(said)[1:-1]}{end}'
 
 
 _remembered = lru_cache(maxsize=1024)(_mask)

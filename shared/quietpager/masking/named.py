@@ -27,6 +27,8 @@ _NAMED: Final = re.compile(
     ( \\"(?:[^"\\\n]|\\[^"\n])*(?:\\")? | @?"(?:[^"\\\n]|\\.)*"? | '(?:[^'\\\n]|\\.)*'? | `[^`\n]*`?
     | (?!\[?\{{) [^\s,;&"'}})\]]{{1,2000}} )"""
 )
+_FOLDED: Final = re.compile(r"([|>][+-]?)(?:\s+(?![\w.-]{1,60}:|\[masked\])\S+)+")
+"""A YAML block whose lines were joined: up to the next name."""
 _REST: Final = re.compile(r"""[^\s,;&"'})\]]*""")
 _HARMLESS_NAME: Final = re.compile(
     r"""(?ix) (?: ^|[_.-]|(?<=[a-z]) )
@@ -173,8 +175,9 @@ _BLOCK: Final = re.compile(
     [|>] [+-]? \d? [ \t]{{0,8}} (?:\#[^\n]*)? \n ) ( (?: \2 [ \t]+ \S [^\n]* (?:\n|\Z) | [ \t]*\n )+ )"""
 )
 _YAML_LINE: Final = re.compile(
-    rf"""(?imx) ^ ( [ \t]{{0,40}} (?:-[ \t]+)? ["']? [\w.-]{{0,60}}? (?: {_WORD} ) ["']? : [ \t]{{1,8}} )
-    ( [^\s"'|>&*\[{{] [^\n]* ) $"""
+    rf"""(?imx) ( (?: ^ [ \t]{{0,40}} (?:-[ \t]+)? ["']? [\w.-]{{0,60}}? (?: {_WORD} )
+    | (?: passw(?:or)?d | passphrase ) )
+    ["']? : [ \t]{{1,8}} ) ( [^\s"'|>&*\[{{] [^\n]* ) $"""
 )
 _LIST_ENTRY: Final = re.compile(
     rf"""(?ix) ( name \\?["']? [ \t]{{0,4}} [:=] \s{{0,4}} \\?["']? [\w.-]{{0,60}}? (?: {_WORD} )
@@ -183,6 +186,7 @@ _LIST_ENTRY: Final = re.compile(
     ( \\"[^"\n]*" | "(?:[^"\\\n]|\\.)*"? | '[^'\n]*'? | [^\s,}}]+ )"""
 )
 _SECRET_DATA: Final = re.compile(r"(?m)^([ \t]{0,40})(stringData:[ \t]*\n)((?:\1[ \t]+\S[^\n]*(?:\n|\Z))+)")
+_SECRET_LINE: Final = re.compile(r"(?m)\b(stringData:[ \t]+)([^\s{\[][^\n]*)")
 _DATA_LINE: Final = re.compile(r"(?m)^([ \t]*[\w.-]{1,253}:[ \t]+)(\S[^\n]*)$")
 _OPTION: Final = re.compile(
     rf"""(?ix) (?<![\w.-]) ( --? [\w-]{{0,40}}? (?: {_WORD} ) ([\w-]{{0,40}}) )
@@ -242,6 +246,8 @@ def mask_named(text: str) -> str:
         text = _SECRET_DATA.sub(
             lambda f: f[1] + f[2] + _DATA_LINE.sub(lambda line: line[1] + MASK, f[3]), text
         )
+    if "stringData:" in text:
+        text = _SECRET_LINE.sub(lambda found: found[1] + MASK, text)
     text = _YAML_LINE.sub(_yaml, text)
     if "alue" in text:
         text = _LIST_ENTRY.sub(lambda found: f"{found[1]}{found[2]}{_quoted(found[3])}", text)
@@ -280,6 +286,10 @@ def _values(text: str) -> str:
         start, end = found.span(7)
         done.append(text[at:start])
         at = start
+        if (block := _FOLDED.match(text, start)) is not None:
+            done.append(f"{block[1]} {MASK}")
+            at = block.end()
+            continue
         if not _kept(found):
             quoted = found[7][0] in _QUOTES
             done.append(_quoted(found[7]) if quoted else MASK)

@@ -52,7 +52,7 @@ class Batch:
         batch = cls()
         keys: set[str] = set()
         items: set[str] = set()
-        for write in writes:
+        for write in map(_harmless, writes):
             match write:
                 case Put() | Delete() | Check():
                     _once(write.key, keys)
@@ -60,11 +60,10 @@ class Batch:
                         raise ValueError(f"Record {write.key}: {write.expect} is no version.")
                     if write.key.startswith(HEAD) and not isinstance(write, Check):
                         raise ValueError(f"Record {write.key} is a chain's head; only Audit moves it.")
-                    prose = isinstance(write, Put) and write.key.startswith(PROSE)
-                    batch.conditions.append(replace(write, body=masked(write.body)) if prose else write)
+                    batch.conditions.append(write)
                 case Audit():
                     _aware(write.at)
-                    batch.audits.append(replace(write, body=masked(write.body)))
+                    batch.audits.append(write)
                 case Due():
                     _aware(write.at)
                     _once(write.id, items)
@@ -112,6 +111,17 @@ class Batch:
             )
             moved[HEAD + audit.chain] = {"seq": seq, "hash": digest}
         return entries, moved
+
+
+def _harmless(write: Write) -> Write:
+    """Mask what is free text; see PROSE."""
+    match write:
+        case Audit():
+            return replace(write, body=masked(write.body))
+        case Put() if write.key.startswith(PROSE):
+            return replace(write, body=masked(write.body))
+        case _:
+            return write
 
 
 def _once(key: str, seen: set[str]) -> None:
