@@ -151,8 +151,8 @@ def test_without_the_mask_they_come_through_every_place(place: str, monkeypatch:
 
 
 def without_mask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "mask", lambda text: text)
-    monkeypatch.setattr("quietpager.analysis.logs.mask", lambda text: text)
+    for name in ("_mask", "_remembered"):
+        monkeypatch.setattr(module, name, lambda text: text)
 
 
 # The detectors themselves, on recorded cases

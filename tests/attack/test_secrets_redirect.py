@@ -1,9 +1,10 @@
 """A host that is trusted with a credential sends us on to another one, and waits there for the credential.
 
-The attack: GitHub's API, a webhook, the Git server or a probe answers with a redirect to a host of the attacker.
-Two servers on loopback stand for the two hosts; the second writes down whatever arrives.
+The attack: GitHub's API, a webhook, the Git server or a probe answers with a redirect to a host of
+the attacker. Two servers on loopback stand for the two hosts; the second writes down whatever arrives.
 """
 
+import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ class Host:
                 self.end_headers()
                 self.wfile.write(b"[]")
 
-            do_POST = do_GET
+            do_POST = do_GET  # noqa: N815 (the server's names)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -128,7 +129,7 @@ def test_nothing_but_http_is_opened(url: str) -> None:
         ask("GET", url, seconds=5)
 
 
-def test_an_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_is_bounded() -> None:
     with hosts() as (_, other):
         assert ask("GET", other.url, seconds=5, most=2).body == b"[]"
         with pytest.raises(NoAnswer, match="more than 1 bytes"):
@@ -158,14 +159,15 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
 
 
 def asked_by_git(url: str, home: Path) -> None:
-    import os  # noqa: PLC0415 (as the function gets it: the environment, and a token)
-
     home.mkdir()
     one = git.Git(f"{url}/shop/manifests.git", home, {**os.environ, git.TOKEN: TOKEN})
-    with pytest.raises(Refused) as no:
+    said = ""
+    try:
         one.heads("b")
-    assert TOKEN not in str(no.value)
-    assert git._basic(TOKEN) not in str(no.value)
+    except Refused as no:
+        said = str(no)
+    assert TOKEN not in said
+    assert git._basic(TOKEN) not in said
 
 
 def test_git_follows_no_redirect(tls: ssl.SSLContext, tmp_path: Path) -> None:

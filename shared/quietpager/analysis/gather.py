@@ -68,7 +68,7 @@ class Gathered:
 
     def fact(self, text: str, source: str) -> None:
         """Keep one fact, masked."""
-        self.facts.append(Fact(text=clean(mask(text), 500), source=source))
+        self.facts.append(Fact(text=clean(text, 500), source=source))
 
 
 class _Reading:
@@ -84,10 +84,10 @@ class _Reading:
         try:
             return read()
         except Rejected as no:
-            self.into.missing.append(f"{what} could not be read: {clean(mask(str(no)), 300)}.")
+            self.into.missing.append(f"{what} could not be read: {clean(str(no), 300)}.")
         except ClusterUnavailable as gone:
             self.away = True
-            said = clean(mask(str(gone)), 300)
+            said = clean(str(gone), 300)
             self.into.missing.append(f"{what}, and all that comes after it, could not be read: {said}.")
         except (ValidationError, TypeError, KeyError, AttributeError, ValueError) as odd:
             self.into.missing.append(f"{what} makes no sense to this version ({type(odd).__name__}).")

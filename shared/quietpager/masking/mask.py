@@ -69,7 +69,7 @@ def _mask(text: str, depth: int = 0) -> str:
 
 
 def _unescaped(found: re.Match[str], depth: int) -> str:
-    """Mask a JSON string by what it says: its quotes and line ends are escaped, and no pattern knows those."""
+    """Mask a JSON string by what it says: its quotes and line ends are escaped, which no pattern knows."""
     body, end = found[1], found[2]
     if body is None or "\\" not in body:
         return found[0]
