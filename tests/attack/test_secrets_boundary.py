@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, get_args
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -230,8 +231,8 @@ def printed(text: str) -> str:
     return CliRunner().invoke(_printing, ["--", text]).output
 
 
-@cli.click.command()
-@cli.click.argument("text")
+@click.command()
+@click.argument("text")
 def _printing(text: str) -> None:
     cli.echo(text)
 

@@ -28,7 +28,7 @@ _MAYBE: Final = re.compile(
 
 
 class _Late:
-    """A pattern that is compiled when it is first needed: these five cost 35 ms, which a cold start would pay."""
+    """A pattern that is compiled when it is first needed: these five cost 35 ms of every cold start."""
 
     def __init__(self, pattern: str) -> None:
         self._pattern = pattern
