@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from quietpager.analysis.compose import compose
 from quietpager.analysis.gather import Gathered, gather
 from quietpager.analysis.logs import joined
-from quietpager.analysis.redaction import mask
 from quietpager.analysis.unwell import unwell
 from quietpager.cluster.port import LogReader
+from quietpager.masking.mask import mask
 from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotYet, Verdict
 from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Similar

@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from quietpager.analysis.past import remembered
-from quietpager.analysis.redaction import mask
 from quietpager.analysis.unwell import JUDGED, warned_of
 from quietpager.cluster.port import LogReader
 from quietpager.functions.analyze.unknown.analyse import UNKNOWN, analyse, cause_of
+from quietpager.masking.mask import mask
 from quietpager.model.finding import Diagnosis, Healthy, NotYet, Outcome, Verdict
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import Message

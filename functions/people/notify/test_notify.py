@@ -34,6 +34,7 @@ from quietpager.model.message import FINDING, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.runtime.context import Context, Lazy, handled, make_context
 from quietpager.runtime.links import CONSOLE_URL, incident_link
+from quietpager.runtime.outgoing import LOOPBACK
 from quietpager.runtime.trace import TRACE, new_trace
 from quietpager.safety import records
 from quietpager.safety.policy import Policy
@@ -41,6 +42,14 @@ from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Due, Put
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slack's address is a secret, which goes to a receiver without https only here."""
+    monkeypatch.setenv(LOOPBACK, "1")
+
+
 CANARY = "canary-secret-path"
 NOTICE = Notice("n1", "opened", "oom_killed on Deployment shop/web", "raise memory", "quietpager show i", {})
 

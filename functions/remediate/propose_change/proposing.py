@@ -21,6 +21,7 @@ from quietpager.errors import Refused
 from quietpager.functions.remediate.propose_change.git import TOKEN, Git, PushRace
 from quietpager.functions.remediate.propose_change.manifests import Field, edit_tree, fields_of
 from quietpager.functions.remediate.propose_change.pull_request import forge_of
+from quietpager.masking.told import told
 from quietpager.model.incident import Incident, Proposal, Rehearsal
 from quietpager.model.text import clean
 from quietpager.safety.policy import Repository
@@ -46,13 +47,13 @@ class Wanted:
     @property
     def title(self) -> str:
         """One line; only names that Kubernetes and the rules allow."""
-        return f"{self.incident.failure_class}: {self.plan.remedy.action} for {self.plan.owner}"
+        return told(f"{self.incident.failure_class}: {self.plan.remedy.action} for {self.plan.owner}")
 
     @property
     def body(self) -> str:
         """The story, with text from the cluster where no forge reads it as markup."""
         changes = "\n".join(f"    {one}: {_shown(one.had)} -> {_shown(one.gets)}" for one in self.fields)
-        return (
+        return told(
             f"quietpager found {self.incident.failure_class} on {self.plan.owner} and does not write there.\n"
             f"Incident {self.incident.id}; what would be changed:\n\n{changes}\n"
         )

@@ -12,6 +12,7 @@ from quietpager.actions.schema import Action
 from quietpager.actions.surroundings import fleet_of, other_rollout, scope_of
 from quietpager.cluster.port import Cluster, Json, Rejected
 from quietpager.errors import Refused
+from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.incident import Edit, Intent, PlanFacts, Rehearsal
 from quietpager.model.objects import ObjectRef
@@ -29,7 +30,7 @@ class Change(Data):
     """
 
     edits: tuple[Edit, ...]
-    summary: str
+    summary: Told
     removes: tuple[ObjectRef, ...] = ()
     pod_memory: str | None = None
     pod_memory_before: str | None = None

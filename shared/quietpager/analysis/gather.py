@@ -14,10 +14,10 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from quietpager.analysis.logs import MOST, TAIL, Tail, tail_of
-from quietpager.analysis.redaction import mask
 from quietpager.analysis.templates import ConfigRef, config_refs, differences
 from quietpager.analysis.unwell import Trouble, events_about
 from quietpager.cluster.port import ClusterUnavailable, Json, LogReader, Rejected
+from quietpager.masking.mask import mask
 from quietpager.model.kubernetes import ContainerStatus, Node, Pod, ReplicaSet
 from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Changed, Fact
@@ -68,7 +68,7 @@ class Gathered:
 
     def fact(self, text: str, source: str) -> None:
         """Keep one fact, masked."""
-        self.facts.append(Fact(text=clean(mask(text), 500), source=source))
+        self.facts.append(Fact(text=clean(text, 500), source=source))
 
 
 class _Reading:
@@ -84,10 +84,10 @@ class _Reading:
         try:
             return read()
         except Rejected as no:
-            self.into.missing.append(f"{what} could not be read: {clean(mask(str(no)), 300)}.")
+            self.into.missing.append(f"{what} could not be read: {clean(str(no), 300)}.")
         except ClusterUnavailable as gone:
             self.away = True
-            said = clean(mask(str(gone)), 300)
+            said = clean(str(gone), 300)
             self.into.missing.append(f"{what}, and all that comes after it, could not be read: {said}.")
         except (ValidationError, TypeError, KeyError, AttributeError, ValueError) as odd:
             self.into.missing.append(f"{what} makes no sense to this version ({type(odd).__name__}).")

@@ -10,6 +10,17 @@ from typing import BinaryIO, TextIO
 import click
 
 
+def echo(text: str, *, nl: bool = True) -> None:
+    """Print what may hold text from a cluster or a person, masked.
+
+    Not for what is to be exact: an export of the audit (masked before it was hashed), a schema, a password
+    that the product itself has just made.
+    """
+    from quietpager.masking.told import told
+
+    click.echo(told(text), nl=nl)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Heal known Kubernetes faults within hard limits, and ask a person about the rest."""
@@ -48,7 +59,7 @@ def scan(kubeconfig: str | None, context: str | None, namespace: str | None, *, 
     """
     from quietpager.cli.scan import run
 
-    sys.exit(run(kubeconfig, context, namespace, as_json=as_json, say=click.echo))
+    sys.exit(run(kubeconfig, context, namespace, as_json=as_json, say=echo))
 
 
 @main.command()
@@ -97,10 +108,10 @@ def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
 
     for answer in run(cases):
         if as_json:
-            click.echo(json.dumps(answer, default=str))
+            echo(json.dumps(answer, default=str))
         else:
             acts = ", ".join(answer["would_act"]) or "nothing"
-            click.echo(
+            echo(
                 f"{answer['case']:32} {answer['failure_class']:26} would do: {acts:14} {answer['why'][:100]}"
             )
 
@@ -122,7 +133,7 @@ def send(file: BinaryIO, to: str) -> None:
     """Post an Event (or a CloudEvent in JSON) by hand; prints what came back and what the store holds."""
     from quietpager.cli.send import send as run
 
-    sys.exit(run(file.read(), to, click.echo))
+    sys.exit(run(file.read(), to, echo))
 
 
 @main.command()
@@ -130,7 +141,7 @@ def incidents() -> None:
     """List all incidents."""
     from quietpager.cli.people import open_store_or_exit, table
 
-    click.echo(table(open_store_or_exit()), nl=False)
+    echo(table(open_store_or_exit()), nl=False)
 
 
 @main.command()
@@ -139,7 +150,7 @@ def show(incident: str) -> None:
     """Show one incident with its whole audit."""
     from quietpager.cli.people import open_store_or_exit, story
 
-    click.echo(story(open_store_or_exit(), incident), nl=False)
+    echo(story(open_store_or_exit(), incident), nl=False)
 
 
 DIFF = click.option(
@@ -154,7 +165,7 @@ def ledger() -> None:
     from quietpager.cli.people import ledger as run
     from quietpager.cli.people import open_store_or_exit
 
-    click.echo(run(open_store_or_exit()), nl=False)
+    echo(run(open_store_or_exit()), nl=False)
 
 
 @main.command()
@@ -164,7 +175,7 @@ def approve(incident: str, diff: str | None) -> None:
     """Approve what an incident asks for: exactly the diff that was shown, once."""
     from quietpager.cli.people import answer, open_store_or_exit
 
-    click.echo(answer(open_store_or_exit(), incident, "approve", diff=diff))
+    echo(answer(open_store_or_exit(), incident, "approve", diff=diff))
 
 
 @main.command()
@@ -177,7 +188,7 @@ def modify(incident: str, action: str, fields: tuple[str, ...], diff: str | None
     from quietpager.cli.people import answer, open_store_or_exit
 
     given = dict(field.partition("=")[::2] for field in fields)
-    click.echo(answer(open_store_or_exit(), incident, "modify", diff=diff, action=action, fields=given))
+    echo(answer(open_store_or_exit(), incident, "modify", diff=diff, action=action, fields=given))
 
 
 @main.command()
@@ -186,7 +197,7 @@ def reject(incident: str) -> None:
     """Reject it; no more automation in this episode."""
     from quietpager.cli.people import answer, open_store_or_exit
 
-    click.echo(answer(open_store_or_exit(), incident, "reject"))
+    echo(answer(open_store_or_exit(), incident, "reject"))
 
 
 @main.command()
@@ -228,7 +239,7 @@ def take_over(incident: str) -> None:
     """Take it over: it is yours now; no more automation and no more questions in this episode."""
     from quietpager.cli.people import answer, open_store_or_exit
 
-    click.echo(answer(open_store_or_exit(), incident, "take over"))
+    echo(answer(open_store_or_exit(), incident, "take over"))
 
 
 @main.command()
@@ -394,7 +405,7 @@ def policy_explain(incident: str, *, now: bool) -> None:
 
     store = open_store_or_exit()
     text = explain_now(store, incident, load_policy(), system_clock) if now else explain(store, incident)
-    click.echo(text, nl=False)
+    echo(text, nl=False)
     store.close()
 
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from quietpager.masking.told import Told
 from quietpager.model.data import Data, digest
 from quietpager.model.finding import Dwell, Evidence, Remedy
 from quietpager.model.objects import ObjectRef
@@ -65,8 +66,8 @@ class Tried(Data):
 
     action: str
     params: dict[str, str | float]
-    result: str
-    seen: str = ""
+    result: Told
+    seen: Told = ""
 
 
 class Incident(Data):
@@ -116,7 +117,7 @@ class Incident(Data):
     acted: bool = False
     acted_at: datetime | None = None
     by_person: bool = False
-    proposed_by: str = ""
+    proposed_by: Told = ""
     taken_over: bool = False
     verified: bool = False
     to_propose: str | None = None
@@ -138,9 +139,9 @@ class Incident(Data):
     nudges: int = 0
     deadline_at: datetime
     recheck_every: float
-    refusals: tuple[str, ...] = ()
+    refusals: tuple[Told, ...] = ()
     tried: tuple[Tried, ...] = ()
-    decided_by: str = ""
+    decided_by: Told = ""
 
     @property
     def remedy(self) -> Remedy | None:
@@ -198,8 +199,8 @@ class Fleet(Data):
 
     nodes: int
     unhealthy: int = 0
-    cordoned: tuple[str, ...] = ()
-    kubelets: tuple[str, ...] = ()
+    cordoned: tuple[Told, ...] = ()
+    kubelets: tuple[Told, ...] = ()
 
 
 class PlanFacts(Data):
@@ -223,13 +224,13 @@ class PlanFacts(Data):
     healthy: int | None = None
     domains: tuple[str, ...] = ()
     fleet: Fleet | None = None
-    other_rollout: str | None = None
+    other_rollout: Told | None = None
     disruptions: tuple[Disruption, ...] | None = None
-    outside_may_change: tuple[str, ...] = ()
-    does_not_fit: str | None = None
-    dry_run: str = "skipped"
-    dry_run_refused: str | None = None
-    owned_by: str | None = None
+    outside_may_change: tuple[Told, ...] = ()
+    does_not_fit: Told | None = None
+    dry_run: Told = "skipped"
+    dry_run_refused: Told | None = None
+    owned_by: Told | None = None
     owner_mode: OwnerMode = "propose"
 
 
@@ -237,8 +238,8 @@ class Proposal(Data):
     """A change that a person may take over: `where` is an address or a branch, `text` the patch or advice."""
 
     kind: Literal["pull_request", "branch", "patch"]
-    where: str = ""
-    text: str = ""
+    where: Told = ""
+    text: Told = ""
 
 
 class Rehearsal(Data):
@@ -252,8 +253,8 @@ class Rehearsal(Data):
     asked_at: datetime
     generation: int = 0
     edits: tuple[Edit, ...] = ()
-    summary: str = ""
-    refusal: str | None = None
+    summary: Told = ""
+    refusal: Told | None = None
     facts: PlanFacts | None = None
     available: int = 0
     undo_when: UndoWhen = "never"
@@ -297,7 +298,7 @@ class Intent(Data):
     act_by: datetime | None = None
     undoes: str | None = None
     slots: tuple[str, ...] = ()
-    result: str = ""
+    result: Told = ""
     healed: bool = False
     generation_after: int | None = None
     applied_at: datetime | None = None

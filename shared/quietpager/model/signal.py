@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
+from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.message import SIGNAL, Message
 from quietpager.model.objects import ObjectRef
@@ -26,10 +27,10 @@ class Signal(Data):
     cluster: str
     target: ObjectRef
     container: str | None = None
-    reason: str
-    component: str = ""
-    type: str = "Warning"
-    message: str = ""
+    reason: Told
+    component: Told = ""
+    type: Told = "Warning"
+    message: Told = ""
     count: int = 1
     first_seen: datetime
     last_seen: datetime

@@ -5,7 +5,6 @@
 """
 
 import os
-import urllib.request
 
 from quietpager.cluster.port import Cluster
 from quietpager.errors import Retry
@@ -14,6 +13,7 @@ from quietpager.model.time import system_clock
 from quietpager.runtime.context import Context, Handler, Lazy, make_context
 from quietpager.runtime.edge import Function
 from quietpager.runtime.metrics import from_environment
+from quietpager.runtime.outgoing import NoAnswer, ask
 from quietpager.runtime.wire import event_from_message, http_from_event
 from quietpager.store.port import Store
 
@@ -55,9 +55,12 @@ def post_to_sink(message: Message) -> None:
         return
     event = event_from_message(message, source="/quietpager", now=system_clock())
     headers, body = http_from_event(event)
-    request = urllib.request.Request(sink, body, headers, method="POST")  # noqa: S310 (operator's own URL)
-    with urllib.request.urlopen(request, timeout=5):  # noqa: S310 (the same)
-        pass
+    try:
+        answer = ask("POST", sink, seconds=5, body=body, head=headers)
+    except NoAnswer as no:
+        raise OSError(f"The sink gave {no}.") from None
+    if not 200 <= answer.status < 300:
+        raise OSError(f"The sink answered {answer.status}.")
 
 
 def function(name: str, handler: Handler) -> Function:

@@ -27,6 +27,7 @@ import structlog
 from pydantic import ValidationError
 
 from quietpager.errors import BadMessage, GiveUp, Retry
+from quietpager.masking.told import told
 from quietpager.model.message import PING, Message
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context, Handler, handled
@@ -205,7 +206,8 @@ class Function:
 
 
 def _refused(status: int, sentence: str) -> tuple[int, dict[str, str], bytes]:
-    text = sentence.encode()[:LONGEST_ANSWER].decode(errors="ignore").encode()
+    # The broker keeps what it is answered, and gives it to the dead letters.
+    text = told(sentence).encode()[:LONGEST_ANSWER].decode(errors="ignore").encode()
     return status, {"content-type": "text/plain; charset=utf-8"}, text
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Literal
 
 from quietpager.errors import Refused
+from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.incident import Autonomy, Fleet, Incident, PlanFacts, Rehearsal, lowest
 from quietpager.model.time import to_text
@@ -84,7 +85,7 @@ class Verdict(Data):
     number: int
     guard: str
     said: Literal["pass", "refused", "not applicable"]
-    sentence: str = ""
+    sentence: Told = ""
     figures: tuple[tuple[str, Figure], ...] = ()
 
 
