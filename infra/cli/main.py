@@ -323,14 +323,19 @@ PLACE = click.Path(file_okay=False, path_type=Path)
     "--anchor", "place", type=PLACE, metavar="DIR",
     help="Hold the chains against every anchor there, too: a Git repository, or a folder with anchors.jsonl.",
 )  # fmt: skip
-def verify(place: Path | None) -> None:
+@click.option(
+    "--file", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Verify what `audit export` wrote, in place of the store.",
+)  # fmt: skip
+def verify(place: Path | None, file: Path | None) -> None:
     """Verify every audit chain; exit 1 if one entry was changed, removed, added or moved.
 
     Against an anchor it also finds a chain that was removed together with its head, or computed anew.
     """
     from infra.cli.audit import verify as run
+    from infra.cli.audit import verify_file
 
-    sys.exit(run(place, click.echo))
+    sys.exit(run(place, click.echo) if file is None else verify_file(file, place, click.echo))
 
 
 @audit.command()
