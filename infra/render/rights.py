@@ -96,13 +96,16 @@ def _role(name: str, access: Iterable[Access]) -> Json:
 
 
 def _reader(folder: FunctionFolder) -> Json:
-    by_group: dict[str, list[str]] = {}
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for one in folder.reads:
-        group, _, resource = ("", "", one) if one in SUBRESOURCES else one.rpartition("/")
-        by_group.setdefault(group, []).append(resource)
+        named, _, verb = one.partition(":")
+        if verb not in ("", "get", "list"):
+            raise ValueError(f"{folder.name} reads {one!r}; behind the colon stands `get` or `list`.")
+        group, _, resource = ("", "", named) if named in SUBRESOURCES else named.rpartition("/")
+        alike.setdefault((group, (verb,) if verb else ("get", "list")), []).append(resource)
     rules = [
-        {"apiGroups": [group], "resources": resources, "verbs": ["get", "list"]}
-        for group, resources in by_group.items()
+        {"apiGroups": [group], "resources": resources, "verbs": [*verbs]}
+        for (group, verbs), resources in alike.items()
     ]
     return _cluster_role(f"quietpager-{folder.name}-read", rules)
 

@@ -34,6 +34,7 @@ ENV_API_SERVER: Final = "QUIETPAGER_API_SERVER"
 CONNECT_SECONDS: Final = 2.0
 READ_SECONDS: Final = 5.0
 POOL_SIZE: Final = 16
+METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 MOST_ERROR: Final = 1 << 16
 """Bytes of an error's body that are read where an answer is streamed."""
 
@@ -135,6 +136,20 @@ class ApiServer:
             if no.code == 404:
                 return None
             raise
+
+    def metadata(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Read one object's metadata alone; the server leaves the rest out.
+
+        A server that answers with the whole object all the same does not have it kept
+        (https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches).
+        """
+        try:
+            answer = self._call("GET", _path(kind, namespace, name), accept=METADATA_ONLY)
+        except Rejected as no:
+            if no.code == 404:
+                return None
+            raise
+        return {"kind": kind, "metadata": answer.get("metadata") or {}}
 
     def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
         """Read all objects of a kind that match a label selector."""
@@ -280,8 +295,9 @@ class ApiServer:
         query: Mapping[str, str] | None = None,
         body: Any = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Json:
-        response = self._send(method, path, query or {}, body, content_type, stream=False)
+        response = self._send(method, path, query or {}, body, content_type, stream=False, accept=accept)
         if response.status >= 300:
             raise _failure(response.status, response.data)
         try:

@@ -51,6 +51,10 @@ class ReadOnly:
         """Read the Events about one object."""
         return self._cluster.events(kind, namespace, name)
 
+    def metadata(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Read one object's metadata alone."""
+        return self._cluster.metadata(kind, namespace, name)
+
     def logs(
         self,
         namespace: str,
