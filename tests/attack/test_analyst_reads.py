@@ -77,7 +77,7 @@ def asked() -> Iterator[tuple[Asked, str]]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 (the name that http.server asks for)
+        def do_GET(self) -> None:
             code, body = server.answer(self.path, self.headers.get("Accept", ""))
             server.sent.append(body)
             self.send_response(code)
