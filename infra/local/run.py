@@ -31,6 +31,7 @@ from quietpager.runtime.logs import configure_logs
 from quietpager.safety import records
 from quietpager.safety.policy import load_policy
 from quietpager.store import embedded
+from quietpager.store.anchors import PLACE
 from quietpager.store.port import StoreUnavailable
 from quietpager.store.postgres import PostgresStore
 
@@ -68,6 +69,7 @@ def run(asked: Asked, say: Say) -> int:
         for no_right in missing(cluster, asked.namespace):
             say(no_right.sentence)
         with _store(asked.data) as url:
+            _anchor(asked.data / "anchors")
             host = Host(url, connections(cluster, asked.namespace), policy, say)
 
             def ready(address: str) -> None:
@@ -137,6 +139,13 @@ def _store(data: Path) -> Iterator[str]:
             if server.stop():
                 break
             time.sleep(STOP_PAUSE)
+
+
+def _anchor(folder: Path) -> None:
+    """Anchor the audit in a folder of our own, where no other place is named."""
+    if not os.environ.get(PLACE):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.environ[PLACE] = str(folder)
 
 
 def _switch(store: PostgresStore) -> str:

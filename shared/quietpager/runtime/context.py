@@ -16,6 +16,7 @@ from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime.metrics import OFF, Metrics, metered
 from quietpager.runtime.trace import TRACE, TracedStore, new_trace, next_hop, traced
 from quietpager.safety.policy import Policy, load_policy
+from quietpager.store.anchors import LogAnchor
 from quietpager.store.port import Store
 
 FUNCTIONS = "QUIETPAGER_FUNCTIONS"
@@ -33,9 +34,13 @@ class Lazy:
     """Opens store and cluster when first asked, so that a function answers its probes at once."""
 
     def __init__(self, store: Callable[[], Store], cluster: Callable[[], Cluster]) -> None:
-        """Nothing is opened yet. `beaten`: part → when this process last wrote its heartbeat."""
+        """Nothing is opened yet. `beaten`: part → when this process last wrote its heartbeat.
+
+        `log_anchor`: where the audit is anchored if no place is named; it remembers what this process wrote.
+        """
         self._store, self._cluster = store, cluster
         self.beaten: dict[str, datetime] = {}
+        self.log_anchor = LogAnchor()
 
     @cached_property
     def store(self) -> Store:

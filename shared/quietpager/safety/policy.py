@@ -168,7 +168,7 @@ class Policy(Part):
     anchor: float = Field(
         default=300.0,
         gt=0,
-        description=f"{_LOOK}the heads of all audit chains are anchored, where a place for that is set",
+        description=f"{_LOOK}the heads of all audit chains are anchored",
     )
     silence: float = Field(
         default=90.0,
