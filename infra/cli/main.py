@@ -411,9 +411,26 @@ def policy_explain(incident: str, *, now: bool) -> None:
 @click.option("--cluster", default="default", show_default=True, help="The cluster's name in records.")
 @click.option("--func", is_flag=True, help="Without the functions themselves: `func deploy` brings those.")
 @click.option("--overlay", type=click.Choice(["kafka"]), help="Another Broker than the in-memory one.")
-def render(out: Path | None, policy: TextIO | None, cluster: str, overlay: str | None, *, func: bool) -> None:
+@click.option(
+    "--run-as", "user", metavar="USER",
+    help="Only the Role and RoleBinding with which this user may run `quietpager run`.",
+)  # fmt: skip
+def render(
+    out: Path | None,
+    policy: TextIO | None,
+    cluster: str,
+    overlay: str | None,
+    user: str | None,
+    *,
+    func: bool,
+) -> None:
     """Print everything that follows from the function folders: what an installation applies."""
     from infra.cli.render import render as run
+    from infra.cli.render import render_run_as
+
+    if user is not None:
+        render_run_as(user, click.echo)
+        return
 
     run(out, None if policy is None else policy.read(), cluster, click.echo, overlay=overlay, func=func)
 
