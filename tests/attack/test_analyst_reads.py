@@ -47,12 +47,12 @@ class Asked:
         root, rest = (parts[:2], parts[2:]) if parts[0] == "api" else (parts[:3], parts[3:])
         group = "" if parts[0] == "api" else parts[1]
         namespace, rest = (rest[1], rest[2:]) if rest[0] == "namespaces" and len(rest) > 2 else (None, rest)
-        plural, name, sub = (*rest, None, None)[:3]
+        plural, name, sub = (*rest, "", "")[:3]
         kind = PLURALS["/" + "/".join(root), plural]
         self.rights.add((group, f"{plural}/{sub}" if sub else plural, "get" if name else "list"))
         if sub == "log":
             return 200, b"it says something\n"
-        if name is None:
+        if not name:
             wanted = parse_qs(at.query).get("fieldSelector", [""])[0]
             items = [one for one in self.case.list(kind, namespace) if _selected(one, wanted)]
             return 200, json.dumps({"metadata": {}, "items": items}).encode()
@@ -129,7 +129,7 @@ def events(case: Recorded) -> list[Json]:
     [web, *_] = case.list("Deployment")
     about = [
         *((one["kind"], one["metadata"]) for one in (pod, sets, web)),
-        *((kind, case.list(kind)[-1]["metadata"]) for kind in ("PersistentVolumeClaim", "Node", "Namespace")),  # type: ignore[arg-type]
+        *((kind, case.list(kind)[-1]["metadata"]) for kind in ("PersistentVolumeClaim", "Node", "Namespace")),
         ("Pod", {"name": "gone", "namespace": "team-44", "uid": "uid-gone"}),
         ("Ledger", {"name": "ledger", "namespace": "team-44", "uid": "uid-ledger"}),
     ]  # fmt: skip

@@ -4,6 +4,7 @@ The receiver is the one of docs/webhooks.md, run as a program of its own on loop
 channel that `people/notify` and `quietpager watchdog` use.
 """
 
+import hmac
 import os
 import subprocess
 import sys
@@ -143,7 +144,7 @@ def test_without_the_age_an_old_message_wakes_somebody(
     with receiver(tmp_path, bare) as (url, _):
         monkeypatch.setattr(
             channels, "signed",
-            lambda secret, body, at: {TIMESTAMP: str(at), SIGNATURE: "v1=" + channels.hmac.new(
+            lambda secret, body, at: {TIMESTAMP: str(at), SIGNATURE: "v1=" + hmac.new(
                 secret, body, "sha256").hexdigest()},
         )  # fmt: skip
         body, head = overheard(monkeypatch, url, -60)

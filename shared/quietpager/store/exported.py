@@ -42,7 +42,9 @@ class Exported:
 
 def read_export(lines: Iterable[bytes]) -> Exported:
     """Read and verify the lines of a file; never raises for what they hold."""
-    found, order, ends = Exported(), [], []
+    found = Exported()
+    order: list[tuple[str, bool, int]] = []
+    ends: list[dict[str, Any]] = []
     for number, source in enumerate(lines, start=1):
         try:
             line = _read(source)
@@ -94,8 +96,8 @@ def _faults_of_chains(found: Exported) -> list[str]:
     faults = []
     for chain in sorted({*found.chains, *by_chain}):
         heads = by_chain.get(chain, [])
-        head = Record(HEAD + chain, 1, {"seq": heads[0].seq, "hash": heads[0].hash}) if heads else None
-        faults += verify(found.audit(chain), head, chain)
+        kept = Record(HEAD + chain, 1, {"seq": heads[0].seq, "hash": heads[0].hash}) if heads else None
+        faults += verify(found.audit(chain), kept, chain)
         if len(heads) > 1:
             faults.append(f"Chain {chain}: it has {len(heads)} heads.")
     return faults
