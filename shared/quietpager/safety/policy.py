@@ -221,7 +221,9 @@ class Policy(Part):
     claim: float = Field(default=300.0, gt=0, description="s; an intent nobody claims in this time expires")
     act: float = Field(default=5.0, gt=0, description="s; from claim to write")
     skew: float = Field(
-        default=1.0, ge=0, description="s; how much two clocks may differ; pads the budget's windows"
+        default=300.0,
+        ge=0,
+        description="s; how far a clock may be from the true time; twice as much pads the budget's windows",
     )
     planning: float = Field(
         default=60.0, gt=0, description="s; after which a plan that did not come back is asked for again"
