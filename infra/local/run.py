@@ -29,7 +29,7 @@ from quietpager.cluster.port import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.runtime.connect import STORE
 from quietpager.runtime.logs import configure_logs
 from quietpager.safety import records
-from quietpager.safety.policy import load_policy
+from quietpager.safety.policy_file import PolicyFile
 from quietpager.store import embedded
 from quietpager.store.anchors import PLACE
 from quietpager.store.port import StoreUnavailable
@@ -64,13 +64,14 @@ def run(asked: Asked, say: Say) -> int:
     configure_logs()
     cluster = None
     try:
-        policy = load_policy(None if asked.policy is None else str(asked.policy))
+        file = PolicyFile(None if asked.policy is None else str(asked.policy))
+        policy, _ = file.now()
         cluster = connected(asked.kubeconfig, asked.context, "quietpager-run")
         for no_right in missing(cluster, asked.namespace):
             say(no_right.sentence)
         with _store(asked.data) as url:
             _anchor(asked.data / "anchors")
-            host = Host(url, connections(cluster, asked.namespace), policy, say)
+            host = Host(url, connections(cluster, asked.namespace), file, say)
 
             def ready(address: str) -> None:
                 where = "all namespaces" if asked.namespace is None else f"namespace {asked.namespace}"

@@ -43,7 +43,7 @@ PARTS: Final = ("govern-decide", "govern-clock", "ingest-intake", "ingest-sweep"
 
 
 class Town(Recorded):
-    """The recorded case, alive: a change of memory heals it, or does not; it writes times of its own clock."""
+    """The recorded case, alive: a change of memory heals it, or does not; its times are its own clock's."""
 
     def __init__(self, clock: Callable[[], datetime], *, heals: bool) -> None:
         super().__init__(CASE)
@@ -289,7 +289,7 @@ def test_no_approval_is_used_after_its_expiry_by_the_clock_of_who_uses_it(
 @pytest.mark.parametrize("ahead", [-2 * SKEW, -SKEW, SKEW, 2 * SKEW])
 def test_a_beat_of_another_clock_is_never_taken_for_life(ahead: float) -> None:
     policy = Policy()
-    beats = {part: BEGAN for part in ("store", "broker", "clock", "sweep", "source")}
+    beats = dict.fromkeys(("store", "broker", "clock", "sweep", "source"), BEGAN)
     reading = judge(beats | {"clock": BEGAN + timedelta(seconds=ahead)}, None, BEGAN, policy)
     [clock] = [one for one in reading.parts if one.part == "clock"]
     assert clock.verdict == "stale"
@@ -302,7 +302,7 @@ def test_without_a_look_at_the_future_a_part_that_stopped_seems_alive(
 ) -> None:
     """The mutant: an age that is never negative, and nothing else."""
     fast = BEGAN + timedelta(seconds=SKEW)
-    beats = {part: BEGAN for part in ("store", "broker", "sweep", "source")} | {"clock": fast}
+    beats = dict.fromkeys(("store", "broker", "sweep", "source"), BEGAN) | {"clock": fast}
     monkeypatch.setattr("quietpager.runtime.pulse._seconds_ahead", lambda _last, _now: 0.0)
     assert judge(beats, None, BEGAN, Policy()).ok
 

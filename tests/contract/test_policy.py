@@ -73,7 +73,7 @@ BAD = {
     "a list in place of the policy": ("- 1\n", 1, "the policy", "valid dictionary"),
     "a field twice": ("tick: 5\nact: 1\ntick: 6\n", 3, "tick is there twice", "first on line 1"),
     "a nested field twice": ("storm:\n  nodes: 0\n  nodes: 1\n", 3, "storm.nodes is there twice", "line 2"),
-    "an alias to itself": ("dials: &a\n  - *a\n", 1, "dials.0", ""),
+    "an alias to itself": ("dials: &a\n  - *a\n", 2, "aliases (`*a`) are not allowed", ""),
     "no YAML": ("tick: [\n", 2, "is no YAML", ""),
     "a tag that runs code": ("tick: !!python/object/apply:os.getcwd []\n", 1, "is no YAML", ""),
 }

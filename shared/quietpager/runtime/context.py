@@ -68,6 +68,8 @@ class Context:
     trace: str | None = None
     """The `traceparent` of the message at hand; what the store's due items say later stays in it."""
     metrics: Metrics = OFF
+    policy_fault: str = ""
+    """Why the policy's file cannot be read just now; then nothing may be written to the cluster."""
 
     @property
     def store(self) -> Store:

@@ -82,11 +82,13 @@ class Reading:
 
     at: datetime
     parts: tuple[Part, ...]
+    policy_fault: str = ""
+    """Why the policy's file cannot be read just now."""
 
     @property
     def ok(self) -> bool:
-        """Whether every part is well."""
-        return all(part.verdict == "ok" for part in self.parts)
+        """Whether every part is well, and the policy can be read."""
+        return not self.policy_fault and all(part.verdict == "ok" for part in self.parts)
 
     def to_json(self) -> dict[str, Any]:
         """Give what the probe answers; ages and limits in seconds."""
@@ -100,6 +102,7 @@ class Reading:
                 }
                 for one in self.parts
             ],
+            **({"policy": self.policy_fault} if self.policy_fault else {}),
         }  # fmt: skip
 
     def to_http(self) -> tuple[int, bytes]:

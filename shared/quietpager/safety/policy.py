@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ConfigDict, Field, ValidationError
 from yaml import YAMLError
 
@@ -26,6 +27,11 @@ PLATFORM = ("kube-", "openshift-", "knative-", "quietpager")
 
 POLICY_FILE = "QUIETPAGER_POLICY"
 """Environment variable: path of the policy file."""
+
+MOST_BYTES = 1 << 18
+"""Of a policy file; four times what a ConfigMap of rules takes."""
+MOST_DEPTH = 20
+"""Lists and maps within each other."""
 
 
 class Part(Data):
@@ -319,12 +325,25 @@ def load_policy(path: str | None = None) -> Policy:
     name = path or os.environ.get(POLICY_FILE)
     if not name:
         return Policy()
-    return read_policy(Path(name).read_text(encoding="utf-8"), name)
+    with Path(name).open("rb") as file:
+        raw = file.read(MOST_BYTES + 1)
+    if len(raw) > MOST_BYTES:
+        raise ValueError(f"{name} is larger than {MOST_BYTES} bytes; that is no policy.")
+    try:
+        # Editors on Windows begin a file with a byte order mark.
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        line = raw.count(b"\n", 0, wrong.start) + 1
+        raise ValueError(f"{name}, line {line}: it is not written in UTF-8") from None
+    if not text.strip():
+        raise ValueError(f"{name}, line 1: it is empty; a policy that changes no default is {{}}")
+    return read_policy(text, name)
 
 
 def read_policy(text: str, name: str) -> Policy:
     """Read a policy; `name` is what its faults call it. Raises ValueError as `load_policy` does."""
     try:
+        _plain(text)
         found, lines = parse_yaml(text)
     except YAMLError as wrong:
         raise ValueError(f"{name} is no YAML: {clean(str(wrong), 300)}") from None
@@ -335,6 +354,19 @@ def read_policy(text: str, name: str) -> Policy:
     except ValidationError as wrong:
         faults = sorted(_fault(name, lines, dict(one)) for one in wrong.errors())
         raise ValueError("\n".join(text for _, text in faults)) from None
+
+
+def _plain(text: str) -> None:
+    """Refuse what a policy never needs and a parser can be hurt with, before anything is built of it."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            said = f"line {line}: aliases (`*{event.anchor}`) are not allowed; write it out"
+            raise ValueError(said)  # noqa: TRY004 (what is written is wrong, not our call)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise ValueError(f"line {line}: it is nested more than {MOST_DEPTH} deep")
 
 
 def _fault(name: str, lines: dict[tuple[str, ...], int], error: dict[str, Any]) -> tuple[int, str]:
