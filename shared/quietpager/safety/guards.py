@@ -360,7 +360,7 @@ def check(ground: Ground, guards: Guards = GUARDS) -> Verdict | None:
 def autonomy(ground: Ground) -> Autonomy:
     """11: what may be done without asking; an approval raises it for this one rehearsal.
 
-    The incident's dial is the rule's and the policy's when it opened; the action's own limit and the policy of
+    The incident's dial is the rule's and the policy's when it opened; the action's limit and the policy of
     now lower it once more.
     """
     if ground.incident.approved is not None:

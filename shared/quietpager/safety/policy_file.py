@@ -2,10 +2,11 @@
 
     file at start     a fault: the function does not start
     file later        changed: the new policy counts from the next message on
-                      broken, empty or gone: looking goes on, nothing is committed and nothing is written
+                      broken, empty or gone: looking goes on, nothing is committed or written
 
 A policy that cannot be read may have been changed in order to stop us. So the last good one still says how
-often to look and whom to remind, and no more: its autonomy becomes `analyze`, and no remediator claims an intent.
+often to look and whom to remind, and no more: its autonomy becomes `analyze`, and no remediator claims an
+intent.
 
 Who calls it: the edge of every function, for each message.
 """
@@ -44,7 +45,7 @@ class PolicyFile:
         self._fault = ""
 
     def now(self) -> tuple[Policy, str]:
-        """Give the policy that counts now, and a sentence where the file is none, else empty. Never raises."""
+        """Give the policy that counts now, and a sentence where it cannot be read. Never raises."""
         if self._path is None:
             return self._good, ""
         with self._lock:
@@ -66,7 +67,7 @@ class PolicyFile:
         return self._good.but(autonomy=Autonomy.ANALYZE, dials=())
 
     def _mark(self) -> tuple[int, int, int] | None:
-        """What changes with the content; links are followed, for a mounted ConfigMap is a link that is swapped."""
+        """What changes with the content. Links are followed: a mounted ConfigMap is one."""
         if self._path is None:
             return None
         try:
