@@ -1,7 +1,7 @@
 """Holds what is pinned against the advisory list of PyPI, with pip-audit: `make audit-pins`.
 
 A weakness that is known fails; a list that cannot be reached does not, but it is said so that nobody takes it
-for a clean bill. pip-audit itself says "no known vulnerabilities" there, for it skips what it finds nothing about.
+for a clean bill. pip-audit itself says "no known vulnerabilities" there: it skips what it knows nothing of.
 """
 
 import json
@@ -22,7 +22,7 @@ Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
 def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)  # noqa: S603 (our own words)
 
 
 def main(say: Callable[[str], object] = print, run: Run = _run) -> int:
@@ -59,12 +59,11 @@ def judge(report: Any, say: Callable[[str], object]) -> int:
     for one, known in weak:
         fixed = ", ".join(known.get("fix_versions") or ()) or "no release yet"
         say(f"{one['name']} {one['version']}: {known['id']}; fixed in {fixed}.")
+    checked = len(packages) - len(skipped)
     if skipped:
         which = "all of them" if len(skipped) == len(packages) else ", ".join(skipped)
         say(f"{NOT_CHECKED}: the list of advisories could not be had for {len(skipped)} ({which}).")
-    say(
-        f"{len(packages) - len(skipped)} of {len(packages)} pins were checked, {len(weak)} weaknesses are known."
-    )
+    say(f"{checked} of {len(packages)} pins were checked, {len(weak)} weaknesses are known.")
     return 1 if weak else 0
 
 

@@ -5,12 +5,28 @@
 import json
 import sys
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import click
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Sentences(click.Group):
+    """The commands; where the store does not answer, each ends with a sentence and exit 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        from quietpager.errors import Retry
+        from quietpager.store.port import StoreUnavailable
+
+        try:
+            return super().invoke(ctx)
+        except (StoreUnavailable, Retry) as no:
+            said = " ".join(str(no).split()) or "it does not answer"
+            click.echo(f"The store cannot be used: {said[:500]} QUIETPAGER_STORE names it.", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Heal known Kubernetes faults within hard limits, and ask a person about the rest."""
 
@@ -92,10 +108,17 @@ def run(
 @click.argument("cases", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one for each case, in order.")
 def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
-    """Diagnose recorded cases offline."""
+    """Diagnose recorded cases offline.
+
+    Exit 2 where a case could not be read; the others are answered all the same. With --json its class is
+    `invalid_input`, and the exit is 0.
+    """
+    from infra.cli.replay import INVALID
     from infra.cli.replay import replay as run
 
+    invalid = False
     for answer in run(cases):
+        invalid |= answer["failure_class"] == INVALID
         if as_json:
             click.echo(json.dumps(answer, default=str))
         else:
@@ -103,6 +126,8 @@ def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
             click.echo(
                 f"{answer['case']:32} {answer['failure_class']:26} would do: {acts:14} {answer['why'][:100]}"
             )
+    # Whoever asks for JSON reads line by line; there an invalid case is an answer as any other.
+    sys.exit(2 if invalid and not as_json else 0)
 
 
 @main.command()
@@ -240,10 +265,16 @@ def console(host: str, port: int, file: str | None) -> None:
     import os
 
     from functions.people.console.users import USERS
+    from infra.cli.people import open_store_or_exit
     from infra.local.serve import serve as run
+    from quietpager.safety import records
 
     if file is not None:
         os.environ[USERS] = file
+    # Without its store it could show nothing: it ends here, with the sentence, and is started again.
+    store = open_store_or_exit()
+    store.get(records.SWITCH)
+    store.close()
     click.echo(f"The console listens on http://{host}:{port}/", err=True)
     run("people/console", port, host)
 
@@ -268,15 +299,10 @@ def console_user(name: str, file: Path | None, *, remove: bool) -> None:
     click.echo(f"{name} may sign in now; accounts are in {users.path}.")
 
 
-KUBECONFIG = click.option(
-    "--kubeconfig", envvar="KUBECONFIG", metavar="PATH",
-    help="Whose rights are used, and on which cluster. Without one only the store's switch is set.",
-)  # fmt: skip
-
-
 @main.command()
-@KUBECONFIG
-def stop(kubeconfig: str | None) -> None:
+@READ_BY
+@CONTEXT
+def stop(kubeconfig: str | None, context: str | None) -> None:
     """Stop all writing: delete the write bindings, and set the store's kill switch.
 
     Where only one of them can be reached, that one is done; exit 1 says that the other was not.
@@ -284,17 +310,18 @@ def stop(kubeconfig: str | None) -> None:
     from infra.cli.switch import reach
     from infra.cli.switch import stop as run
 
-    sys.exit(run(reach(kubeconfig), click.echo))
+    sys.exit(run(reach(kubeconfig, context), click.echo))
 
 
 @main.command()
-@KUBECONFIG
-def resume(kubeconfig: str | None) -> None:
+@READ_BY
+@CONTEXT
+def resume(kubeconfig: str | None, context: str | None) -> None:
     """Let it write again: make the write bindings, with your own rights, then clear the store's switch."""
     from infra.cli.switch import reach
     from infra.cli.switch import resume as run
 
-    sys.exit(run(reach(kubeconfig), click.echo))
+    sys.exit(run(reach(kubeconfig, context), click.echo))
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""A pin with a known weakness goes unnoticed, because a list that could not be reached looks like a clean one."""
+"""A pin with a known weakness goes unnoticed, because a list that is away looks like a clean one."""
 
 import json
 import subprocess
