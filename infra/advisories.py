@@ -39,6 +39,7 @@ def _ask(run: Run) -> str:
     python = HOME / "bin" / "python"
     if not python.exists():
         venv.create(HOME, with_pip=True)
+    said = ""
     for command in (
         ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", TOOL),
         ("-m", "pip_audit", "--format=json", "--progress-spinner=off", "--require-hashes", "--disable-pip",
@@ -48,7 +49,8 @@ def _ask(run: Run) -> str:
         # pip-audit ends with 1 where it has found something, and its report is whole all the same.
         if not done.stdout and done.returncode:
             raise ValueError(f"{' '.join(command[:3])} failed: {' '.join(done.stderr.split())[-300:]}")
-    return done.stdout
+        said = done.stdout
+    return said
 
 
 def judge(report: Any, say: Callable[[str], object]) -> int:

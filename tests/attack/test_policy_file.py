@@ -131,10 +131,10 @@ def test_a_remediator_claims_nothing_while_the_policy_cannot_be_read(kind: str) 
 
     here = replace(ctx, lazy=Lazy(lambda: store, untouched), policy_fault="The policy cannot be read.")
     with pytest.raises(Retry, match="policy cannot be read"):
-        remediate(message, here, "raise-memory", lambda *_: None)  # type: ignore[arg-type,return-value]
+        remediate(message, here, "raise-memory", lambda *_: None)  # type: ignore[arg-type]
     assert intents(store) == [intent]
     with pytest.raises(AssertionError, match="nothing may be asked"):
-        remediate(message, replace(here, policy_fault=""), "raise-memory", lambda *_: None)  # type: ignore[arg-type,return-value]
+        remediate(message, replace(here, policy_fault=""), "raise-memory", lambda *_: None)  # type: ignore[arg-type]
 
 
 def test_a_mounted_config_map_that_is_swapped_counts_from_the_next_message_on(

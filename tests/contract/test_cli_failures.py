@@ -15,8 +15,9 @@ from quietpager.runtime.context import functions_folder
 
 ASKING = [
     ["incidents"], ["show", "inc-1"], ["approve", "inc-1"], ["reject", "inc-1"], ["take-over", "inc-1"],
-    ["modify", "inc-1", "--action", "raise-memory", "--set", "factor=2", "--set", "ceiling=1Gi"], ["ledger"], ["audit", "verify"], ["audit", "export"],
-    ["audit", "anchor", "."], ["console", "--port", "1"], ["policy", "explain", "inc-1"], ["policy", "explain", "inc-1", "--now"],
+    ["modify", "inc-1", "--action", "raise-memory", "--set", "factor=2", "--set", "ceiling=1Gi"],
+    ["ledger"], ["audit", "verify"], ["audit", "export"], ["audit", "anchor", "."],
+    ["console", "--port", "1"], ["policy", "explain", "inc-1"], ["policy", "explain", "inc-1", "--now"],
 ]  # fmt: skip
 AWAY = {
     "away": "postgresql://nobody:secret-word@127.0.0.1:1/none",

@@ -360,7 +360,7 @@ def _plain(text: str) -> None:
     """Refuse what a policy never needs and a parser can be hurt with, before anything is built of it."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = 1 if event.start_mark is None else event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
             said = f"line {line}: aliases (`*{event.anchor}`) are not allowed; write it out"
             raise ValueError(said)  # noqa: TRY004 (what is written is wrong, not our call)
