@@ -310,15 +310,21 @@ def test_without_a_look_at_the_future_a_part_that_stopped_seems_alive(
 # --- what is compared with the kubelets' times
 
 
-@pytest.mark.parametrize("slow", [0.0, -SKEW, SKEW - 30])
-def test_when_a_change_was_made_the_api_server_says(slow: float) -> None:
-    walk = Walk({"remediate-raise-memory": slow}, heals=True)
+def until_written(walk: Walk) -> datetime:
+    """Let time pass until something was written; gives the true time of it."""
     wrote = walk.true
     while not walk.town.writes and walk.true - BEGAN < timedelta(hours=1):
         walk.product.ping("sweep")
         walk.product.ping("clock")
         wrote = walk.true
         walk.true += timedelta(seconds=5)
+    return wrote
+
+
+@pytest.mark.parametrize("slow", [0.0, -SKEW, SKEW - 30])
+def test_when_a_change_was_made_the_api_server_says(slow: float) -> None:
+    walk = Walk({"remediate-raise-memory": slow}, heals=True)
+    wrote = until_written(walk)
     [intent] = intents(walk.product.store)
     assert intent.applied_at == wrote.replace(microsecond=0)
 
@@ -329,12 +335,7 @@ def test_without_the_api_servers_time_a_slow_clock_blames_a_change_for_older_cra
     """The mutant: the moment of a write is that of the worker's own clock."""
     monkeypatch.setattr(effect, "_edited", lambda _meta: iter(()))
     walk = Walk({"remediate-raise-memory": -SKEW}, heals=True)
-    wrote = walk.true
-    while not walk.town.writes and walk.true - BEGAN < timedelta(hours=1):
-        walk.product.ping("sweep")
-        walk.product.ping("clock")
-        wrote = walk.true
-        walk.true += timedelta(seconds=5)
+    wrote = until_written(walk)
     [intent] = intents(walk.product.store)
     assert intent.applied_at is not None
     assert intent.applied_at < wrote - timedelta(seconds=SKEW - 10)
