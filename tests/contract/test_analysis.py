@@ -264,6 +264,9 @@ class Refusing:
         del kind, namespace, name
         return self.list("Event")
 
+    def metadata(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        return self.get(kind, namespace, name)
+
     def logs(self, *_: str, **__: Any) -> bytes:
         raise Rejected(403, "Forbidden", "pods/log")
 

@@ -260,8 +260,12 @@ def test_who_decides_tells_or_keeps_time_talks_to_no_api_server() -> None:
 def test_the_analyst_may_read_logs_and_no_secret() -> None:
     rules = rules_of("analyze-unknown", write=True)
     core = {name for rule in rules if rule["apiGroups"] == [""] for name in rule["resources"]}
-    assert core == {"pods", "pods/log", "nodes", "events", "configmaps"}
+    assert core == {
+        "pods", "pods/log", "persistentvolumeclaims", "nodes", "namespaces", "events", "configmaps",
+    }  # fmt: skip
     assert verbs_of(rules) == {"get", "list"}
+    [listed] = [rule for rule in rules if "configmaps" in rule["resources"]]
+    assert listed["verbs"] == ["get"], "no list of all ConfigMaps with all they hold"
 
 
 def test_detectors_may_read_what_a_look_at_a_pod_reads() -> None:

@@ -154,6 +154,9 @@ def _rehearsed(message: Message, ctx: Context) -> list[Message]:
     dial = guards.autonomy(ground)
     no = guards.refusal(said)
     news = _verdict(rehearsal, no, dial)
+    if ctx.policy_fault:
+        # Whatever was approved: a policy that nobody can read allows nothing.
+        news = Input(News.SHOW, rehearsal=rehearsal, sentence=ctx.policy_fault)
     done.append(verdict_audit(rehearsal, said, dial, news.kind.value, ctx, now))
     taken = step(incident, news, ctx.policy, now)
     conditions = on if news.kind is News.ALLOWED else None

@@ -26,6 +26,7 @@ from pydantic import ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from quietpager.masking.told import masked
 from quietpager.model.data import Data
+from quietpager.model.time import Clock, system_clock
 from quietpager.model.yaml import NotPlain, load_yaml
 from quietpager.runtime.outgoing import NoAnswer, ask
 
@@ -36,7 +37,10 @@ TIMEOUT: Final = 2.5
 """Seconds that a channel has; a few slow ones still fit into a Trigger's ten."""
 
 SIGNATURE: Final = "X-Quietpager-Signature"
-"""Header of a webhook with a `secret`: `sha256=` and the HMAC-SHA256 of the body, in hex."""
+"""Header of a webhook with a `secret`: `v1=` and the HMAC-SHA256 of moment and body (`signed`), in hex."""
+
+TIMESTAMP: Final = "X-Quietpager-Timestamp"
+"""Header of a webhook with a `secret`: when it was signed, in whole seconds since 1970."""
 
 ONE_LINE: Final = "QUIETPAGER_ONE_LINE"
 """Environment variable: any value makes one line of the three, as `quietpager run` prints them."""
@@ -139,6 +143,7 @@ class Webhook:
     name: str
     url: SecretStr
     secret: SecretStr | None
+    clock: Clock = system_clock
 
     def tell(self, notice: Notice) -> None:
         """Post the notice; a receiver knows one that comes twice by its `id`."""
@@ -149,9 +154,20 @@ class Webhook:
         body = json.dumps(fields).encode()
         head: dict[str, str] = {}
         if self.secret is not None:
-            mac = hmac.new(self.secret.get_secret_value().encode(), body, hashlib.sha256)
-            head[SIGNATURE] = f"sha256={mac.hexdigest()}"
+            head = signed(self.secret.get_secret_value().encode(), body, int(self.clock().timestamp()))
         _post(self.url, body, head, credential=False)
+
+
+def signed(secret: bytes, body: bytes, at: int) -> dict[str, str]:
+    """Give the headers that prove who sent a body, and when: a message that was overheard does not stay good.
+
+    Args:
+        secret: shared with the receiver.
+        body: as it is sent.
+        at: seconds since 1970.
+    """
+    mac = hmac.new(secret, b"v1:%d:%s" % (at, body), hashlib.sha256)
+    return {TIMESTAMP: str(at), SIGNATURE: f"v1={mac.hexdigest()}"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from quietpager.functions.people.notify import channels as module
 from quietpager.functions.people.notify.channels import (
     CHANNELS,
     SIGNATURE,
+    TIMESTAMP,
     Notice,
     NotTold,
     Slack,
@@ -138,7 +139,8 @@ def test_a_webhook_gets_signed_json(receiver: Receiver) -> None:
     [hook] = load_channels(config({"kind": "webhook", "url": receiver.url, "secret": "s3"}))
     hook.tell(NOTICE)
     [(head, body)] = receiver.got
-    assert head[SIGNATURE] == "sha256=" + hmac.new(b"s3", body, hashlib.sha256).hexdigest()
+    text = b"v1:%s:%s" % (head[TIMESTAMP].encode(), body)
+    assert head[SIGNATURE] == "v1=" + hmac.new(b"s3", text, hashlib.sha256).hexdigest()
     assert json.loads(body)["broke"] == NOTICE.broke
 
 

@@ -254,8 +254,8 @@ def _config(into: Gathered, live: Live, reader: LogReader, pods: Iterable[Pod], 
 
 
 def _one_config(into: Gathered, reader: LogReader, namespace: str | None, ref: ConfigRef) -> None:
-    """Look whether it is there and when it was changed; what it holds is not kept."""
-    raw = reader.get("ConfigMap", namespace, ref.name)
+    """Look whether it is there and when it was changed; what it holds is not even read."""
+    raw = reader.metadata("ConfigMap", namespace, ref.name)
     into.config[ref] = raw is not None
     if raw is None:
         optional = "; it is optional" if ref.optional else ""

@@ -5,7 +5,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import click
 
@@ -21,7 +21,23 @@ def echo(text: str, *, nl: bool = True) -> None:
     click.echo(told(text), nl=nl)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Sentences(click.Group):
+    """The commands; where the store does not answer, each ends with a sentence and exit 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        from quietpager.errors import Retry
+        from quietpager.store.port import StoreUnavailable
+
+        try:
+            return super().invoke(ctx)
+        except (StoreUnavailable, Retry) as no:
+            said = " ".join(str(no).split()) or "it does not answer"
+            click.echo(f"The store cannot be used: {said[:500]} QUIETPAGER_STORE names it.", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Heal known Kubernetes faults within hard limits, and ask a person about the rest."""
 
@@ -103,10 +119,17 @@ def run(
 @click.argument("cases", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one for each case, in order.")
 def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
-    """Diagnose recorded cases offline."""
+    """Diagnose recorded cases offline.
+
+    Exit 2 where a case could not be read; the others are answered all the same. With --json its class is
+    `invalid_input`, and the exit is 0.
+    """
+    from quietpager.cli.replay import INVALID
     from quietpager.cli.replay import replay as run
 
+    invalid = False
     for answer in run(cases):
+        invalid |= answer["failure_class"] == INVALID
         if as_json:
             echo(json.dumps(answer, default=str))
         else:
@@ -114,6 +137,8 @@ def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
             echo(
                 f"{answer['case']:32} {answer['failure_class']:26} would do: {acts:14} {answer['why'][:100]}"
             )
+    # Whoever asks for JSON reads line by line; there an invalid case is an answer as any other.
+    sys.exit(2 if invalid and not as_json else 0)
 
 
 @main.command()
@@ -250,11 +275,17 @@ def console(host: str, port: int, file: str | None) -> None:
     """Serve the console: what waits for a person, and the answers, as web pages."""
     import os
 
+    from quietpager.cli.people import open_store_or_exit
     from quietpager.functions.people.console.users import USERS
     from quietpager.local.serve import serve as run
+    from quietpager.safety import records
 
     if file is not None:
         os.environ[USERS] = file
+    # Without its store it could show nothing: it ends here, with the sentence, and is started again.
+    store = open_store_or_exit()
+    store.get(records.SWITCH)
+    store.close()
     click.echo(f"The console listens on http://{host}:{port}/", err=True)
     run("people/console", port, host)
 
@@ -279,15 +310,10 @@ def console_user(name: str, file: Path | None, *, remove: bool) -> None:
     click.echo(f"{name} may sign in now; accounts are in {users.path}.")
 
 
-KUBECONFIG = click.option(
-    "--kubeconfig", envvar="KUBECONFIG", metavar="PATH",
-    help="Whose rights are used, and on which cluster. Without one only the store's switch is set.",
-)  # fmt: skip
-
-
 @main.command()
-@KUBECONFIG
-def stop(kubeconfig: str | None) -> None:
+@READ_BY
+@CONTEXT
+def stop(kubeconfig: str | None, context: str | None) -> None:
     """Stop all writing: delete the write bindings, and set the store's kill switch.
 
     Where only one of them can be reached, that one is done; exit 1 says that the other was not.
@@ -295,17 +321,18 @@ def stop(kubeconfig: str | None) -> None:
     from quietpager.cli.switch import reach
     from quietpager.cli.switch import stop as run
 
-    sys.exit(run(reach(kubeconfig), click.echo))
+    sys.exit(run(reach(kubeconfig, context), click.echo))
 
 
 @main.command()
-@KUBECONFIG
-def resume(kubeconfig: str | None) -> None:
+@READ_BY
+@CONTEXT
+def resume(kubeconfig: str | None, context: str | None) -> None:
     """Let it write again: make the write bindings, with your own rights, then clear the store's switch."""
     from quietpager.cli.switch import reach
     from quietpager.cli.switch import resume as run
 
-    sys.exit(run(reach(kubeconfig), click.echo))
+    sys.exit(run(reach(kubeconfig, context), click.echo))
 
 
 @main.command()
@@ -334,14 +361,19 @@ PLACE = click.Path(file_okay=False, path_type=Path)
     "--anchor", "place", type=PLACE, metavar="DIR",
     help="Hold the chains against every anchor there, too: a Git repository, or a folder with anchors.jsonl.",
 )  # fmt: skip
-def verify(place: Path | None) -> None:
+@click.option(
+    "--file", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Verify what `audit export` wrote, in place of the store.",
+)  # fmt: skip
+def verify(place: Path | None, file: Path | None) -> None:
     """Verify every audit chain; exit 1 if one entry was changed, removed, added or moved.
 
     Against an anchor it also finds a chain that was removed together with its head, or computed anew.
     """
     from quietpager.cli.audit import verify as run
+    from quietpager.cli.audit import verify_file
 
-    sys.exit(run(place, click.echo))
+    sys.exit(run(place, click.echo) if file is None else verify_file(file, place, click.echo))
 
 
 @audit.command()
@@ -417,9 +449,26 @@ def policy_explain(incident: str, *, now: bool) -> None:
 @click.option("--cluster", default="default", show_default=True, help="The cluster's name in records.")
 @click.option("--func", is_flag=True, help="Without the functions themselves: `func deploy` brings those.")
 @click.option("--overlay", type=click.Choice(["kafka"]), help="Another Broker than the in-memory one.")
-def render(out: Path | None, policy: TextIO | None, cluster: str, overlay: str | None, *, func: bool) -> None:
+@click.option(
+    "--run-as", "user", metavar="USER",
+    help="Only the Role and RoleBinding with which this user may run `quietpager run`.",
+)  # fmt: skip
+def render(
+    out: Path | None,
+    policy: TextIO | None,
+    cluster: str,
+    overlay: str | None,
+    user: str | None,
+    *,
+    func: bool,
+) -> None:
     """Print everything that follows from the function folders: what an installation applies."""
     from quietpager.cli.render import render as run
+    from quietpager.cli.render import render_run_as
+
+    if user is not None:
+        render_run_as(user, click.echo)
+        return
 
     run(out, None if policy is None else policy.read(), cluster, click.echo, overlay=overlay, func=func)
 

@@ -8,9 +8,22 @@ from typing import Any
 import click
 import yaml
 
-from quietpager.render import DEFAULTS, manifests
+from quietpager.render import DEFAULTS, function_folders, manifests
 from quietpager.render.catalogue import functions
+from quietpager.render.rights import run_as
 from quietpager.runtime.context import functions_folder
+
+
+def render_run_as(user: str, say: Callable[[str], None]) -> None:
+    """Print the Role and RoleBinding with which a person may run `quietpager run`.
+
+    Raises:
+        ClickException: that is no user's name, or a folder is wrong.
+    """
+    try:
+        say(_text(run_as(function_folders(functions_folder()), DEFAULTS.namespace, user)))
+    except ValueError as wrong:
+        raise click.ClickException(f"Nothing is rendered. {wrong}") from wrong
 
 
 def render(

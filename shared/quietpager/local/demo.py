@@ -33,6 +33,7 @@ from quietpager.runtime.links import CONSOLE_URL
 from quietpager.safety import records
 from quietpager.safety.effect import MARK
 from quietpager.store import embedded
+from quietpager.store.anchors import PLACE
 from quietpager.store.audit import verify_all
 from quietpager.store.port import ABSENT, Put, Store
 from quietpager.store.postgres import PostgresStore
@@ -222,10 +223,13 @@ def run(*, once: bool, kills: int, seed: int, say: Say) -> int:
         stack.callback(store.close)
         cluster = connect(url, manager="demo")
         _allow_writing(store)
+        anchors = folder / "anchors"
+        anchors.mkdir(exist_ok=True)
         (folder / "policy.yaml").write_text(json.dumps(POLICY), encoding="utf-8")
         env = {
             "QUIETPAGER_STORE": server.url, "QUIETPAGER_API_SERVER": url,
             "QUIETPAGER_PORT": str(free_port()), "QUIETPAGER_POLICY": str(folder / "policy.yaml"),
+            PLACE: str(anchors),
             "QUIETPAGER_CLUSTER": "sandbox",
         }  # fmt: skip
         address, password = stack.enter_context(console(env, folder))

@@ -16,7 +16,8 @@ PART_OF: Final = "app.kubernetes.io/part-of"
 
 READS: Final = "quietpager.dev/reads"
 """Annotation of a func.yaml's `deploy`: what a function that is no action reads of the API server, as
-`group/resource` (`pods`, `apps/deployments`), separated by spaces. Without it: nothing, and no token."""
+`group/resource` (`pods`, `apps/deployments`), separated by spaces. It gets the verbs `get` and `list`; with
+`:get` or `:list` behind it (`configmaps:get`) only that one. Without it: nothing, and no token."""
 
 SPEC: Final = "func.yaml"
 SIGNS: Final = ("rule.yaml", "action.yaml", "handler.py")

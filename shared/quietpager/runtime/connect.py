@@ -15,6 +15,7 @@ from quietpager.runtime.edge import Function
 from quietpager.runtime.metrics import from_environment
 from quietpager.runtime.outgoing import NoAnswer, ask
 from quietpager.runtime.wire import event_from_message, http_from_event
+from quietpager.safety.policy_file import PolicyFile
 from quietpager.store.port import Store
 
 STORE = "QUIETPAGER_STORE"
@@ -70,4 +71,4 @@ def function(name: str, handler: Handler) -> Function:
         lazy = Lazy(open_store, lambda: open_cluster(name))
         return make_context(name, lazy, metrics=from_environment())
 
-    return Function(handler, make, post_to_sink)
+    return Function(handler, make, post_to_sink, policy=PolicyFile)

@@ -21,6 +21,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -41,6 +42,7 @@ from quietpager.runtime.wire import (
     http_from_event,
     message_from_event,
 )
+from quietpager.safety.policy_file import PolicyFile
 from quietpager.safety.refusals import Refusal
 from quietpager.store.port import StoreUnavailable
 
@@ -75,8 +77,14 @@ class Function:
         make: Callable[[], Context],
         post: Post | None = None,
         threads: ThreadPoolExecutor | None = None,
+        policy: Callable[[], PolicyFile] | None = None,
     ) -> None:
-        """Nothing is opened before `start`, or the first message. `threads` given stay the caller's."""
+        """Nothing is opened before `start`, or the first message. `threads` given stay the caller's.
+
+        `policy` opens the file that is asked for the policy at each message; None: the context's for good.
+        """
+        self._open_policy = policy
+        self._policy: PolicyFile | None = None
         self._handler, self._make, self._post = handler, make, post
         self._context: Context | None = None
         self._pulse: Pulse | None = None
@@ -128,14 +136,19 @@ class Function:
 
     def _ctx(self) -> Context:
         if self._context is None:
+            if self._open_policy is not None:
+                self._policy = self._open_policy()
             self._context = self._make()
-        return self._context
+        if self._policy is None:
+            return self._context
+        policy, fault = self._policy.now()
+        return replace(self._context, policy=policy, policy_fault=fault)
 
     def _beats(self) -> tuple[int, bytes]:
         ctx = self._ctx()
         if self._pulse is None:
             self._pulse = Pulse(lambda: ctx.store, ctx.policy, ctx.clock)
-        return self._pulse.read().to_http()
+        return replace(self._pulse.read(), policy_fault=ctx.policy_fault).to_http()
 
     def _run(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         message: Message | None = None
@@ -154,6 +167,8 @@ class Function:
     def call(self, message: Message) -> list[Message]:
         """Run the handler on one message, in the caller's thread."""
         ctx = self._ctx()
+        if ctx.policy_fault:
+            log.error("the policy cannot be read", why=ctx.policy_fault, function=ctx.name)
         carried = trace_id(message.attributes.get(TRACE, ""))
         with structlog.contextvars.bound_contextvars(
             function=ctx.name, incident=message.subject, trace=carried

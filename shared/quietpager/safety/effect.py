@@ -8,7 +8,7 @@ Who calls it: every remediator, for `remedy.apply` and `remedy.undo`. It is the 
 `Cluster.json_patch` in the product (import-linter and a test hold that).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from quietpager.model.message import APPLY, OUTCOME, UNDO, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.model.time import Clock, to_text
 from quietpager.safety import records
+from quietpager.safety.ground import stamp
 from quietpager.safety.policy import Policy
 from quietpager.store.port import Audit, Check, Conflict, Due, Put, Record, Store
 
@@ -146,14 +147,16 @@ def _claim(
     """
     switch, *slots = seen
     act_by = now + timedelta(seconds=policy.act)
-    stamp = {"at": to_text(now), "holder": intent.incident}
     claimed = intent.but(state=IntentState.CLAIMED, act_by=act_by)
     again = talk_about(intent, UNDO if intent.undoes else APPLY)
     try:
         store.transact(
             [
                 Check(records.SWITCH, switch.version),
-                *(Put(slot.key, stamp, slot.version) for slot in slots),
+                *(
+                    Put(slot.key, {"at": to_text(stamp(slot, now)), "holder": intent.incident}, slot.version)
+                    for slot in slots
+                ),
                 Put(record.key, claimed.to_json(), record.version),
                 Audit(intent.incident, now, "claimed", actor,
                       {"intent": intent.id, "act_by": to_text(act_by)}),
@@ -236,7 +239,8 @@ def _judge(intent: Intent, live: Json) -> tuple[IntentState, str, dict[str, obje
     moved_on = meta.get("generation") != intent.generation
     if (meta.get("annotations") or {}).get(MARK) == intent.id and moved_on:
         if all(_has(live, edit) for edit in intent.edits):
-            return IntentState.APPLIED, "applied", {"generation_after": intent.generation + 1}
+            known = _applied(live, None) | {"generation_after": intent.generation + 1}
+            return IntentState.APPLIED, "applied", known
         what = f"{intent.target} has the mark of this intent, and not what it changes"
         return IntentState.UNKNOWN, f"{what}: somebody else changed it", {}
     if moved_on:
@@ -257,8 +261,25 @@ def _has(live: Json, edit: Edit) -> bool:
     return bool(at == edit.gets)
 
 
-def _applied(after: Json, now: datetime) -> dict[str, object]:
-    return {"generation_after": after["metadata"].get("generation"), "applied_at": now}
+def _applied(after: Json, now: datetime | None) -> dict[str, object]:
+    """Give what is known of a write that was taken; when it was, the API server's own clock says, or ours.
+
+    The moment is compared with what kubelets write, so ours would count crashes of before the change for
+    ones after it wherever it is slow. Each write leaves its time in `managedFields`
+    (https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management).
+    """
+    meta = after["metadata"]
+    at = max(_edited(meta), default=now)
+    return {"generation_after": meta.get("generation"), **({} if at is None else {"applied_at": at})}
+
+
+def _edited(meta: Json) -> Iterator[datetime]:
+    for one in meta.get("managedFields") or ():
+        try:
+            if not one.get("subresource"):
+                yield datetime.fromisoformat(one["time"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            continue
 
 
 def _record(

@@ -381,8 +381,11 @@ def check(ground: Ground, guards: Guards = GUARDS) -> Verdict | None:
 def autonomy(ground: Ground) -> Autonomy:
     """11: what may be done without asking; an approval raises it for this one rehearsal.
 
-    The incident's dial is the rule's and the policy's; the action's own limit lowers it once more.
+    The incident's dial is the rule's and the policy's when it opened; the action's limit and the policy of
+    now lower it once more.
     """
     if ground.incident.approved is not None:
         return Autonomy.AUTO
-    return lowest(ground.incident.autonomy, ground.at_most)
+    incident = ground.incident
+    today = ground.policy.dial(incident.autonomy, incident.owner.namespace, incident.failure_class)
+    return lowest(today, ground.at_most)

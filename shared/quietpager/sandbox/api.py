@@ -114,8 +114,8 @@ class Api:
                 pod = self._registry.read(target.resource, target.namespace, target.name)
                 await _answer(send, 200, logs.read(pod, request.query))
             elif target.name:
-                resource = target.resource
-                await _answer(send, 200, self._registry.read(resource, target.namespace, target.name))
+                found = self._registry.read(target.resource, target.namespace, target.name)
+                await _answer(send, 200, _as_accepted(found, request))
             elif _watches(request):
                 await self._watch(target, request, receive, send)
             else:
@@ -283,6 +283,14 @@ def _bookmark(resource: Resource, version: int) -> Json:
     """Say how far a watch has come. A real server also says it once a minute on the way."""
     about = {"kind": resource.kind, "apiVersion": resource.api_version}
     return {"type": "BOOKMARK", "object": about | {"metadata": {"resourceVersion": str(version)}}}
+
+
+def _as_accepted(found: Json, request: Request) -> Json:
+    """Give the object, or its metadata alone where the request asks for that (PartialObjectMetadata)."""
+    if "as=PartialObjectMetadata" not in request.headers.get("accept", ""):
+        return found
+    about = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+    return about | {"metadata": found["metadata"]}
 
 
 def _verb(target: Target, request: Request) -> str:
