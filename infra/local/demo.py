@@ -26,12 +26,12 @@ from typing import Any
 from functions.people.console.users import Users
 from infra.local.person import NONE, Visitor
 from infra.local.stories import PERSON, STORIES, all_over, break_things, key_of, of_stories
+from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.model.incident import Incident, State
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.links import CONSOLE_URL
 from quietpager.safety import records
-from quietpager.safety.effect import MARK
 from quietpager.store import embedded
 from quietpager.store.audit import verify_all
 from quietpager.store.port import ABSENT, Put, Store

@@ -20,12 +20,12 @@ import pytest
 
 from infra.sandbox.load import load_case
 from infra.sandbox.server import running as sandbox
+from quietpager.actions.marks import MARK
 from quietpager.cluster.client import ApiServer
 from quietpager.model.incident import WITH_PERSON, Incident, Intent, IntentState, State
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
-from quietpager.safety.effect import MARK
 from quietpager.store.audit import verify_all
 from quietpager.store.port import Put, StoreUnavailable
 from quietpager.store.postgres import PostgresStore

@@ -22,6 +22,7 @@ from infra.render import DEFAULTS, FunctionFolder, function_folders
 from infra.render.rights import service_accounts
 from infra.sandbox.load import load_case
 from infra.sandbox.server import running
+from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Rejected
 from quietpager.errors import GiveUp
@@ -29,7 +30,6 @@ from quietpager.model.incident import Incident, State
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
-from quietpager.safety.effect import MARK
 from quietpager.store.audit import verify_all
 from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore

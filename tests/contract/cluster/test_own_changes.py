@@ -6,13 +6,14 @@ import pytest
 
 from functions.remediate.raise_memory.plan import plan as raise_memory
 from functions.remediate.rollout_undo.plan import plan as rollout_undo
+from quietpager.actions.marks import MARK
 from quietpager.cluster.port import Cluster
 from quietpager.model.incident import Edit, Intent
 from quietpager.model.objects import ObjectRef
 from quietpager.rules.health import health_of
 from quietpager.rules.live import Live
 from quietpager.rules.revision import revision_facts
-from quietpager.safety.effect import MARK, patch_of, reversed_edits
+from quietpager.safety.effect import patch_of, reversed_edits
 from tests.contract.cluster.support import (
     REVISION,
     Json,
@@ -48,7 +49,7 @@ def intent(id_: str, obj: Json, edits: tuple[Edit, ...], undoes: str | None = No
 
 def send(cluster: Cluster, what: Intent, seen: Json, *, dry_run: bool = False) -> Json:
     """Send an intent's patch exactly as the effect does; `seen` is the object as it was looked at."""
-    operations = patch_of(what, seen["metadata"].get("annotations"))
+    operations = patch_of(what, seen)
     return cluster.json_patch("Deployment", what.target.namespace, "web", operations, dry_run=dry_run)
 
 
