@@ -33,7 +33,7 @@ def account_of(headers: Mapping[str, str]) -> str | None:
 
 
 def hold(action: str, verb: str, resource: Resource, part: str, name: str, namespace: Json | None) -> Admit:
-    """Hold a write to its place, and give what holds the change itself.
+    """Hold a write to its kind, and give what holds its place and the change itself.
 
     Args:
         action: whose account writes.
@@ -44,7 +44,7 @@ def hold(action: str, verb: str, resource: Resource, part: str, name: str, names
         namespace: the Namespace it is in.
 
     Raises:
-        Problem: 403, another place than the action may write to.
+        Problem: 403, another verb or kind than the update of a Deployment.
     """
 
     def refuse(rule: str, said: str) -> answers.Problem:
@@ -59,12 +59,12 @@ def hold(action: str, verb: str, resource: Resource, part: str, name: str, names
         raise refuse("kind", f"it may only update a Deployment itself: {what}")
     policy, meta = Policy(), (namespace or {}).get("metadata") or {}
     place = str(meta.get("name", ""))
-    if policy.is_protected(place):
-        raise refuse("platform", f"the namespace belongs to the platform: {place}")
-    if (meta.get("labels") or {}).get(policy.opt_in_label) != "true":
-        raise refuse("opt-in", f"the namespace has no label {policy.opt_in_label}=true: {place}")
 
     def admit(before: Json, after: Json) -> None:
+        if policy.is_protected(place):
+            raise refuse("platform", f"the namespace belongs to the platform: {place}")
+        if (meta.get("labels") or {}).get(policy.opt_in_label) != "true":
+            raise refuse("opt-in", f"the namespace has no label {policy.opt_in_label}=true: {place}")
         if policy.ignore_annotation in (before["metadata"].get("annotations") or {}):
             raise refuse("ignored", f"the Deployment is annotated {policy.ignore_annotation}")
         known = _actions().get(action)

@@ -280,7 +280,9 @@ def test_no_function_can_write_but_by_the_account_that_is_rendered(folder: Funct
             with pytest.raises(GiveUp, match="may only read"):
                 write()
         if folder.action is not None:
-            patch()
+            # It is sent, as that account, and the API server holds the account to updates of Deployments.
+            with pytest.raises(Rejected, match=r"rule kind: .*UPDATE namespaces"):
+                patch()
         assert cluster.get("Namespace", None, "default") is not None
         log = writes(url)
         base.close()

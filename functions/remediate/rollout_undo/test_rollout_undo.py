@@ -123,17 +123,15 @@ NAMED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", CHANGES)
-@pytest.mark.parametrize("earlier", [True, False])
+BOTH_WAYS = [(what, earlier) for what in CHANGES for earlier in (True, False)]
+BOTH_WAYS.remove(("a probe's headers", False))  # a rollback may take headers away
+
+
+@pytest.mark.parametrize(("what", "earlier"), BOTH_WAYS)
 def test_a_revision_that_differs_in_anything_else_is_refused_by_name_and_kept_to_be_proposed(
     bad_tag: Objects, what: str, earlier: bool
 ) -> None:
-    if what == "a probe's headers" and not earlier:
-        pytest.skip("a rollback may take headers away")
-    if what == "five times the memory" and not earlier:
-        CHANGES[what](bad_tag.deployment["spec"]["template"])
-    else:
-        CHANGES[what](bad_tag.earlier() if earlier else bad_tag.deployment["spec"]["template"])
+    CHANGES[what](bad_tag.earlier() if earlier else bad_tag.deployment["spec"]["template"])
     done = rehearsed(bad_tag)
     assert (done.state, done.facts) == ("refused", None)
     assert NAMED[what] in done.beyond

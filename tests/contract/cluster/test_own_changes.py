@@ -6,7 +6,7 @@ import pytest
 
 from functions.remediate.raise_memory.plan import plan as raise_memory
 from functions.remediate.rollout_undo.plan import plan as rollout_undo
-from quietpager.actions.marks import MARK
+from quietpager.actions.marks import MARK, WROTE
 from quietpager.cluster.port import Cluster
 from quietpager.model.incident import Edit, Intent
 from quietpager.model.objects import ObjectRef
@@ -105,7 +105,8 @@ def test_a_rollout_is_undone_to_the_revision_that_is_well(cluster: Cluster, name
     assert after["spec"] == first["spec"]
     healed = until(lambda: done(cluster, namespace), "the way back")
     assert health_of(Live(cluster, ref(healed)), None).healthy
-    assert healed["metadata"]["annotations"] == {REVISION: "3", MARK: "i-1"}
+    record = f"a/{seen['metadata']['uid']}/{seen['metadata']['generation'] + 1}:"
+    assert healed["metadata"]["annotations"] == {REVISION: "3", MARK: "i-1", WROTE: record}
     assert sizes(cluster, namespace) == {"2": 0, "3": 1}
     versions = {one["metadata"]["annotations"].get(MARK) for one in cluster.list("ReplicaSet", namespace)}
     assert versions == {"i-1", None}  # its controller has copied the mark to the newest
