@@ -1,6 +1,7 @@
 """Sequences of writes by an action's account, with another writer in between, on a real API server."""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from random import Random
 from typing import Any, Final
 
@@ -98,8 +99,9 @@ class Sequence:
 
     def forward(self, live: Json, number: int) -> list[Json]:
         """Change something, or nothing, with a true record mostly."""
-        changes = self.changes() if self.random.random() < 0.85 else []
-        if self.random.random() < 0.12:
+        kind = self.random.random()
+        changes = self.plausible(live) if kind < 0.65 else self.changes() if kind < 0.9 else []
+        if self.random.random() < 0.1:
             changes.append(edit(*self.random.choice(ODD)))
         patch = [*changes, edit("/metadata/annotations", annotations(live) | {MARK: f"int-{number}"})]
         return self.with_record(live, patch)
@@ -130,6 +132,21 @@ class Sequence:
         elif self.seen and self.random.random() < 0.6:
             value = self.random.choice(self.seen)
         return [*patch, edit(WROTE_AT, value)]
+
+    def plausible(self, live: Json) -> list[Json]:
+        """Give changes that the action may make, just now."""
+        times = {"raise-memory": (1.25, 1.5, 2), "set-requests": (0.5, 0.8), "rollout-undo": (0.5, 2)}
+        app = oracle.listed(live)[0]["resources"]
+        found = [edit(f"{BELOW['app']}/image", self.random.choice(IMAGES[:2]))]
+        if self.action != "rollout-undo" or self.random.random() < 0.5:
+            kinds = [("limits", "memory")] if self.action != "set-requests" else [("requests", "memory")]
+            more = [("requests", "memory")] if self.random.random() < 0.4 else []
+            found = []
+            for kind, name in dict.fromkeys((*kinds, *more)):
+                if name in app.get(kind, {}):
+                    size = oracle.size(app[kind][name]) * Decimal(self.random.choice(times[self.action]))
+                    found.append(edit(f"{BELOW['app']}/resources/{kind}/{name}", f"{int(size) // 1024}Ki"))
+        return found
 
     def changes(self) -> list[Json]:
         """Give changes that are about what the action may do."""
