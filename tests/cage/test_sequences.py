@@ -33,8 +33,9 @@ def test_no_sequence_of_admitted_writes_breaks_the_promise(server: ApiServer, ac
     assert max(one.admitted for one, _ in done) >= 2
 
 
+# The table finds `ceiling`: six acts from 256Mi do not reach it.
 MUTANTS = [
-    ("raise-memory", "undo"), ("raise-memory", "up"), ("raise-memory", "factor"), ("raise-memory", "ceiling"),
+    ("raise-memory", "undo"), ("raise-memory", "up"), ("raise-memory", "factor"),
     ("raise-memory", "container"), ("set-requests", "undo"), ("set-requests", "down"),
     ("set-requests", "least"),
     ("rollout-undo", "near"), ("rollout-undo", "image"), ("rollout-undo", "probe"), ("rollout-undo", "once"),
