@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quietpager.actions.marks import MARK
 from quietpager.cluster.port import ClusterUnavailable, Json, Kind, Rejected
 from quietpager.functions.govern.decide.handler import handle
 from quietpager.model.incident import WITH_PERSON, Autonomy, Intent, IntentState, State
@@ -26,7 +27,7 @@ from quietpager.runtime.context import functions_folder
 from quietpager.runtime.pulse import judge
 from quietpager.safety import effect, ground, records
 from quietpager.safety.decisions import answer
-from quietpager.safety.effect import MARK, carry_out
+from quietpager.safety.effect import carry_out
 from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.sandbox import patching
 from quietpager.store.memory import MemoryStore

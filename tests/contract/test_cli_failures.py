@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from quietpager.cli import switch
 from quietpager.cli.main import main as command
-from quietpager.cluster import kubeconfig, switch
+from quietpager.cluster import kubeconfig
 from quietpager.runtime.connect import STORE
 from quietpager.runtime.context import functions_folder
 

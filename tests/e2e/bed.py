@@ -21,10 +21,10 @@ from typing import Any, TypeVar
 from infra.deploy import store_url
 from infra.testbed import layout, machine
 from infra.testbed.addons import kubectl
+from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.model.incident import Incident, Intent, State
-from quietpager.safety.effect import MARK
 from quietpager.store.port import AuditEntry, StoreUnavailable
 from quietpager.store.postgres import PostgresStore
 

@@ -145,7 +145,8 @@ def _rehearsed(message: Message, ctx: Context) -> list[Message]:
         ctx.store.transact(done)
         return []
     if rehearsal.state == "refused":
-        news = Input(News.REFUSED, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused")
+        kind = News.BEYOND if rehearsal.beyond else News.REFUSED
+        news = Input(kind, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused")
         return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done)
     at_most = autonomy_limit(ctx.actions, rehearsal.remedy.action)
     ground, on = ground_of(rehearsal, incident, ctx.store, ctx.policy, now, at_most=at_most)

@@ -65,6 +65,8 @@ def wanted_of(plan: Rehearsal, incident: Incident, live: Mapping[str, Any]) -> W
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "(not set)"
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return " ".join(clean(text, 200).split())
 
@@ -127,6 +129,22 @@ def patch_text(wanted: Wanted) -> str:
             )
     head = [f"# {wanted.title}", *(f"# {clean(str(one), 300)}" for one in wanted.fields)]
     return "\n".join([*head, json.dumps(operations, indent=2, default=str)]) + "\n"
+
+
+def reading(plan: Rehearsal) -> str:
+    """Write down a plan of which some values are kept nowhere: what differs, and how a person looks at it."""
+    where, name = plan.owner.namespace, plan.owner.name
+    lines = [f"# {plan.summary}", f"# {plan.refusal}" if plan.refusal else ""]
+    lines += ["# What would change; of values that may be secret, only the digests:"]
+    for edit in plan.edits:
+        path = ".".join(edit.path.split("/")[1:]).replace("~1", "/").replace("~0", "~")
+        lines.append(f"#   {clean(path, 300)}: {_shown(edit.had)} -> {_shown(edit.gets)}")
+    lines += [
+        "# Read both revisions, and decide:",
+        f"kubectl -n {where} rollout history {plan.owner.kind.lower()}/{name}",
+        f"kubectl -n {where} rollout undo {plan.owner.kind.lower()}/{name} --to-revision=N",
+    ]
+    return "\n".join(line for line in lines if line) + "\n"
 
 
 def advice(incident: Incident) -> str:

@@ -133,7 +133,8 @@ def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
         if as_json:
             echo(json.dumps(answer, default=str))
         else:
-            acts = ", ".join(answer["would_act"]) or "nothing"
+            proposed = ", ".join(f"propose {one}" for one in answer["would_propose"])
+            acts = ", ".join(answer["would_act"]) or proposed or "nothing"
             echo(
                 f"{answer['case']:32} {answer['failure_class']:26} would do: {acts:14} {answer['why'][:100]}"
             )

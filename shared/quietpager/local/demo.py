@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.functions.people.console.users import Users
 from quietpager.local.person import NONE, Visitor
@@ -31,7 +32,6 @@ from quietpager.model.incident import Incident, State
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.links import CONSOLE_URL
 from quietpager.safety import records
-from quietpager.safety.effect import MARK
 from quietpager.store import embedded
 from quietpager.store.anchors import PLACE
 from quietpager.store.audit import verify_all

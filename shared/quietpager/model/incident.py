@@ -163,11 +163,17 @@ class Incident(Data):
 
 
 class Edit(Data):
-    """One change of one field. `path` is a JSON pointer; `had`/`gets` are None for "not there"."""
+    """One change of one field. `path` is a JSON pointer; `had`/`gets` are None for "not there".
+
+    `hidden`: the values are kept nowhere, for they may be secrets (variables, arguments, commands, and
+    whatever else no action writes); `had` and `gets` are their digests, and the path may end in a name where
+    a pointer has an index.
+    """
 
     path: str
     had: Any = None
     gets: Any = None
+    hidden: bool = False
 
 
 class Applies(Data):
@@ -243,7 +249,11 @@ class Proposal(Data):
 
 
 class Rehearsal(Data):
-    """The plan of one remedy. Exists before any intent does."""
+    """The plan of one remedy. Exists before any intent does.
+
+    `beyond` are the fields for whose sake the API server would refuse it: then it is refused here, and keeps
+    its edits, to be proposed to a person.
+    """
 
     id: str
     incident: str
@@ -255,6 +265,7 @@ class Rehearsal(Data):
     edits: tuple[Edit, ...] = ()
     summary: Told = ""
     refusal: Told | None = None
+    beyond: tuple[str, ...] = ()
     facts: PlanFacts | None = None
     available: int = 0
     undo_when: UndoWhen = "never"

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from quietpager.actions.marks import MARK, WROTE, record_of
+from quietpager.actions.promise import applied
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Rejected
 from quietpager.model.data import Json
 from quietpager.model.incident import Edit, Intent, IntentState
@@ -23,23 +25,23 @@ from quietpager.safety.ground import stamp
 from quietpager.safety.policy import Policy
 from quietpager.store.port import Audit, Check, Conflict, Due, Put, Record, Store
 
-MARK = "quietpager.dev/intent"
-"""Annotation that names the intent whose change is the latest."""
-
-UNDO_OF = "-undo"
-"""What the id of an undo's intent ends with, after the id of what it undoes. The cage reads it."""
-
-_MARK_POINTER = "/metadata/annotations/quietpager.dev~1intent"
+_MARK_POINTER = "/metadata/annotations/" + MARK.replace("/", "~1")
+_WROTE_POINTER = "/metadata/annotations/" + WROTE.replace("/", "~1")
 
 StillFailing = Callable[[ObjectRef], bool]
 """Reads the symptom once more; False means it has healed."""
 
 
-def patch_of(intent: Intent, annotations: Json | None) -> list[Json]:
-    """Build the JSON Patch: pinned precondition first, then the change, and our mark in the same write.
+def patch_of(intent: Intent, live: Json) -> list[Json]:
+    """Build the JSON Patch: pinned precondition, then the change, our mark and record in the same write.
 
     Generation moves on any change of spec or annotations and not on status churn (Kubernetes 1.35,
-    measured), so pinning it refuses every foreign edit and no harmless one.
+    measured), so pinning it refuses every foreign edit and no harmless one. What is kept as a digest only
+    has no `test` of its own; the generation stands for it.
+
+    Args:
+        intent: what was permitted.
+        live: the object as it was looked at last; for its annotations, and its containers' names.
     """
     tests: list[Json] = [
         {"op": "test", "path": "/metadata/uid", "value": intent.target.uid},
@@ -49,25 +51,37 @@ def patch_of(intent: Intent, annotations: Json | None) -> list[Json]:
         tests.append({"op": "test", "path": _MARK_POINTER, "value": intent.undoes})
     changes: list[Json] = []
     for edit in intent.edits:
-        tests += [{"op": "test", "path": edit.path, "value": edit.had} for _ in (1,) if edit.had is not None]
+        if edit.had is not None and not edit.hidden:
+            tests.append({"op": "test", "path": edit.path, "value": edit.had})
         changes.append(_change(edit))
-    if annotations is None:
-        mark: Json = {"op": "add", "path": "/metadata/annotations", "value": {MARK: intent.id}}
-    else:
-        mark = {"op": "add", "path": _MARK_POINTER, "value": intent.id}
-    return [*tests, *changes, mark]
+    return [*tests, *changes, *_marks(intent, live)]
+
+
+def _marks(intent: Intent, live: Json) -> list[Json]:
+    """Name the intent, and record what is changed; an undo removes the record of what it takes back."""
+    mark: Json = {"op": "add", "path": _MARK_POINTER, "value": intent.id}
+    if intent.undoes is not None:
+        return [mark, {"op": "remove", "path": _WROTE_POINTER}]
+    after = applied(live, intent.edits)
+    record = record_of(intent.action, intent.target.uid or "", intent.generation + 1, live, after)
+    if live["metadata"].get("annotations") is None:
+        both = {MARK: intent.id, WROTE: record}
+        return [{"op": "add", "path": "/metadata/annotations", "value": both}]
+    return [mark, {"op": "add", "path": _WROTE_POINTER, "value": record}]
 
 
 def _change(edit: Edit) -> Json:
     if edit.gets is None:
         return {"op": "remove", "path": edit.path}
+    if edit.hidden:
+        raise AssertionError(f"{edit.path} is kept as a digest only; guard 10 lets no such plan through")
     op = "add" if edit.had is None else "replace"
     return {"op": op, "path": edit.path, "value": edit.gets}
 
 
 def reversed_edits(edits: Sequence[Edit]) -> tuple[Edit, ...]:
     """Give the inverse: the same fields back to what they had, last first."""
-    return tuple(Edit(path=e.path, had=e.gets, gets=e.had) for e in reversed(edits))
+    return tuple(e.but(had=e.gets, gets=e.had) for e in reversed(edits))
 
 
 def talk_about(intent: Intent, kind: str) -> Message:
@@ -191,7 +205,7 @@ def _act(
         return IntentState.REFUSED, "it healed before the write", {"healed": True}
     if intent.act_by is not None and clock() >= intent.act_by:
         return None, "", {}
-    patch = patch_of(intent, live["metadata"].get("annotations"))
+    patch = patch_of(intent, live)
     target = intent.target
     try:
         after = cluster.json_patch("Deployment", target.namespace, target.name, patch)

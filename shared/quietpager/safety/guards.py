@@ -299,8 +299,12 @@ def rehearsed(ground: Ground) -> Said:
     """10: inside `may_change`, the result fits, and the server's dry run admits it."""
     facts, plan = _facts(ground), ground.rehearsal
     no = None
+    digests = [edit.path for edit in plan.edits if edit.hidden and edit.gets is not None]
     if not plan.edits:
         no = "The plan changes nothing."
+    elif plan.beyond or digests:
+        fields = ", ".join(plan.beyond or digests)
+        no = f"The plan would change {fields}, which no action may write; a person has to."
     elif facts.outside_may_change:
         no = f"The plan would change {', '.join(facts.outside_may_change)}, outside may_change."
     elif facts.does_not_fit is not None:
