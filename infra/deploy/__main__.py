@@ -1,5 +1,7 @@
 """`python -m infra.deploy [FN ...]`: the function set on the test bed, or one function of it.
 
+Knative authenticates senders there, so the whole chain is tried with it; `--no-authentication` turns it off.
+
 Everything is rendered from the folders and applied by the server; what is no longer rendered goes.
 It never makes a write binding and never clears the kill switch: that is a person's `quietpager resume`.
 """
@@ -18,6 +20,7 @@ from infra.progress import Progress
 from infra.render import FunctionFolder, Settings, function_folders, manifests, write_bindings
 from infra.render.fields import OPENAPI, fields_of
 from infra.render.folders import PART_OF
+from infra.render.walls import KNATIVE, Network
 from infra.render.workloads import DIGEST
 from infra.testbed import layout
 from infra.testbed.addons import kubectl
@@ -34,19 +37,23 @@ Json = dict[str, Any]
 POLICY: Final = Path(__file__).with_name("testbed-policy.yaml")
 PRUNED: Final = (
     "serviceaccounts,services,configmaps,deployments,poddisruptionbudgets,networkpolicies,clusterroles,"
-    "clusterrolebindings,triggers,pingsources,validatingadmissionpolicies,validatingadmissionpolicybindings"
+    "clusterrolebindings,triggers,pingsources,eventpolicies,validatingadmissionpolicies,"
+    "validatingadmissionpolicybindings"
 )
 """Kinds of which something may disappear from what is rendered."""
 
+FLAG: Final = "authentication-oidc"
+"""Key of Knative's ConfigMap `config-features`."""
 RIGHTS: Final = ("read", "write", "cage")
 """What the names of a function's ClusterRoles, and of its admission policy and binding, end with."""
 HELD: Final = ("ClusterRole", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
 
-def deploy_all(say: Progress) -> None:
+def deploy_all(say: Progress, *, authentication: bool = True) -> None:
     """Put everything there, and wait until an event really comes through."""
     images = ensure(say=say)
     ensure_postgres(say)
+    _authenticate(wanted=authentication)
     settings = _settings(images)
     rendered = manifests(functions_folder(), settings)
     apply([one for one in rendered if one["kind"] == "Namespace"])
@@ -85,11 +92,28 @@ def deploy_some(paths: Sequence[str], say: Progress) -> None:
         say(f"still with the rules they started with, until `make deploy`: {', '.join(older)}")
 
 
+def _authenticate(*, wanted: bool) -> None:
+    """Set Knative's flag, which is for the whole cluster; what runs follows by itself."""
+    patch = json.dumps({"data": {FLAG: "enabled" if wanted else "disabled"}})
+    kubectl("-n", KNATIVE, "patch", "configmap/config-features", "--type=merge", f"--patch={patch}")
+
+
+def authenticates() -> bool:
+    """Tell whether the test bed's Knative authenticates senders. Who else calls it: the end-to-end tests."""
+    jsonpath = f"-o=jsonpath={{.data.{FLAG}}}"
+    return kubectl("-n", KNATIVE, "get", "configmap/config-features", jsonpath).stdout == "enabled"
+
+
 def _settings(images: Mapping[str, str]) -> Settings:
     """Give the test bed's settings; the cage is made of the fields that its own API server knows."""
     openapi = json.loads(kubectl("get", "--raw", OPENAPI).stdout)
     return Settings(
-        cluster="testbed", policy=POLICY.read_text(encoding="utf-8"), images=images, fields=fields_of(openapi)
+        cluster="testbed",
+        policy=POLICY.read_text(encoding="utf-8"),
+        images=images,
+        fields=fields_of(openapi),
+        authentication=authenticates(),
+        network=Network(api_server=(f"{layout.NODE_ADDRESS}/32",)),
     )
 
 
@@ -159,12 +183,17 @@ def main() -> None:
     parser.add_argument(
         "function", nargs="*", help="e.g. detect/crash; all and everything where none is named"
     )
+    parser.add_argument(
+        "--no-authentication",
+        action="store_true",
+        help="Knative asks no sender for a token; only where no function is named",
+    )
     wanted = parser.parse_args()
     say = Progress()
     if wanted.function:
         deploy_some(wanted.function, say)
         return
-    deploy_all(say)
+    deploy_all(say, authentication=not wanted.no_authentication)
     print(  # noqa: T201 (a command's own output)
         f"export KUBECONFIG={layout.KUBECONFIG}\nexport QUIETPAGER_STORE={store_url()}"
     )

@@ -1,18 +1,20 @@
 """How a function finds its store, its cluster and its broker: from the environment.
 
 `QUIETPAGER_STORE` a PostgreSQL URL, or `dynamodb://REGION/PREFIX` · `QUIETPAGER_API_SERVER` a plain URL
-(sandbox), else the pod's service account or a kubeconfig · `K_SINK` the broker's ingress, as Knative sets it.
+(sandbox), else the pod's service account or a kubeconfig · `K_SINK` the broker's ingress, as Knative sets it
+· `QUIETPAGER_BROKER_TOKEN` the file of the token for that · `QUIETPAGER_AUDIENCE` see `runtime.sender`.
 """
 
 import os
 import urllib.request
+from pathlib import Path
 
 from quietpager.cluster.port import Cluster
 from quietpager.errors import Retry
 from quietpager.model.message import Message
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import Context, Handler, Lazy, make_context
-from quietpager.runtime.edge import Function
+from quietpager.runtime.edge import Check, Function
 from quietpager.runtime.metrics import from_environment
 from quietpager.runtime.wire import event_from_message, http_from_event
 from quietpager.store.port import Store
@@ -22,6 +24,9 @@ STORE = "QUIETPAGER_STORE"
 
 SINK = "K_SINK"
 """Environment variable: where `post` sends; Knative sets it (SinkBinding, PingSource, our Deployments)."""
+
+BROKER_TOKEN = "QUIETPAGER_BROKER_TOKEN"  # noqa: S105 (where it is, not what it is)
+"""Environment variable: path of the token that a Broker with authentication wants; the kubelet renews it."""
 
 
 def open_store() -> Store:
@@ -48,6 +53,13 @@ def open_cluster(name: str) -> Cluster:
     return connect(manager=f"quietpager-{name}")
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows nobody: the token would go along."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Make urllib raise the answer as an HTTPError."""
+
+
 def post_to_sink(message: Message) -> None:
     """Post one message to `K_SINK`; raises OSError, which the outbox makes good."""
     sink = os.environ.get(SINK)
@@ -55,9 +67,20 @@ def post_to_sink(message: Message) -> None:
         return
     event = event_from_message(message, source="/quietpager", now=system_clock())
     headers, body = http_from_event(event)
+    if named := os.environ.get(BROKER_TOKEN):
+        headers["Authorization"] = f"Bearer {Path(named).read_text(encoding='ascii').strip()}"
     request = urllib.request.Request(sink, body, headers, method="POST")  # noqa: S310 (operator's own URL)
-    with urllib.request.urlopen(request, timeout=5):  # noqa: S310 (the same)
+    with urllib.request.build_opener(_NoRedirect).open(request, timeout=5):
         pass
+
+
+def check_of_senders() -> Check | None:
+    """Give the check of who sends, where the environment asks for one."""
+    if not os.environ.get("QUIETPAGER_AUDIENCE"):
+        return None
+    from quietpager.runtime.sender import from_environment  # noqa: PLC0415 (costs import time only if used)
+
+    return from_environment().check
 
 
 def function(name: str, handler: Handler) -> Function:
@@ -67,4 +90,4 @@ def function(name: str, handler: Handler) -> Function:
         lazy = Lazy(open_store, lambda: open_cluster(name))
         return make_context(name, lazy, metrics=from_environment())
 
-    return Function(handler, make, post_to_sink)
+    return Function(handler, make, post_to_sink, check=check_of_senders())
