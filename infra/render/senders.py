@@ -9,6 +9,9 @@ A reply goes to the Broker as the function's Trigger, a post as the function's S
 that the kubelet projects for the Broker's audience. The Broker takes the first policy that names a sender and
 asks no other (knative/eventing v0.49.2, pkg/auth/event_policy.go), so each sender is named by exactly one.
 
+A policy names a Trigger by its account and not by reference: a reference is resolved once the Trigger has its
+account, which it gets once the Broker is Ready, which it is once its policies are resolved, that is, never.
+
 Knative's flag `authentication-oidc` is for the whole cluster; `render` does not set it.
 """
 
@@ -79,7 +82,7 @@ def event_policies(folders: Iterable[FunctionFolder], sources: Iterable[Json], n
             continue
         sent_by: list[Json] = []
         if folder.filters:
-            sent_by.append(_ref("eventing.knative.dev/v1", "Trigger", folder.name, namespace))
+            sent_by.append({"sub": trigger_account(folder.name, namespace)})
         if folder.posts:
             sent_by.append({"sub": f"system:serviceaccount:{namespace}:{folder.name}"})
         found.append(_policy(folder.name, namespace, sent_by, [{"type": one} for one in folder.says]))
@@ -92,12 +95,8 @@ def _policy_of_source(source: Json, namespace: str) -> Json:
         said = [{"type": PING, **source["spec"]["ceOverrides"]["extensions"]}]
     else:
         said = [{"type": one, "kind": "Event"} for one in (EVENT_ADD, EVENT_UPDATE)]
-    sent_by = [_ref(source["apiVersion"], kind, name, namespace)]
-    return _policy(f"{kind.lower()}-{name}", namespace, sent_by, said)
-
-
-def _ref(version: str, kind: str, name: str, namespace: str) -> Json:
-    return {"ref": {"apiVersion": version, "kind": kind, "name": name, "namespace": namespace}}
+    ref = {"apiVersion": source["apiVersion"], "kind": kind, "name": name, "namespace": namespace}
+    return _policy(f"{kind.lower()}-{name}", namespace, [{"ref": ref}], said)
 
 
 def _policy(name: str, namespace: str, sent_by: list[Json], said: list[dict[str, str]]) -> Json:

@@ -20,8 +20,10 @@ from urllib.parse import urlsplit
 import yaml
 from cloudevents.core.v1.event import CloudEvent
 
+from infra.deploy.__main__ import authenticates
 from infra.local.broker import Answer, Broker
 from infra.local.trigger import Trigger
+from infra.render.senders import broker_audience
 from infra.testbed import layout, machine
 from infra.testbed.addons import NAMESPACE as KNATIVE
 from infra.testbed.addons import kubectl
@@ -142,10 +144,11 @@ def on_knative(cases: Sequence[Case]) -> Iterator[KnativeBench]:
         tell(sink, answers)
         groups = {case.group: case for case in cases}
         make_triggers(namespace, [one for case in groups.values() for one in trigger_manifests(case, sink)])
-        prove_through(namespace, sink, ingress)
+        known = identity(namespace)
+        prove_through(namespace, sink, ingress, known)
         posts: dict[str, list[int]] = {}
         for case in cases:
-            posts[case.name] = [post(ingress, one) for one in case.posts]
+            posts[case.name] = [post(ingress, signed(one, known)) for one in case.posts]
             time.sleep(0.02)  # what one event costs is a request for each Trigger that there is
         _settle(cases, sink)
         told = f"http://broker-ingress.{KNATIVE}.svc.cluster.local/{namespace}/default"
@@ -209,7 +212,20 @@ def make_triggers(namespace: str, manifests: Sequence[Json]) -> None:
     kubectl("-n", namespace, "wait", "--for=condition=Ready", "trigger", "--all", "--timeout=180s")
 
 
-def prove_through(namespace: str, sink: str, ingress: str) -> None:
+def identity(namespace: str) -> dict[str, str]:
+    """Give the header with which a pod of this namespace posts to its Broker, where Knative wants one."""
+    if not authenticates():
+        return {}
+    token = kubectl("-n", namespace, "create", "token", "default", "--audience", broker_audience(namespace))
+    return {"authorization": f"Bearer {token.stdout.strip()}"}
+
+
+def signed(one: Post, known: Mapping[str, str]) -> Post:
+    """Add that header to a request."""
+    return replace(one, headers={**one.headers, **known})
+
+
+def prove_through(namespace: str, sink: str, ingress: str, known: Mapping[str, str]) -> None:
     """Wait until an event really comes through one more Trigger: Ready can be said too early.
 
     Channel and filter learn of Triggers in their order, so what knows the last one knows them all.
@@ -226,7 +242,7 @@ def prove_through(namespace: str, sink: str, ingress: str) -> None:
     while not any(one["path"] == "/probe" for one in got(sink)):
         assert time.monotonic() < end, "No event came through the Broker within 60 s."
         core = {"ce-specversion": "1.0", "ce-id": "probe", "ce-source": "/test", "ce-type": "probe"}
-        post(ingress, Post(core))
+        post(ingress, signed(Post(core), known))
         time.sleep(0.3)
 
 
