@@ -54,7 +54,7 @@ def _has_port(rule: Json, port: int, protocol: str) -> bool:
     assert set(rule) <= {"from", "to", "ports"}, rule
     if "ports" not in rule:
         return True
-    return {"protocol": protocol, "port": port} in rule["ports"]
+    return any(one == {"protocol": protocol, "port": port} for one in rule["ports"])
 
 
 def _has_peer(rule: Json, end: str, policy: Json, other: Peer) -> bool:
@@ -89,4 +89,5 @@ def _matches(selector: Json, labels: Mapping[str, str]) -> bool:
         assert one["operator"] == "In", one
         if labels.get(one["key"]) not in one["values"]:
             return False
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    wanted: Mapping[str, str] = selector.get("matchLabels", {})
+    return wanted.items() <= labels.items()

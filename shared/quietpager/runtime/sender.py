@@ -26,8 +26,7 @@ from typing import Final
 import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
-from joserfc.jws import CompactSignature
+from joserfc.jwk import GuestProtocol, KeySet
 
 from quietpager.errors import NotAllowed, NotProven, Retry
 from quietpager.model.text import clean
@@ -160,7 +159,7 @@ class Senders:
             raise NotProven(f"The token proves nothing here: {clean(str(no), 200)}") from None
         return found.claims
 
-    def _key(self, signature: CompactSignature) -> KeySet:
+    def _key(self, signature: GuestProtocol) -> KeySet:
         return self._keys.find(signature.headers().get("kid"))
 
     def rules(self) -> jwt.JWTClaimsRegistry:
