@@ -436,13 +436,16 @@ def render(
     from infra.cli.render import render as run
     from infra.render.walls import EVERYWHERE, Network
 
-    network = Network(
-        api_server=api_server or EVERYWHERE,
-        store=store,
-        store_port=store_port,
-        console_from=console_from,
-        inside=inside,
-    )
+    try:
+        network = Network(
+            api_server=api_server or EVERYWHERE,
+            store=store,
+            store_port=store_port,
+            console_from=console_from,
+            inside=inside,
+        )
+    except ValueError as wrong:
+        raise click.ClickException(f"Nothing is rendered. {wrong}") from wrong
     run(
         out,
         None if policy is None else policy.read(),

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from infra.cli.main import main
 from infra.cli.render import render
 from infra.render import DEFAULTS, FunctionFolder, Settings, function_folders, manifests, write_bindings
 from infra.render.everything import _schedule
@@ -16,6 +18,7 @@ from infra.render.folders import PART_OF
 from infra.render.rights import roles
 from infra.render.senders import trigger_account
 from infra.render.triggers import wanted as wanted_by
+from infra.render.walls import Network
 from infra.render.workloads import CONSOLE, DIGEST, MOUNT, STORE
 from quietpager.actions.schema import Access, Action, load_actions
 from quietpager.rules.live import READABLE
@@ -601,6 +604,25 @@ def test_what_is_printed_is_what_is_rendered() -> None:
     said: list[str] = []
     render(None, None, "default", said.append)
     assert list(yaml.safe_load_all("".join(said))) == RENDERED
+
+
+def test_the_command_gives_what_was_chosen() -> None:
+    chosen = ["--authentication", "--api-server", "10.1.2.3/32", "--console-from", "ingress-nginx"]
+    done = CliRunner().invoke(main, ["render", *chosen])
+    assert done.exit_code == 0, done.output
+    assert list(yaml.safe_load_all(done.output)) == manifests(
+        FUNCTIONS,
+        Settings(
+            authentication=True, network=Network(api_server=("10.1.2.3/32",), console_from="ingress-nginx")
+        ),
+    )
+
+
+def test_the_command_refuses_what_does_not_go_together_and_says_why() -> None:
+    for chosen, why in ((["--authentication", "--func"], "With func"), (["--inside", "here"], "no CIDR")):
+        done = CliRunner().invoke(main, ["render", *chosen])
+        assert done.exit_code != 0
+        assert why in done.output
 
 
 def test_what_is_written_comes_in_the_order_of_applying(tmp_path: Path) -> None:
