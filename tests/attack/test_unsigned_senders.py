@@ -8,8 +8,10 @@ import asyncio
 import base64
 import hmac
 import json
+import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -176,6 +178,23 @@ def test_the_keys_are_read_once_for_many_messages() -> None:
     one = senders(server)
     for _ in range(50):
         one.check(bearing(token()))
+    assert server.reads == 1
+
+
+def test_messages_that_come_before_the_keys_are_there_wait_for_them() -> None:
+    server, come, go = Server(KEY), threading.Event(), threading.Event()
+
+    def slow(path: str) -> bytes:
+        come.set()
+        assert go.wait(30)
+        return server.page(path)
+
+    one = Senders(AUDIENCE, frozenset({SENDER}), Keys(slow, server.clock), lambda: NOW)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(one.check, bearing(token())) for _ in range(4)]
+        assert come.wait(30)
+        go.set()
+        assert [each.result() for each in asked] == [SENDER] * 4
     assert server.reads == 1
 
 

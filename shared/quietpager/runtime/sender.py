@@ -92,12 +92,18 @@ class Keys:
         return KeySet(keys) if keys else None
 
     def _refresh(self, *, must: bool) -> None:
-        """Read the keys; one thread at a time, and not again at once. The others go on with what is known."""
-        if not self._reading.acquire(blocking=False):
+        """Read the keys; one thread at a time, and not again at once.
+
+        The others go on with what is known; while nothing is, they wait for it.
+        """
+        first = self._set is None
+        if not self._reading.acquire(timeout=2 * PATIENCE if first else 0):
             if must:
                 raise Retry("The cluster's keys are just being read.")
             return
         try:
+            if first and self._set is not None:
+                return
             if self._clock() - self._tried < PAUSE:
                 if must:
                     raise Retry("The cluster's keys were read a moment ago; the token's is not among them.")
