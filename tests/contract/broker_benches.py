@@ -45,6 +45,9 @@ QUIET: Final = 4.0
 class Bench(Protocol):
     """Carries out cases."""
 
+    authenticates: bool
+    """Whether this Broker wants a token of whoever sends."""
+
     def play(self, case: Case) -> Seen:
         """Say what became of a case."""
 
@@ -54,6 +57,7 @@ class LocalBench:
 
     SINK: Final = "http://sink.local"
     INGRESS: Final = "http://broker.local/"
+    authenticates = False
     SHORTER: Final = 0.02
 
     def play(self, case: Case) -> Seen:
@@ -106,6 +110,7 @@ class KnativeBench:
     def __init__(self, sink: str, ingress: str, told: str, posts: Mapping[str, list[int]]) -> None:
         """Take what `on_knative` did: the sink's address, the Broker's, and what posts were answered."""
         self.sink, self.ingress, self.told, self._posts = sink, ingress, told, posts
+        self.authenticates = authenticates()
         self._got: dict[tuple[str, str], list[CloudEvent]] = defaultdict(list)
         for one in got(sink):
             event = event_from_http(one["headers"], base64.b64decode(one["body"]))
