@@ -87,9 +87,18 @@ class Product:
 
     def _call(self, name: str, message: Message) -> None:
         try:
-            self.queue.extend(handled(self.handlers[name], message, self.contexts[name]))
+            said = handled(self.handlers[name], message, self.contexts[name])
         except (GiveUp, Retry) as no:
             self.refused.append((message, no))
+            return
+        folder = next(one for one in self.folders if one.name == name)
+        if undeclared := {one.type for one in said} - set(folder.says):
+            raise AssertionError(f"{name} said {undeclared}, and its func.yaml does not say so.")
+        if len(said) > 1 and not folder.posts:
+            raise AssertionError(
+                f"{name} said {len(said)} messages, and its func.yaml does not say it posts."
+            )
+        self.queue.extend(said)
 
     def ping(self, job: str) -> None:
         """Tick."""

@@ -454,24 +454,61 @@ def policy_explain(incident: str, *, now: bool) -> None:
     "--run-as", "user", metavar="USER",
     help="Only the Role and RoleBinding with which this user may run `quietpager run`.",
 )  # fmt: skip
+@click.option(
+    "--authentication",
+    is_flag=True,
+    help="The cluster's Knative authenticates senders: say who may say what, and ask for tokens.",
+)
+@click.option(
+    "--api-server", multiple=True, metavar="CIDR", help="Where the API server is. Default: anywhere."
+)
+@click.option(
+    "--store", multiple=True, metavar="CIDR", help="Where the store is, if not the rendered PostgreSQL."
+)
+@click.option("--store-port", type=int, default=5432, show_default=True, help="Its port; DynamoDB: 443.")
+@click.option(
+    "--console-from", default="", metavar="NAMESPACE", help="Whose pods reach the console: the ingress."
+)
+@click.option(
+    "--inside", multiple=True, metavar="CIDR", help="Private addresses of Git hosts and chat servers."
+)
 def render(
-    out: Path | None,
-    policy: TextIO | None,
-    cluster: str,
-    overlay: str | None,
-    user: str | None,
-    *,
-    func: bool,
-) -> None:
-    """Print everything that follows from the function folders: what an installation applies."""
+    out: Path | None, policy: TextIO | None, cluster: str, overlay: str | None, user: str | None, *,
+    func: bool, authentication: bool, api_server: tuple[str, ...], store: tuple[str, ...], store_port: int,
+    console_from: str, inside: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Print everything that follows from the function folders: what an installation applies.
+
+    The addresses go into the NetworkPolicies.
+    """
     from quietpager.cli.render import render as run
     from quietpager.cli.render import render_run_as
+    from quietpager.render.walls import EVERYWHERE, Network
 
     if user is not None:
         render_run_as(user, click.echo)
         return
 
-    run(out, None if policy is None else policy.read(), cluster, click.echo, overlay=overlay, func=func)
+    try:
+        network = Network(
+            api_server=api_server or EVERYWHERE,
+            store=store,
+            store_port=store_port,
+            console_from=console_from,
+            inside=inside,
+        )
+    except ValueError as wrong:
+        raise click.ClickException(f"Nothing is rendered. {wrong}") from wrong
+    run(
+        out,
+        None if policy is None else policy.read(),
+        cluster,
+        click.echo,
+        overlay=overlay,
+        func=func,
+        authentication=authentication,
+        network=network,
+    )
 
 
 if __name__ == "__main__":
