@@ -5,7 +5,7 @@ ARGS ?=
 FN ?= detect/crash
 SOURCES := shared functions infra tests
 
-.PHONY: demo test crash dynamodb lint model bench soak docs wheel serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
+.PHONY: demo test crash dynamodb lint audit-pins model bench soak docs wheel serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
 
 demo: .venv ## six faults healed, asked about or handed over, in a sandbox cluster (ARGS=--once: unattended)
 	$(BIN)/quietpager demo $(ARGS)
@@ -26,6 +26,9 @@ lint: .venv ## types, style, layers, and generated files that are current
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m infra.docs --check
+
+audit-pins: .venv ## what is pinned, held against PyPI's list of known weaknesses, where that can be reached
+	$(BIN)/python -m infra.advisories
 
 model: .venv ## every interleaving within bounds, on the shipped functions; and what each mutant breaks
 	$(BIN)/python -m tests.model

@@ -56,10 +56,26 @@ class ApiServer:
     """A client of it, as the administrator or as somebody whom the administrator impersonates."""
 
     def __init__(self, url: str, token: str, ca: str) -> None:
-        self._url, self._token = url, token
+        self._url, self._token, self._ca = url, token, ca
         self._pool = urllib3.PoolManager(
             maxsize=16, block=True, ssl_context=ssl.create_default_context(cafile=ca)
         )
+
+    def kubeconfig(self, folder: Path, user: Json | None = None, **more: Json) -> Path:
+        """Write a kubeconfig that leads here, as the administrator or with the user's credentials.
+
+        `cluster`, `context`: more fields of those two entries.
+        """
+        cluster = {"server": self._url, "certificate-authority": self._ca, **more.get("cluster", {})}
+        context = {"cluster": "here", "user": "me", **more.get("context", {})}
+        path = folder / f"kubeconfig-{uuid.uuid4().hex[:8]}"
+        path.write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Config", "current-context": "here",
+            "clusters": [{"name": "here", "cluster": cluster}],
+            "contexts": [{"name": "here", "context": context}],
+            "users": [{"name": "me", "user": {"token": self._token} if user is None else user}],
+        }), encoding="utf-8")  # fmt: skip
+        return path
 
     def send(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from quietpager.masking.mask import mask
 from quietpager.store.embedded import Embedded, start
 
 # Hypothesis would make its folder in the project's root, where pytest's collection trips over it.
@@ -61,3 +62,9 @@ def pg_url(new_database: Callable[[], Any]) -> str:
     """Give the URL of a database that is empty when a test module starts."""
     url: str = new_database()
     return url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mask_is_ready() -> None:
+    """Import and compile what the first masked text needs, so that no example of a property pays for it."""
+    mask("token: expired in pod web-5d4f8c7b9c-x2x4z_team-43")

@@ -1,5 +1,7 @@
 """`python -m infra.deploy [FN ...]`: the function set on the test bed, or one function of it.
 
+Knative authenticates senders there, so the whole chain is tried with it; `--no-authentication` turns it off.
+
 Everything is rendered from the folders and applied by the server; what is no longer rendered goes.
 It never makes a write binding and never clears the kill switch: that is a person's `quietpager resume`.
 """
@@ -22,6 +24,7 @@ from quietpager.cluster.port import Cluster
 from quietpager.render import FunctionFolder, Settings, function_folders, manifests, write_bindings
 from quietpager.render.fields import OPENAPI, fields_of
 from quietpager.render.folders import PART_OF
+from quietpager.render.walls import KNATIVE, Network
 from quietpager.render.workloads import DIGEST
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
@@ -34,21 +37,25 @@ Json = dict[str, Any]
 POLICY: Final = Path(__file__).with_name("testbed-policy.yaml")
 PRUNED: Final = (
     "serviceaccounts,services,configmaps,deployments,poddisruptionbudgets,networkpolicies,clusterroles,"
-    "clusterrolebindings,triggers,pingsources,validatingadmissionpolicies,validatingadmissionpolicybindings"
+    "clusterrolebindings,triggers,pingsources,eventpolicies,validatingadmissionpolicies,"
+    "validatingadmissionpolicybindings"
 )
 """Kinds of which something may disappear from what is rendered."""
 
+FLAG: Final = "authentication-oidc"
+"""Key of Knative's ConfigMap `config-features`."""
 RIGHTS: Final = ("read", "write", "cage")
 """What the names of a function's ClusterRoles, and of its admission policy and binding, end with."""
 HELD: Final = ("ClusterRole", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
 
-def deploy_all(say: Progress) -> None:
+def deploy_all(say: Progress, *, authentication: bool = True) -> None:
     """Put everything there, and wait until an event really comes through."""
     images = ensure(say=say)
     ensure_postgres(say)
+    _authenticate(wanted=authentication)
     settings = _settings(images)
-    rendered = manifests(functions_folder(), settings)
+    rendered = [*manifests(functions_folder(), settings), _machines_way_in()]
     apply([one for one in rendered if one["kind"] == "Namespace"])
     ensure_secret()
     apply([one for one in rendered if one["kind"] != "Namespace"])
@@ -85,11 +92,50 @@ def deploy_some(paths: Sequence[str], say: Progress) -> None:
         say(f"still with the rules they started with, until `make deploy`: {', '.join(older)}")
 
 
+def _machines_way_in() -> Json:
+    """Let this machine reach the pods, for tests and `migrate`: it is no node, so a plug-in refuses it."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "testbed", "namespace": NAMESPACE, "labels": {PART_OF: "quietpager"}},
+        "spec": {
+            "podSelector": {},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [{"ipBlock": {"cidr": f"{layout.HOST_ADDRESS}/32"}}]}],
+        },
+    }
+
+
+def _authenticate(*, wanted: bool) -> None:
+    """Set Knative's flag, which is for the whole cluster; what runs follows by itself.
+
+    But for a Broker that is there: subscribers from before stay in its channel and go on without a token
+    (seen with knative/eventing v0.49.2). So Broker and Triggers are made anew.
+    """
+    if authenticates() == wanted:
+        return
+    patch = json.dumps({"data": {FLAG: "enabled" if wanted else "disabled"}})
+    kubectl("-n", KNATIVE, "patch", "configmap/config-features", "--type=merge", f"--patch={patch}")
+    kubectl("-n", NAMESPACE, "delete", "trigger,broker", "--all", "--timeout=60s")
+    kubectl("-n", NAMESPACE, "wait", "--for=delete", "inmemorychannel", "--all", "--timeout=60s")
+
+
+def authenticates() -> bool:
+    """Tell whether the test bed's Knative authenticates senders. Who else calls it: the end-to-end tests."""
+    jsonpath = f"-o=jsonpath={{.data.{FLAG}}}"
+    return kubectl("-n", KNATIVE, "get", "configmap/config-features", jsonpath).stdout == "enabled"
+
+
 def _settings(images: Mapping[str, str]) -> Settings:
     """Give the test bed's settings; the cage is made of the fields that its own API server knows."""
     openapi = json.loads(kubectl("get", "--raw", OPENAPI).stdout)
     return Settings(
-        cluster="testbed", policy=POLICY.read_text(encoding="utf-8"), images=images, fields=fields_of(openapi)
+        cluster="testbed",
+        policy=POLICY.read_text(encoding="utf-8"),
+        images=images,
+        fields=fields_of(openapi),
+        authentication=authenticates(),
+        network=Network(api_server=(f"{layout.NODE_ADDRESS}/32",)),
     )
 
 
@@ -159,12 +205,17 @@ def main() -> None:
     parser.add_argument(
         "function", nargs="*", help="e.g. detect/crash; all and everything where none is named"
     )
+    parser.add_argument(
+        "--no-authentication",
+        action="store_true",
+        help="Knative asks no sender for a token; only where no function is named",
+    )
     wanted = parser.parse_args()
     say = Progress()
     if wanted.function:
         deploy_some(wanted.function, say)
         return
-    deploy_all(say)
+    deploy_all(say, authentication=not wanted.no_authentication)
     print(  # noqa: T201 (a command's own output)
         f"export KUBECONFIG={layout.KUBECONFIG}\nexport QUIETPAGER_STORE={store_url()}"
     )

@@ -32,14 +32,14 @@ WEBHOOKS: Final = (
 )
 
 
-def kubectl(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run kubectl as the test bed's administrator.
+def kubectl(*arguments: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run kubectl as the test bed's administrator; it is given `text` to read.
 
     Raises:
         SystemExit: it failed; the text is kubectl's.
     """
     command = (str(BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", *arguments)
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, input=text)
     if check and done.returncode:
         raise SystemExit(f"`kubectl {' '.join(arguments)}` failed: {done.stderr.strip()}")
     return done

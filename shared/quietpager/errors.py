@@ -13,6 +13,14 @@ class BadMessage(GiveUp):
     """The message is not what its type says: 400, to the dead letter, never retried."""
 
 
+class NotProven(GiveUp):
+    """Who sends the message does not prove who they are: 401, to the dead letter, never retried."""
+
+
+class NotAllowed(GiveUp):
+    """Who sends the message has proved it, and may not: 403, to the dead letter, never retried."""
+
+
 class Retry(Exception):  # noqa: N818
     """Something that others provide is away for now: 503, the broker delivers again."""
 

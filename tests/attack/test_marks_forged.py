@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
+from quietpager.actions.marks import MARK, UNDO_OF
 from quietpager.cluster.client import ApiServer
 from quietpager.cluster.port import ClusterUnavailable
 from quietpager.model.incident import Intent, IntentState, State
 from quietpager.safety import effect, records
-from quietpager.safety.effect import MARK, UNDO_OF, reversed_edits
+from quietpager.safety.effect import reversed_edits
 from quietpager.store.port import Put
 from tests.acts import intents, tell
 from tests.contract.test_effect import World

@@ -3,8 +3,8 @@
     post ─ Broker's ingress ─ channel ─ filter ─▶ a subscriber that answers 204
 
 The Broker is the product's own, `eventing/broker.yaml`. The same posts straight to the subscriber, in the
-same run, tell how much of a figure is sender and subscriber: both are Python, on the same processors. No
-asserts, no tests. What is printed is a table.
+same run, tell how much of a figure is sender and subscriber: both are Python, on the same processors. Where
+the bed authenticates (`make deploy`), each post carries a token. No asserts, no tests; it prints a table.
 """
 
 import http.client
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from tests.contract.broker_benches import (
     got,
+    identity,
     make_broker,
     make_triggers,
     namespaced,
@@ -50,7 +51,7 @@ def headers(number: str) -> dict[str, str]:
     return {**core, "content-type": "application/json"}
 
 
-def send(url: str, ids: Sequence[str], rate: float = 0.0) -> dict[str, float]:
+def send(url: str, ids: Sequence[str], known: dict[str, str], rate: float = 0.0) -> dict[str, float]:
     """Post events on one connection, at a rate or as fast as it goes; gives when each was begun."""
     where, begun = urlsplit(url), {}
     with closing(http.client.HTTPConnection(where.netloc, timeout=60)) as connection:
@@ -59,7 +60,7 @@ def send(url: str, ids: Sequence[str], rate: float = 0.0) -> dict[str, float]:
             if rate:
                 time.sleep(max(0.0, start + number / rate - time.monotonic()))
             begun[name] = time.time()
-            connection.request("POST", where.path, BODY, headers(name))
+            connection.request("POST", where.path, BODY, headers(name) | known)
             answer = connection.getresponse()
             answer.read()
             if answer.status not in (202, 204):
@@ -77,23 +78,23 @@ def arrivals(sink: str, path: str, first: int, wanted: int) -> dict[str, float]:
         time.sleep(0.5)
 
 
-def throughput(sink: str, url: str, path: str) -> float:
+def throughput(sink: str, url: str, path: str, known: dict[str, str]) -> float:
     """Give the events a second of one burst, from the first post to the last arrival."""
     first, mark = len(got(sink)), uuid.uuid4().hex[:6]
     parts = [[f"{mark}-{n}" for n in range(sender, BURST, SENDERS)] for sender in range(SENDERS)]
     start = time.time()
     with ThreadPoolExecutor(SENDERS) as pool:
-        list(pool.map(send, [url] * SENDERS, parts))
+        list(pool.map(send, [url] * SENDERS, parts, [known] * SENDERS))
     came = arrivals(sink, path, first, BURST)
     if len(came) < BURST:
         raise SystemExit(f"{BURST - len(came)} of {BURST} events did not arrive within 120 s.")
     return BURST / (max(came.values()) - start)
 
 
-def latency(sink: str, url: str, path: str) -> tuple[float, float]:
+def latency(sink: str, url: str, path: str, known: dict[str, str]) -> tuple[float, float]:
     """Give p50 and p99 in milliseconds from post to arrival."""
     first, mark = len(got(sink)), uuid.uuid4().hex[:6]
-    begun = send(url, [f"{mark}-{n}" for n in range(int(RATE * SECONDS))], RATE)
+    begun = send(url, [f"{mark}-{n}" for n in range(int(RATE * SECONDS))], known, RATE)
     came = arrivals(sink, path, first, len(begun))
     cuts = statistics.quantiles([(came[name] - begun[name]) * 1000 for name in begun if name in came], n=100)
     return cuts[49], cuts[98]
@@ -124,15 +125,16 @@ def main() -> None:
     rows: list[tuple[str, float, float, float]] = []
 
     def measure(what: str, url: str, path: str) -> None:
-        many = throughput(sink, url, path)
+        many = throughput(sink, url, path, known)
         time.sleep(3)  # what the burst left behind is not the latency of a quiet Broker
-        rows.append((what, many, *latency(sink, url, path)))
+        rows.append((what, many, *latency(sink, url, path, known)))
 
     with sink_running() as sink, namespaced(namespace):
         ingress = make_broker(namespace, {})
+        known = identity(namespace)
         measure("straight to the subscriber", f"{sink}/straight", "/straight")
         make_triggers(namespace, [trigger(sink, 0)])
-        prove_through(namespace, sink, ingress)
+        prove_through(namespace, sink, ingress, known)
         measure("through Knative, 2 Triggers", ingress, "/bench")
         make_triggers(namespace, [trigger(sink, number) for number in range(1, MANY)])
         time.sleep(2)

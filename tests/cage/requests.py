@@ -4,6 +4,7 @@ Every request is a dry run: it goes through all of admission and leaves nothing 
 meets the same objects.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from quietpager.safety.effect import MARK
+from quietpager.actions.marks import MARK, UNDO_OF, WROTE, annotation, record_of
 from tests.apiserver import Answer, ApiServer
 
 Json = dict[str, Any]
@@ -29,6 +30,30 @@ BELOW: Final = {
     "app": "/spec/template/spec/containers/0",
     "side": "/spec/template/spec/containers/1",
 }
+PATCH: Final = "application/json-patch+json"
+WROTE_AT: Final = "/metadata/annotations/" + WROTE.replace("/", "~1")
+TRUE: Final = "{record}"
+"""Stands in a merge patch for the record that belongs to it."""
+VALID: Final = {
+    "raise-memory": {
+        f"{BELOW['app']}/resources/limits/memory": "512Mi",
+        f"{BELOW['app']}/resources/requests/memory": "256Mi",
+    },
+    "set-requests": {
+        f"{BELOW['app']}/resources/requests/memory": "64Mi",
+        f"{BELOW['app']}/resources/requests/cpu": "100m",
+    },
+    "rollout-undo": {
+        f"{BELOW['app']}/image": "registry.example.com:5000/shop/web:1",
+        f"{BELOW['side']}/image": "localhost/side:1",
+    },
+}
+"""What an action may change; one of it goes with each line that tries something of another kind."""
+OTHER: Final = frozenset({
+    "platform", "opt-in", "ignored", "intent", "metadata", "annotations", "spec", "template", "pod",
+    "containers", "container", "present",
+})  # fmt: skip
+"""The rules about something else than what the action may change."""
 WORKERS: Final = 8
 _REFUSED: Final = re.compile(r"denied request: ([\w-]+), rule ([\w-]+): (.*)", re.DOTALL)
 
@@ -44,6 +69,8 @@ class Request:
     content: str
     gets: str
     name: str
+    wrote: str | None = ""
+    """The record that goes with it: empty for the true one, None for none."""
 
     @property
     def rule(self) -> str:
@@ -80,17 +107,22 @@ def _request(action: str, line: Json) -> Request:
         )
     place, below = line.get("at", "shop/web"), BELOW.get(line.get("below", ""), "")
     edits = {below + pointer: value for pointer, value in line["edit"].items()}
+    if line["gets"].partition(" ")[0] in OTHER and not str(line.get("mark", "")).endswith(UNDO_OF):
+        free = (one for one in VALID[action] if not any(f"{one}/".startswith(f"{e}/") for e in edits))
+        edits = {**{one: VALID[action][one] for one in [*free][:1]}, **edits}
     annotated = place != "shop/fresh" and place.partition("/")[0] == "shop"
     patch = [*_edits(edits), *_mark(line.get("mark", NEW), annotated=annotated)]
     what = " ".join(f"{key}={line[key]!r}" for key in ("at", "below", "mark", "edit") if key in line)
-    return patch_request(action, place, patch, line["gets"], what)
+    return patch_request(action, place, patch, line["gets"], what, line.get("wrote", ""))
 
 
-def patch_request(action: str, at: str, patch: list[Json], gets: str, what: str) -> Request:
+def patch_request(
+    action: str, at: str, patch: list[Json], gets: str, what: str, wrote: str | None = ""
+) -> Request:
     """Make the request of a JSON Patch of a Deployment."""
     namespace, _, name = at.partition("/")
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}?dryRun=All"
-    return Request(action, "PATCH", path, patch, "application/json-patch+json", gets, f"{action} {what}")
+    return Request(action, "PATCH", path, patch, PATCH, gets, f"{action} {what}", wrote)
 
 
 def marked(*changes: Json) -> list[Json]:
@@ -123,12 +155,45 @@ def account(action: str, without: str = "") -> str:
 
 
 def ask(server: ApiServer, request: Request, user: str) -> Verdict:
-    """Send it as this account."""
+    """Send it as this account, with its record."""
+    body = recorded(server, request)
     return verdict(
-        server.send(
-            request.method, request.path, request.body, user=user, groups=GROUPS, content=request.content
-        )
+        server.send(request.method, request.path, body, user=user, groups=GROUPS, content=request.content)
     )
+
+
+_KNOWN: dict[str, Any] = {}
+"""Bodies with their records, by request; nothing of the table is ever stored, so they stay true."""
+
+
+def recorded(server: ApiServer, request: Request) -> Any:
+    """Add the record to a patch, as the API server itself would have the object then; an undo removes it."""
+    if request.wrote is None or request.method != "PATCH":
+        return request.body
+    key = json.dumps([request.action, request.path, request.body, request.wrote])
+    if key not in _KNOWN:
+        _KNOWN[key] = _recorded(server, request)
+    return _KNOWN[key]
+
+
+def _recorded(server: ApiServer, request: Request) -> Any:
+    body, content = request.body, request.content
+    if content != PATCH and TRUE not in json.dumps(body):
+        return body
+    live = server.send("GET", request.path.partition("?")[0]).body
+    after = server.send("PATCH", request.path, body, content=content).body
+    if "annotations" not in after.get("metadata", {}):
+        return body
+    before, meta = annotation(live, MARK), live["metadata"]
+    if before and annotation(after, MARK) == before + UNDO_OF and request.wrote == "":
+        return [*body, {"op": "remove", "path": WROTE_AT}] if annotation(live, WROTE) else body
+    # The record itself moves the generation, where nothing else does.
+    moved = max(after["metadata"]["generation"], meta["generation"] + 1)
+    value = request.wrote or record_of(request.action, meta["uid"], moved, live, after)
+    value = value.replace("{uid}", meta["uid"]).replace("{next}", str(moved))
+    if content != PATCH:
+        return json.loads(json.dumps(body).replace(TRUE, value))
+    return [*body, {"op": "add", "path": WROTE_AT, "value": value}]
 
 
 def verdict(answer: Answer) -> Verdict:

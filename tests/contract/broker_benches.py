@@ -20,11 +20,13 @@ from urllib.parse import urlsplit
 import yaml
 from cloudevents.core.v1.event import CloudEvent
 
+from infra.deploy.__main__ import authenticates
 from infra.testbed import layout, machine
 from infra.testbed.addons import NAMESPACE as KNATIVE
 from infra.testbed.addons import kubectl
 from quietpager.local.broker import Answer, Broker
 from quietpager.local.trigger import Trigger
+from quietpager.render.senders import broker_audience
 from quietpager.runtime.wire import event_from_http
 from quietpager.store.memory import MemoryMailbox
 from tests.contract.broker_case import Case, Json, Post, Say, Seen, address, arrival, trigger_manifests
@@ -43,6 +45,9 @@ QUIET: Final = 4.0
 class Bench(Protocol):
     """Carries out cases."""
 
+    authenticates: bool
+    """Whether this Broker wants a token of whoever sends."""
+
     def play(self, case: Case) -> Seen:
         """Say what became of a case."""
 
@@ -52,6 +57,7 @@ class LocalBench:
 
     SINK: Final = "http://sink.local"
     INGRESS: Final = "http://broker.local/"
+    authenticates = False
     SHORTER: Final = 0.02
 
     def play(self, case: Case) -> Seen:
@@ -104,6 +110,7 @@ class KnativeBench:
     def __init__(self, sink: str, ingress: str, told: str, posts: Mapping[str, list[int]]) -> None:
         """Take what `on_knative` did: the sink's address, the Broker's, and what posts were answered."""
         self.sink, self.ingress, self.told, self._posts = sink, ingress, told, posts
+        self.authenticates = authenticates()
         self._got: dict[tuple[str, str], list[CloudEvent]] = defaultdict(list)
         for one in got(sink):
             event = event_from_http(one["headers"], base64.b64decode(one["body"]))
@@ -142,10 +149,11 @@ def on_knative(cases: Sequence[Case]) -> Iterator[KnativeBench]:
         tell(sink, answers)
         groups = {case.group: case for case in cases}
         make_triggers(namespace, [one for case in groups.values() for one in trigger_manifests(case, sink)])
-        prove_through(namespace, sink, ingress)
+        known = identity(namespace)
+        prove_through(namespace, sink, ingress, known)
         posts: dict[str, list[int]] = {}
         for case in cases:
-            posts[case.name] = [post(ingress, one) for one in case.posts]
+            posts[case.name] = [post(ingress, signed(one, known)) for one in case.posts]
             time.sleep(0.02)  # what one event costs is a request for each Trigger that there is
         _settle(cases, sink)
         told = f"http://broker-ingress.{KNATIVE}.svc.cluster.local/{namespace}/default"
@@ -209,7 +217,20 @@ def make_triggers(namespace: str, manifests: Sequence[Json]) -> None:
     kubectl("-n", namespace, "wait", "--for=condition=Ready", "trigger", "--all", "--timeout=180s")
 
 
-def prove_through(namespace: str, sink: str, ingress: str) -> None:
+def identity(namespace: str) -> dict[str, str]:
+    """Give the header with which a pod of this namespace posts to its Broker, where Knative wants one."""
+    if not authenticates():
+        return {}
+    token = kubectl("-n", namespace, "create", "token", "default", "--audience", broker_audience(namespace))
+    return {"authorization": f"Bearer {token.stdout.strip()}"}
+
+
+def signed(one: Post, known: Mapping[str, str]) -> Post:
+    """Add that header to a request."""
+    return replace(one, headers={**one.headers, **known})
+
+
+def prove_through(namespace: str, sink: str, ingress: str, known: Mapping[str, str]) -> None:
     """Wait until an event really comes through one more Trigger: Ready can be said too early.
 
     Channel and filter learn of Triggers in their order, so what knows the last one knows them all.
@@ -226,7 +247,7 @@ def prove_through(namespace: str, sink: str, ingress: str) -> None:
     while not any(one["path"] == "/probe" for one in got(sink)):
         assert time.monotonic() < end, "No event came through the Broker within 60 s."
         core = {"ce-specversion": "1.0", "ce-id": "probe", "ce-source": "/test", "ce-type": "probe"}
-        post(ingress, Post(core))
+        post(ingress, signed(Post(core), known))
         time.sleep(0.3)
 
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from quietpager.analysis.compose import causes, compose, look_next, ruled_out
 from quietpager.analysis.gather import EDITS, Gathered, gather
 from quietpager.analysis.logs import LINES, MOST, tail_of
-from quietpager.analysis.redaction import MASK, mask
 from quietpager.analysis.templates import ConfigRef, config_refs, differences
 from quietpager.analysis.unwell import QUIET, Trouble, unwell
 from quietpager.cluster.port import Json, Kind, Rejected
 from quietpager.cluster.snapshot import with_labels
+from quietpager.masking.mask import mask
+from quietpager.masking.shape import MASK
 from quietpager.model.event import Event
 from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Changed
@@ -260,6 +261,9 @@ class Refusing:
     def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
         del kind, namespace, name
         return self.list("Event")
+
+    def metadata(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        return self.get(kind, namespace, name)
 
     def logs(self, *_: str, **__: Any) -> bytes:
         raise Rejected(403, "Forbidden", "pods/log")

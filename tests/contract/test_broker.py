@@ -493,8 +493,12 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Bench]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_behaviour(broker: Bench, case: Case) -> None:
     seen = broker.play(case)
+    wanted = case.wanted()
+    if broker.authenticates and case.name == "dead-letter-answered-by-text":
+        # Dead letters go through Knative's filter then, which takes text for a broken reply: again, twice.
+        wanted["d"] *= 3
     assert seen.statuses == list(case.statuses)
-    assert seen.got == case.wanted()
+    assert seen.got == wanted
 
 
 if ASKED_FOR:  # the local broker has no addresses

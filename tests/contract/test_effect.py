@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from quietpager.actions.marks import MARK
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.cluster.port import ClusterUnavailable, Kind
 from quietpager.model.incident import Edit, Intent, IntentState
 from quietpager.model.message import OUTCOME, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.safety import effect, records
-from quietpager.safety.effect import MARK, carry_out, patch_of, reversed_edits
+from quietpager.safety.effect import carry_out, patch_of, reversed_edits
 from quietpager.safety.policy import Policy
 from quietpager.sandbox.server import running
 from quietpager.store.memory import MemoryStore
@@ -168,9 +169,9 @@ def test_two_workers_with_one_intent_write_once(world: World, stalls: bool) -> N
     assert world.kept().state is IntentState.APPLIED
 
 
-def only_uid(intent: Intent, annotations: Json | None) -> list[Json]:
+def only_uid(intent: Intent, live: Json) -> list[Json]:
     """Build the patch as a mutant does that forgot to pin the generation."""
-    return [one for one in patch_of(intent, annotations) if one["path"] != "/metadata/generation"]
+    return [one for one in patch_of(intent, live) if one["path"] != "/metadata/generation"]
 
 
 @pytest.mark.parametrize(("mutant", "written"), [(False, 1), (True, 2)])

@@ -196,7 +196,7 @@ def test_for_func_everything_is_rendered_but_the_functions() -> None:
 def test_on_kafka_only_the_broker_and_where_functions_post_are_others() -> None:
     assert [called(o) for o in KAFKA] == [called(o) for o in RENDERED]
     other = {one["kind"] for one, usual in zip(KAFKA, RENDERED, strict=True) if one != usual}
-    assert other == {"Broker", "Deployment"}
+    assert other == {"Broker", "Deployment", "NetworkPolicy"}  # its pods, and the way to them
     [broker] = (o for o in KAFKA if o["kind"] == "Broker")
     # The in-memory channel's annotation would say nothing here.
     assert broker["metadata"]["annotations"] == {"eventing.knative.dev/broker.class": "Kafka"}

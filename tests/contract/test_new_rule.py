@@ -80,7 +80,10 @@ def test_a_new_rule_brings_one_function_and_rebuilds_none(root: Path) -> None:
     add_rule(root)
     after = by_name(manifests(root / "functions"))
     come = {kind for kind, name in after.keys() - by_name(RENDERED).keys()}
-    assert come == {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Deployment", "Service", "Trigger"}
+    assert come == {
+        "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Deployment", "Service", "Trigger",
+        "NetworkPolicy",
+    }  # fmt: skip
     assert {one.name for one in find(root=root)} - before.keys() == {"detect-volume"}
     assert {one.name: sources(one, root) for one in find(root=root) if one.name in before} == before
     replaced = {

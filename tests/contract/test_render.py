@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from quietpager.actions.schema import Access, Action, load_actions
+from quietpager.cli.main import main
 from quietpager.cli.render import render
 from quietpager.render import DEFAULTS, FunctionFolder, Settings, function_folders, manifests, write_bindings
 from quietpager.render.everything import _schedule
 from quietpager.render.folders import PART_OF
 from quietpager.render.rights import roles
+from quietpager.render.senders import trigger_account
 from quietpager.render.triggers import wanted as wanted_by
+from quietpager.render.walls import Network
 from quietpager.render.workloads import CONSOLE, DIGEST, MOUNT, STORE
 from quietpager.rules.live import READABLE
 from quietpager.rules.schema import load_rules
@@ -260,8 +264,12 @@ def test_who_decides_tells_or_keeps_time_talks_to_no_api_server() -> None:
 def test_the_analyst_may_read_logs_and_no_secret() -> None:
     rules = rules_of("analyze-unknown", write=True)
     core = {name for rule in rules if rule["apiGroups"] == [""] for name in rule["resources"]}
-    assert core == {"pods", "pods/log", "nodes", "events", "configmaps"}
+    assert core == {
+        "pods", "pods/log", "persistentvolumeclaims", "nodes", "namespaces", "events", "configmaps",
+    }  # fmt: skip
     assert verbs_of(rules) == {"get", "list"}
+    [listed] = [rule for rule in rules if "configmaps" in rule["resources"]]
+    assert listed["verbs"] == ["get"], "no list of all ConfigMaps with all they hold"
 
 
 def test_detectors_may_read_what_a_look_at_a_pod_reads() -> None:
@@ -446,12 +454,117 @@ def test_images_are_those_that_were_built() -> None:
     assert images["detect-crash"]["containers"][0]["image"] == "localhost/x:1"
 
 
-def test_only_knative_and_we_reach_the_functions() -> None:
-    [wall] = of("NetworkPolicy").values()
-    [wanted] = wall["spec"]["podSelector"]["matchExpressions"]
-    assert sorted(wanted["values"]) == sorted(NAMES)
-    for name in NAMES:
-        assert of("Deployment")[name]["spec"]["template"]["metadata"]["labels"][wanted["key"]] == name
+def test_every_pod_has_its_wall_and_one_closes_the_rest() -> None:
+    policies = of("NetworkPolicy")
+    assert set(policies) == {*NAMES, "postgres", "event-source", "closed"}
+    assert policies["closed"]["spec"] == {
+        "podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [], "egress": [],
+    }  # fmt: skip
+    for name in (*NAMES, "postgres"):
+        workload = of("StatefulSet" if name == "postgres" else "Deployment")[name]
+        wanted = policies[name]["spec"]["podSelector"]["matchLabels"]
+        assert wanted.items() <= workload["spec"]["template"]["metadata"]["labels"].items()
+
+
+# Where the Broker authenticates
+
+SIGNED = manifests(FUNCTIONS, Settings(authentication=True))
+
+
+def signed(kind: str) -> dict[str, Json]:
+    return {one["metadata"]["name"]: one for one in SIGNED if one["kind"] == kind}
+
+
+def env_of(deployment: Json) -> dict[str, str]:
+    [container] = pod_of(deployment)["containers"]
+    return {one["name"]: one["value"] for one in container["env"] if "value" in one}
+
+
+def test_without_the_choice_nothing_asks_for_tokens() -> None:
+    assert "EventPolicy" not in {one["kind"] for one in RENDERED}
+    assert not any("audience" in str(one["spec"]) for one in of("Trigger").values())
+    assert not any("QUIETPAGER_AUDIENCE" in env_of(one) for one in of("Deployment").values())
+
+
+def senders(policy: Json) -> list[str]:
+    return [str(one.get("sub") or tuple(one["ref"].values())) for one in policy["spec"]["from"]]
+
+
+def test_each_sender_is_named_by_one_policy_for_the_broker_takes_the_first() -> None:
+    named = [one for policy in signed("EventPolicy").values() for one in senders(policy)]
+    assert len(named) == len(set(named))
+
+
+def types_of(policy: Json) -> set[str]:
+    [one] = policy["spec"]["filters"]
+    return {each["exact"]["type"] for each in one.get("any", [one])}
+
+
+def test_each_function_may_say_what_its_folder_says_and_each_source_its_own() -> None:
+    policies = signed("EventPolicy")
+    for folder in FOLDERS:
+        assert types_of(policies[folder.name]) == set(folder.says) if folder.says else True
+        assert (folder.name in policies) is bool(folder.says)
+    assert {name for name, one in policies.items() if "remedy.apply" in str(types_of(one))} == {
+        "govern-decide", "govern-clock",
+    }  # fmt: skip
+    pings = {name: one for name, one in policies.items() if "ping" in str(types_of(one))}
+    assert set(pings) == {"pingsource-clock", "pingsource-sweep", "pingsource-anchor"}
+    assert pings["pingsource-clock"]["spec"]["filters"] == [
+        {"exact": {"type": "dev.knative.sources.ping", "job": "clock"}}
+    ]
+    for one in policies.values():
+        assert one["spec"]["to"][0]["ref"]["name"] in signed("Broker")
+        for ref in (sender["ref"] for sender in one["spec"]["from"] if "ref" in sender):
+            assert ref["name"] in signed(ref["kind"])
+            assert ref["namespace"] == "quietpager"
+            # The Broker waits for its policies, and a Trigger for its Broker: neither would ever be Ready.
+            assert ref["kind"] != "Trigger"
+
+
+def test_who_reads_a_message_type_has_somebody_who_may_say_it() -> None:
+    said = {name for policy in signed("EventPolicy").values() for name in types_of(policy)}
+    assert {one["type"] for one in every_filter()} <= said
+
+
+def test_each_trigger_delivers_with_a_token_for_the_function_that_asks_for_it() -> None:
+    for name, trigger in signed("Trigger").items():
+        spec = trigger["spec"]
+        env = env_of(signed("Deployment")[name])
+        assert spec["subscriber"]["audience"] == env["QUIETPAGER_AUDIENCE"]
+        account = f"{name}-oidc-eventing.knative.dev-trigger"
+        assert env["QUIETPAGER_SENDERS"] == f"system:serviceaccount:quietpager:{account}"
+        dead = env_of(signed("Deployment")[spec["delivery"]["deadLetterSink"]["ref"]["name"]])
+        assert spec["delivery"]["deadLetterSink"]["audience"] == dead["QUIETPAGER_AUDIENCE"]
+        assert env["QUIETPAGER_SENDERS"] in dead["QUIETPAGER_SENDERS"].split()
+    audiences = [env_of(one).get("QUIETPAGER_AUDIENCE") for one in signed("Deployment").values()]
+    assert len(audiences) == len(set(audiences))
+    assert env_of(signed("Deployment")["people-console"]).keys().isdisjoint({"QUIETPAGER_AUDIENCE"})
+
+
+def test_only_who_posts_has_a_token_for_the_broker() -> None:
+    for folder in FOLDERS:
+        deployment = signed("Deployment")[folder.name]
+        volumes = {one["name"]: one for one in pod_of(deployment)["volumes"]}
+        tokens = [
+            one["serviceAccountToken"]
+            for one in volumes.get("identity", {}).get("projected", {}).get("sources", ())
+            if "serviceAccountToken" in one
+        ]
+        audiences = [one.get("audience") for one in tokens]
+        broker = "eventing.knative.dev/broker/quietpager/default"
+        assert audiences == ([] if folder.web else [None, broker] if folder.posts else [None])
+        assert ("QUIETPAGER_BROKER_TOKEN" in env_of(deployment)) is folder.posts
+
+
+def test_authentication_and_func_are_not_rendered_together() -> None:
+    with pytest.raises(ValueError, match="With func there is no authentication"):
+        manifests(FUNCTIONS, Settings(authentication=True, func=True))
+
+
+def test_a_name_that_knative_would_shorten_is_refused() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        trigger_account("detect-" + "x" * 40, "quietpager")
 
 
 def test_postgres_keeps_its_passwords_in_the_secret() -> None:
@@ -508,6 +621,25 @@ def test_what_is_printed_is_what_is_rendered() -> None:
     said: list[str] = []
     render(None, None, "default", said.append)
     assert list(yaml.safe_load_all("".join(said))) == RENDERED
+
+
+def test_the_command_gives_what_was_chosen() -> None:
+    chosen = ["--authentication", "--api-server", "10.1.2.3/32", "--console-from", "ingress-nginx"]
+    done = CliRunner().invoke(main, ["render", *chosen])
+    assert done.exit_code == 0, done.output
+    assert list(yaml.safe_load_all(done.output)) == manifests(
+        FUNCTIONS,
+        Settings(
+            authentication=True, network=Network(api_server=("10.1.2.3/32",), console_from="ingress-nginx")
+        ),
+    )
+
+
+def test_the_command_refuses_what_does_not_go_together_and_says_why() -> None:
+    for chosen, why in ((["--authentication", "--func"], "With func"), (["--inside", "here"], "no CIDR")):
+        done = CliRunner().invoke(main, ["render", *chosen])
+        assert done.exit_code != 0
+        assert why in done.output
 
 
 def test_what_is_written_comes_in_the_order_of_applying(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from quietpager.rules.recorded import Recorded
 from quietpager.runtime.context import functions_folder
 
 CASES = functions_folder() / "detect"
+PARAMS: dict[str, dict[str, str | float]] = {"raise-memory": {"factor": 1.5, "ceiling": "4Gi"}}
 NEW_FAILS = "image/cases/32-bad-tag-new-revision"
 Json = dict[str, Any]
 
@@ -115,16 +116,26 @@ def test_of_pods_that_go_it_counts_who_is_there_who_stays_well_and_where_they_ru
     assert scope_of(objects.live, objects.owner, (bad.ref,))["domains"] == (bad.spec.node_name,)
 
 
-@pytest.mark.parametrize("name", ["raise-memory", "rollout-undo"])
-def test_a_rehearsal_carries_its_actions_guards_and_all_facts_they_need(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "field", "gets"),
+    [
+        ("raise-memory", "resources/limits/memory", "96Mi"),
+        ("rollout-undo", "image", "registry.example.com/good/app:2"),
+    ],
+)
+def test_a_rehearsal_carries_its_actions_guards_and_all_facts_they_need(
+    name: str, field: str, gets: str
+) -> None:
     objects = Objects(NEW_FAILS)
     asked = Rehearsal(
-        id="r", incident="i", remedy=Remedy(action=name), owner=objects.owner, asked_at=system_clock()
-    )
-    action = load_actions(functions_folder())[name].but(params={})
+        id="r", incident="i", remedy=Remedy(action=name, params=PARAMS.get(name, {})), owner=objects.owner,
+        asked_at=system_clock(),
+    )  # fmt: skip
+    action = load_actions(functions_folder())[name]
 
     def plan(_live: Live, _params: dict[str, str | float]) -> Change:
-        return Change(edits=(Edit(path="/spec/x", gets=1),), summary="s")
+        path = f"/spec/template/spec/containers/0/{field}"
+        return Change(edits=(Edit(path=path, gets=gets),), summary="s")
 
     facts = rehearse(
         asked, action, plan, objects.live, opt_in_label="l", ignore_annotation="a", dry_run=None

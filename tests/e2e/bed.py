@@ -21,10 +21,10 @@ from typing import Any, TypeVar
 from infra.deploy import store_url
 from infra.testbed import layout, machine
 from infra.testbed.addons import kubectl
+from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.model.incident import Incident, Intent, State
-from quietpager.safety.effect import MARK
 from quietpager.store.port import AuditEntry, StoreUnavailable
 from quietpager.store.postgres import PostgresStore
 
@@ -108,9 +108,9 @@ def _logged(since: datetime) -> Iterator[str]:
 
 
 def _mark_in(entry: Json) -> str | None:
-    """Find the intent that a JSON Patch names."""
-    pointer = MARK.replace("/", "~1")
-    for change in entry.get("requestObject") or ():
+    """Find the intent that a JSON Patch names; the source's adapter sends objects: it asks for its token."""
+    pointer, sent = MARK.replace("/", "~1"), entry.get("requestObject")
+    for change in sent if isinstance(sent, list) else ():
         if change["path"].endswith(pointer) and change["op"] == "add":
             return str(change["value"])
         if change["path"] == "/metadata/annotations" and MARK in change["value"]:

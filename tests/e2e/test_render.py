@@ -21,8 +21,10 @@ Json = dict[str, Any]
 MANAGER = "quietpager-dry-run"
 
 
-def rendered(*, func: bool) -> list[Json]:
-    settings = Settings(cluster="testbed", policy=POLICY.read_text(encoding="utf-8"), func=func)
+def rendered(*, func: bool, authentication: bool = False) -> list[Json]:
+    settings = Settings(
+        cluster="testbed", policy=POLICY.read_text(encoding="utf-8"), func=func, authentication=authentication
+    )
     return manifests(functions_folder(), settings)
 
 
@@ -37,20 +39,22 @@ def refusal(objects: list[Json], folder: Path) -> str:
     return "" if done.returncode == 0 else done.stderr
 
 
-@pytest.mark.parametrize("func", [False, True], ids=["deployments", "func"])
+@pytest.mark.parametrize(
+    "chosen",
+    [{"func": False}, {"func": True}, {"func": False, "authentication": True}],
+    ids=["deployments", "func", "authentication"],
+)
 def test_the_api_server_takes_everything(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, func: bool
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], chosen: dict[str, bool]
 ) -> None:
-    objects = rendered(func=func)
+    objects = rendered(**chosen)
     assert refusal(objects, tmp_path) == ""
     with capsys.disabled():
-        print(
-            f"\n{len(objects)} rendered objects taken by the API server ({'func' if func else 'deployments'})"
-        )
+        print(f"\n{len(objects)} rendered objects taken by the API server ({chosen})")
 
 
 def first(kind: str) -> Json:
-    return next(one for one in rendered(func=False) if one["kind"] == kind)
+    return next(one for one in rendered(func=False, authentication=True) if one["kind"] == kind)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +66,10 @@ def first(kind: str) -> Json:
         ("PingSource", {"schedule": "@every 5s"}, "schedule"),
         ("Broker", {"delivery": {"backoffPolicy": "sometimes"}}, "backoffPolicy"),
         ("Deployment", {"replica": 1}, "replica"),
+        ("EventPolicy", {"filter": []}, "filter"),
+        ("EventPolicy", {"from": [{}]}, "from"),
+        ("NetworkPolicy", {"egres": []}, "egres"),
+        ("NetworkPolicy", {"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0"}}]}]}, "cidr"),
     ],
 )
 def test_what_is_wrong_would_be_refused(kind: str, change: Json, word: str, tmp_path: Path) -> None:

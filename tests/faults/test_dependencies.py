@@ -18,12 +18,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from quietpager.actions.marks import MARK
 from quietpager.cluster.client import ApiServer
 from quietpager.model.incident import WITH_PERSON, Incident, Intent, IntentState, State
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
-from quietpager.safety.effect import MARK
 from quietpager.sandbox.load import load_case
 from quietpager.sandbox.server import running as sandbox
 from quietpager.store.audit import verify_all

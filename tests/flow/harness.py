@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from quietpager.cluster.client import ApiServer
 from quietpager.cluster.port import Cluster
 from quietpager.errors import GiveUp, Retry
 from quietpager.model.incident import Autonomy, Incident
 from quietpager.model.message import EVENT_ADD, PING, Message
 from quietpager.model.time import Clock, system_clock
-from quietpager.render import function_folders, triggers
+from quietpager.render import FunctionFolder, function_folders, triggers
 from quietpager.render.triggers import wanted
 from quietpager.runtime.context import Context, Lazy, functions_folder, handled, make_context
 from quietpager.safety import records
@@ -45,13 +46,23 @@ class Product:
 
     def __post_init__(self) -> None:
         """Import every function and render its triggers."""
-        lazy = Lazy(lambda: self.store, lambda: self.cluster)
         self.folders = tuple(one for one in function_folders(functions_folder()) if not one.web)
         self.handlers = {f.name: importlib.import_module(f"{f.module}.handler").handle for f in self.folders}
         self.contexts: dict[str, Context] = {
-            f.name: make_context(f.name, lazy, policy=self.policy, clock=self.clock) for f in self.folders
+            f.name: make_context(f.name, self._lazy(f), policy=self.policy, clock=self.clock)
+            for f in self.folders
         }
         self.triggers = triggers(self.folders)
+
+    def _lazy(self, folder: FunctionFolder) -> Lazy:
+        """Let what writes come as its own account, so that the API server holds it to its promise."""
+
+        def cluster() -> Cluster:
+            if folder.action is None or not isinstance(self.cluster, ApiServer):
+                return self.cluster
+            return self.cluster.acting_as("product", f"system:serviceaccount:quietpager:{folder.name}")
+
+        return Lazy(lambda: self.store, cluster)
 
     def resume(self) -> None:
         """Let it write."""
@@ -76,9 +87,18 @@ class Product:
 
     def _call(self, name: str, message: Message) -> None:
         try:
-            self.queue.extend(handled(self.handlers[name], message, self.contexts[name]))
+            said = handled(self.handlers[name], message, self.contexts[name])
         except (GiveUp, Retry) as no:
             self.refused.append((message, no))
+            return
+        folder = next(one for one in self.folders if one.name == name)
+        if undeclared := {one.type for one in said} - set(folder.says):
+            raise AssertionError(f"{name} said {undeclared}, and its func.yaml does not say so.")
+        if len(said) > 1 and not folder.posts:
+            raise AssertionError(
+                f"{name} said {len(said)} messages, and its func.yaml does not say it posts."
+            )
+        self.queue.extend(said)
 
     def ping(self, job: str) -> None:
         """Tick."""

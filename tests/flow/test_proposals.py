@@ -102,7 +102,7 @@ def test_what_argo_cd_tracks_is_proposed_and_not_written(
     diff = git("diff", "--unified=0", "main", branch, at=bare).splitlines()
     changed = [line for line in diff if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     assert len(changed) == 2
-    assert changed[1] == "+          image: localhost/busybox:1  # the release"
+    assert changed[1] == "+          image: registry.example.com/good/app:1  # the release"
     assert "Argo CD (team)" in incident.refusals[0]
     world.product.deliver()
     assert branch in capsys.readouterr().out
@@ -117,7 +117,7 @@ def test_with_the_repository_away_the_patch_is_attached_and_nothing_is_lost(
     assert world.writes() == []
     text = story(world.product.store, incident.id)
     assert "git ls-remote failed" in text
-    assert '"value": "localhost/busybox:1"' in text
+    assert '"value": "registry.example.com/good/app:1"' in text
     close(world)
 
 

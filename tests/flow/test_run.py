@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Rejected
 from quietpager.errors import GiveUp
@@ -27,7 +28,6 @@ from quietpager.render import DEFAULTS, FunctionFolder, function_folders
 from quietpager.render.rights import service_accounts
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
-from quietpager.safety.effect import MARK
 from quietpager.sandbox.load import load_case
 from quietpager.sandbox.server import running
 from quietpager.store.audit import verify_all
@@ -288,7 +288,9 @@ def test_no_function_can_write_but_by_the_account_that_is_rendered(folder: Funct
             with pytest.raises(GiveUp, match="may only read"):
                 write()
         if folder.action is not None:
-            patch()
+            # It is sent, as that account, and the API server holds the account to updates of Deployments.
+            with pytest.raises(Rejected, match=r"rule kind: .*UPDATE namespaces"):
+                patch()
         assert cluster.get("Namespace", None, "default") is not None
         log = writes(url)
         base.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from quietpager.actions.marks import MARK
 from quietpager.cli.people import answer
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, State
@@ -16,7 +17,6 @@ from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
 from quietpager.safety import records
 from quietpager.safety.decisions import Decision
-from quietpager.safety.effect import MARK
 from quietpager.safety.policy import Budget
 from quietpager.sandbox.load import load_case, read_case
 from quietpager.sandbox.server import running
@@ -108,7 +108,7 @@ def test_bad_tag_is_rolled_back_and_verified(world: World) -> None:
     incident = world.the("web")
     assert (incident.state, incident.reason) == (State.CLOSED, "fixed")
     containers = world.deployment("team-43", "web")["spec"]["template"]["spec"]["containers"]
-    assert containers[0]["image"] == "localhost/busybox:1"
+    assert containers[0]["image"] == "registry.example.com/good/app:1"
     assert len(world.writes()) == 1
 
 

@@ -1,6 +1,8 @@
 """What no rule knows: an operator's own Event about an unhealthy workload reaches a person with its page."""
 
+import html
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,20 +12,25 @@ from typing import Any, cast
 import pytest
 
 from quietpager.analysis.logs import MOST
-from quietpager.analysis.redaction import MASK
 from quietpager.cli.people import ledger, story
+from quietpager.cli.replay import replay
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Rejected
+from quietpager.functions.people.console.app import make_app
+from quietpager.functions.people.console.users import Users
+from quietpager.masking.shape import MASK
 from quietpager.model.incident import Incident, State
 from quietpager.model.page import Page
 from quietpager.model.time import system_clock
 from quietpager.rules.recorded import Recorded
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.context import Context, functions_folder
 from quietpager.safety.policy import Policy
 from quietpager.sandbox.load import load_case
 from quietpager.sandbox.server import running
+from quietpager.store.export import lines
 from quietpager.store.memory import MemoryStore
 from tests.flow.harness import QUICK, Product
+from tests.secrets.samples import Sample, samples
 
 Json = dict[str, Any]
 
@@ -217,13 +224,28 @@ CANARIES = {
 }
 
 
+def kinds() -> list[Sample]:
+    """One short sample of each kind, so that they fit into what is kept of a message."""
+    first: dict[str, Sample] = {}
+    for one in samples():
+        if len(one.text) < 120 and "\n" not in one.text:
+            first.setdefault(one.kind, one)
+    return list(first.values())
+
+
 def planted(folder: Path) -> bytes:
-    """Plant a canary wherever a secret may stand; gives the log."""
+    """Plant a canary wherever a secret may stand, and a secret of each kind in Events, status and log."""
     event = json.loads((folder / "event.json").read_bytes())
     event["message"] += f" (password={CANARIES['message']}, https://me:{CANARIES['url']}@ledger-2/)"
+    every = " ; ".join(one.text for one in kinds())
+    event["message"] += f" ({every})"
     (folder / "event.json").write_text(json.dumps(event))
     for path in (folder / "objects").glob("*.json"):
         obj = json.loads(path.read_bytes())
+        for condition in obj.get("status", {}).get("conditions", ()):
+            condition["message"] = f"{condition.get('message', '')} {every}"
+        obj["metadata"].setdefault("annotations", {})["example.com/note"] = every
+        path.write_text(json.dumps(obj))
         spec = obj["spec"].get("template", {}).get("spec") or (obj["spec"] if obj["kind"] == "Pod" else None)
         if spec is not None:
             container = spec["containers"][0]
@@ -241,8 +263,27 @@ def planted(folder: Path) -> bytes:
     return (
         f"error: login refused, secret: '{CANARIES['log']}'\n"
         f"Authorization: Bearer {CANARIES['bearer']}\nerror near {CANARIES['jwt']}\n"
-        f"failed with {CANARIES['random']}\n-----BEGIN PRIVATE KEY-----\n{CANARIES['key']}\n"
+        + "".join(f"error: {one.text}\n" for one in kinds())
+        + f"failed with {CANARIES['random']}\n-----BEGIN PRIVATE KEY-----\n{CANARIES['key']}\n"
     ).encode()
+
+
+def shown(ctx: Context, tmp_path: Path) -> str:
+    """Give every page of the console, as a person sees it who is signed in."""
+    users = Users(tmp_path / "users.json")
+    users.put("alice", "a long enough password 1")
+    client = make_app(ctx, users, secure=False).test_client()
+    [csrf] = re.findall(r'name="csrf" value="([^"]*)"', client.get("/sign-in").get_data(as_text=True))
+    form = {"name": "alice", "password": "a long enough password 1", "csrf": csrf}
+    client.post("/sign-in", data=form)
+    paths = [
+        "/",
+        "/queue",
+        *(f"/incident/{Incident.from_json(r.body).id}" for r in ctx.store.scan("INCIDENT")),
+    ]
+    answers = [client.get(path) for path in paths]
+    assert {one.status_code for one in answers} == {200}
+    return "".join(html.unescape(one.get_data(as_text=True)) for one in answers)
 
 
 def everything(store: MemoryStore) -> str:
@@ -252,7 +293,8 @@ def everything(store: MemoryStore) -> str:
     return json.dumps([state, audit, [item.message for item in store.due_items()]])
 
 
-def test_no_planted_secret_is_stored_or_shown(tmp_path: Path) -> None:
+def kept_of(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> tuple[Incident, str]:
+    """Let the planted case happen; gives the incident, and all that is kept, said and shown of it."""
     folder = tmp_path / "case"
     shutil.copytree(UNKNOWN, folder)
     log = planted(folder)
@@ -270,11 +312,31 @@ def test_no_planted_secret_is_stored_or_shown(tmp_path: Path) -> None:
     moment[0] += timedelta(seconds=60)
     product.ping("clock")
     [incident] = product.incidents()
-    kept = everything(store) + story(store, incident.id) + waiting
+    product.deliver()
+    told, logged = capfd.readouterr()
+    assert "[needsperson] unknown" in told
+    kept = everything(store) + story(store, incident.id) + waiting + told + logged
+    kept += "\n".join(lines(store, None)) + shown(product.contexts["govern-decide"], tmp_path)
+    return incident, kept + json.dumps(list(replay([folder])), default=str)
+
+
+def test_no_planted_secret_is_stored_or_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    incident, kept = kept_of(tmp_path, capfd)
     assert MASK in page_of(incident).summary
     assert [one for one in page_of(incident).changed if "env" in one.what and "args" in one.what]
     assert sum("says: " in one.text for one in page_of(incident).facts) >= 4
     assert {name for name, canary in CANARIES.items() if canary in kept} == set()
+    assert len(kinds()) >= 25
+    assert {one.kind: one.seen_in(kept) for one in kinds() if one.seen_in(kept)} == {}
+
+
+def test_without_the_mask_planted_secrets_are_stored_and_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_mask", "_remembered"):
+        monkeypatch.setattr(f"quietpager.masking.mask.{name}", lambda text: text)
+    _, kept = kept_of(tmp_path, capfd)
+    assert len([one for one in kinds() if one.seen_in(kept)]) >= 25
 
 
 @pytest.mark.parametrize(

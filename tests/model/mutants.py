@@ -102,8 +102,8 @@ def no_pins() -> Iterator[None]:
     """Send the change without any `test`."""
     real = effect.patch_of
 
-    def patch_of(intent: Intent, notes: Json | None) -> list[Json]:
-        return [one for one in real(intent, notes) if one["op"] != "test"]
+    def patch_of(intent: Intent, live: Json) -> list[Json]:
+        return [one for one in real(intent, live) if one["op"] != "test"]
 
     with patch.object(effect, "patch_of", patch_of):
         yield
@@ -114,8 +114,8 @@ def no_undo_pins() -> Iterator[None]:
     """Undo wherever the object stands by now."""
     real, judge = effect.patch_of, effect._judge
 
-    def patch_of(intent: Intent, notes: Json | None) -> list[Json]:
-        return [one for one in real(intent, notes) if one["op"] != "test" or intent.undoes is None]
+    def patch_of(intent: Intent, live: Json) -> list[Json]:
+        return [one for one in real(intent, live) if one["op"] != "test" or intent.undoes is None]
 
     def judged(intent: Intent, live: Json) -> Any:
         return judge(intent, live) if intent.undoes is None else None
@@ -162,7 +162,7 @@ def write_before_claim() -> Iterator[None]:
         intent = Intent.from_json(record.body)
         if intent.state is IntentState.INTENT:
             live = known["cluster"].get("Deployment", intent.target.namespace, intent.target.name)
-            change = effect.patch_of(intent, live["metadata"].get("annotations"))
+            change = effect.patch_of(intent, live)
             known["cluster"].json_patch("Deployment", intent.target.namespace, intent.target.name, change)
         return real(name, **known)
 

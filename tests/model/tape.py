@@ -144,6 +144,9 @@ class TapeCluster:
     def events(self, kind: str, namespace: str, name: str) -> Sequence[Json]:
         raise NotImplementedError
 
+    def metadata(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        raise NotImplementedError
+
     def logs(
         self, namespace: str, pod: str, container: str, *, previous: bool = False, tail: int = 100,
         most: int = 1 << 16,

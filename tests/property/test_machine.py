@@ -43,7 +43,7 @@ OUTCOMES = {
     News.NOT_DONE: IntentState.REFUSED, News.HEALED: IntentState.REFUSED,
 }  # fmt: skip
 OWNED = PlanFacts(namespace="shop", opted_in=True, ignored=False, owned_by="Helm", owner_mode="patch+propose")
-PLANS = {News.ALLOWED, News.ASK, News.SHOW, News.PROPOSED, News.REFUSED}
+PLANS = {News.ALLOWED, News.ASK, News.SHOW, News.PROPOSED, News.REFUSED, News.BEYOND}
 ANSWERS = {News.APPROVE, News.MODIFY, News.REJECT}
 
 

@@ -28,12 +28,12 @@ from typing import Any, Final
 
 import psycopg
 
+from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.cluster.port import Cluster, Rejected
 from quietpager.local.demo import free_port, sandbox
 from quietpager.model.incident import Intent, IntentState
 from quietpager.safety import records
-from quietpager.safety.effect import MARK
 from quietpager.store import embedded
 from quietpager.store.audit import verify_all
 from quietpager.store.port import ABSENT, Put

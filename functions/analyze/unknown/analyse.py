@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from quietpager.analysis.compose import compose
 from quietpager.analysis.gather import Gathered, gather
 from quietpager.analysis.logs import joined
-from quietpager.analysis.redaction import mask
 from quietpager.analysis.unwell import unwell
 from quietpager.cluster.port import LogReader
 from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotYet, Verdict
@@ -71,6 +70,6 @@ def cause_of(owner: ObjectRef) -> str:
 def search_text(found: Gathered) -> str:
     """Say what is known in words that a past incident may share."""
     event = found.told
-    said = [] if event is None else [event.reason, event.component, mask(event.message)]
+    said = [] if event is None else [event.reason, event.component, event.message]
     told = [UNKNOWN, found.owner.name, *said, found.trouble.why]
     return " ".join([*told, joined(found.logs), *(one.text for one in found.facts)])

@@ -1,7 +1,8 @@
 """govern/anchor: keeps the heads of all audit chains where the store's writers cannot reach.
 
 It stands with decide and clock, because it governs the record of what they did; it learns nothing, needs
-no rule, and touches no cluster. Where no place is set, the root is in the log alone.
+no rule, and touches no cluster. Where no place is named, the anchors are lines of its standard output, which
+the cluster's logs keep.
 """
 
 import os
@@ -28,13 +29,13 @@ def handle(message: Message, ctx: Context) -> list[Message]:
     """
     if message.type != PING:
         raise BadMessage(f"anchor wakes by a tick, not by {message.type[:100]}.")
-    place = os.environ.get(PLACE) or None
+    place = os.environ.get(PLACE)
     try:
         now = Snapshot.of(heads_of(ctx.store), ctx.clock())
-        kept = place is not None and _keep(open_anchor(Path(place)), now, log.error)
+        kept = _keep(open_anchor(Path(place)) if place else ctx.lazy.log_anchor, now, log.error)
     except (AnchorUnavailable, ValueError) as no:
         raise Retry(f"The audit was not anchored: {no}") from no
-    log.info("anchor", root=now.root, chains=now.chains, kept=kept, place=place or "this log alone")
+    log.info("anchor", root=now.root, chains=now.chains, kept=kept, place=place or "standard output")
     return []
 
 

@@ -13,6 +13,7 @@ from quietpager.model.message import FINDING, PING, Message
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.store.anchor import verify_anchors
 from quietpager.store.anchors import PLACE, open_anchor
+from quietpager.store.audit import verify_all
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Audit, Record
 
@@ -45,12 +46,28 @@ def test_a_tick_anchors_and_one_that_comes_twice_does_not(
     assert json.loads(one.text)["chains"] == 2
 
 
-def test_without_a_place_the_root_is_in_the_log(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_place_the_anchor_is_a_line_of_standard_output(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv(PLACE, raising=False)
+    ctx = context(store)
     with capture_logs() as logs:
-        assert handle(TICK, context(store)) == []
-    [line] = logs
-    assert (line["chains"], line["kept"], len(line["root"])) == (2, False, 64)
+        for _ in range(3):
+            assert handle(TICK, ctx) == []
+    assert [line["kept"] for line in logs] == [True, False, False]
+    assert (logs[0]["chains"], len(logs[0]["root"])) == (2, 64)
+    # What a stranger does with the log: cut the lines out, and hold the store against them.
+    (tmp_path / "anchors.jsonl").write_text(capsys.readouterr().out)
+    kept = open_anchor(tmp_path).all()
+    assert (len(kept), verify_anchors(store, kept)) == (1, [])
+    store._audit.pop("b")  # noqa: SLF001 (what nobody can by the port)
+    store._state.pop("CHAIN#b")  # noqa: SLF001 (the same)
+    with capture_logs() as logs:
+        handle(TICK, ctx)
+    assert [line["what"] for line in logs if line["log_level"] == "error"] == [
+        "Chain b is gone: at the last anchor it had 1 entries."
+    ]
+    assert "chain b is gone, head and all" in verify_anchors(store, kept)[0]
 
 
 def test_a_chain_that_went_is_cried_out_and_the_old_anchor_stays(
@@ -81,3 +98,10 @@ def test_what_cannot_be_anchored_is_tried_again(
         handle(TICK, context(store))
     with pytest.raises(BadMessage):
         handle(Message(id="m", type=FINDING), context(store))
+
+
+def test_without_an_anchor_a_chain_that_went_with_its_head_is_not_missed(store: MemoryStore) -> None:
+    """The mutant: what the chains tell by themselves."""
+    store._audit.pop("b")  # noqa: SLF001 (what nobody can by the port)
+    store._state.pop("CHAIN#b")  # noqa: SLF001 (the same)
+    assert verify_all(store) == []

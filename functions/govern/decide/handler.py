@@ -146,7 +146,8 @@ def _rehearsed(message: Message, ctx: Context) -> list[Message]:
         ctx.store.transact(done)
         return []
     if rehearsal.state == "refused":
-        news = Input(News.REFUSED, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused")
+        kind = News.BEYOND if rehearsal.beyond else News.REFUSED
+        news = Input(kind, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused")
         return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done)
     at_most = autonomy_limit(ctx.actions, rehearsal.remedy.action)
     ground, on = ground_of(rehearsal, incident, ctx.store, ctx.policy, now, at_most=at_most)
@@ -155,6 +156,9 @@ def _rehearsed(message: Message, ctx: Context) -> list[Message]:
     dial = guards.autonomy(ground)
     no = guards.refusal(said)
     news = _verdict(rehearsal, no, dial)
+    if ctx.policy_fault:
+        # Whatever was approved: a policy that nobody can read allows nothing.
+        news = Input(News.SHOW, rehearsal=rehearsal, sentence=ctx.policy_fault)
     done.append(verdict_audit(rehearsal, said, dial, news.kind.value, ctx, now))
     taken = step(incident, news, ctx.policy, now)
     conditions = on if news.kind is News.ALLOWED else None

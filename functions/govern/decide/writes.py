@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from quietpager.actions.marks import UNDO_OF
 from quietpager.model.data import digest
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
 from quietpager.model.message import APPLY, DUE, INCIDENT, REHEARSE, UNDO, Message
@@ -10,7 +11,7 @@ from quietpager.runtime.context import Context
 from quietpager.runtime.rechecking import recheck_message
 from quietpager.safety import records, storm
 from quietpager.safety.decisions import needed
-from quietpager.safety.effect import UNDO_OF, reversed_edits, talk_about
+from quietpager.safety.effect import reversed_edits, talk_about
 from quietpager.safety.ground import Conditions
 from quietpager.safety.guards import AUDITED, Verdict, refusal
 from quietpager.safety.news import (

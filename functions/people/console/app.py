@@ -18,12 +18,13 @@ import structlog
 from flask import Flask, Response, abort, flash, g, redirect, render_template, request, session, url_for
 from flask.sessions import SecureCookieSessionInterface
 from itsdangerous import URLSafeTimedSerializer
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from werkzeug.exceptions import HTTPException
 
 from quietpager.errors import Refused, Retry
 from quietpager.functions.people.console import views
 from quietpager.functions.people.console.users import Users
+from quietpager.masking.told import told
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Incident, Rehearsal, State
 from quietpager.model.text import clean
@@ -63,8 +64,8 @@ log = structlog.get_logger()
 
 
 def _shown(value: Any) -> Any:
-    """Clean whatever a template prints, unless it is markup that a template made."""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """Clean and mask whatever a template prints, unless it is markup that a template made."""
+    return told(clean(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 class _Web(Flask):
@@ -151,7 +152,7 @@ def _guard(app: Flask, users: Users) -> None:
 
     @app.context_processor
     def everywhere() -> dict[str, Any]:
-        return {"user": g.get("user", ""), "csrf": session.get("csrf", "")}
+        return {"user": g.get("user", ""), "csrf": Markup(escape(session.get("csrf", "")))}  # noqa: S704 (escaped; not text that may be masked)
 
     @app.errorhandler(HTTPException)
     def refused(no: HTTPException) -> tuple[str, int]:

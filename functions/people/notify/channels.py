@@ -13,12 +13,9 @@ channel, never markup. Who calls it: the handler, and `alarm`, which needs neith
 
 import hashlib
 import hmac
-import http.client
 import json
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +24,11 @@ from typing import Annotated, Any, Final, Literal, Protocol
 import yaml
 from pydantic import ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
+from quietpager.masking.told import masked
 from quietpager.model.data import Data
+from quietpager.model.time import Clock, system_clock
 from quietpager.model.yaml import NotPlain, load_yaml
+from quietpager.runtime.outgoing import NoAnswer, ask
 
 CHANNELS: Final = "QUIETPAGER_CHANNELS"
 """Environment variable: the list of channels as YAML, or the path of a file with it."""
@@ -37,7 +37,10 @@ TIMEOUT: Final = 2.5
 """Seconds that a channel has; a few slow ones still fit into a Trigger's ten."""
 
 SIGNATURE: Final = "X-Quietpager-Signature"
-"""Header of a webhook with a `secret`: `sha256=` and the HMAC-SHA256 of the body, in hex."""
+"""Header of a webhook with a `secret`: `v1=` and the HMAC-SHA256 of moment and body (`signed`), in hex."""
+
+TIMESTAMP: Final = "X-Quietpager-Timestamp"
+"""Header of a webhook with a `secret`: when it was signed, in whole seconds since 1970."""
 
 ONE_LINE: Final = "QUIETPAGER_ONE_LINE"
 """Environment variable: any value makes one line of the three, as `quietpager run` prints them."""
@@ -60,6 +63,11 @@ class Notice:
     doing: str
     link: str
     more: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        """Mask the text, whoever made it; `id` and `link` are our own."""
+        for name in ("what", "broke", "doing", "more"):
+            object.__setattr__(self, name, masked(getattr(self, name)))
 
     @property
     def lines(self) -> str:
@@ -135,6 +143,7 @@ class Webhook:
     name: str
     url: SecretStr
     secret: SecretStr | None
+    clock: Clock = system_clock
 
     def tell(self, notice: Notice) -> None:
         """Post the notice; a receiver knows one that comes twice by its `id`."""
@@ -145,9 +154,20 @@ class Webhook:
         body = json.dumps(fields).encode()
         head: dict[str, str] = {}
         if self.secret is not None:
-            mac = hmac.new(self.secret.get_secret_value().encode(), body, hashlib.sha256)
-            head[SIGNATURE] = f"sha256={mac.hexdigest()}"
-        _post(self.url, body, head)
+            head = signed(self.secret.get_secret_value().encode(), body, int(self.clock().timestamp()))
+        _post(self.url, body, head, credential=False)
+
+
+def signed(secret: bytes, body: bytes, at: int) -> dict[str, str]:
+    """Give the headers that prove who sent a body, and when: a message that was overheard does not stay good.
+
+    Args:
+        secret: shared with the receiver.
+        body: as it is sent.
+        at: seconds since 1970.
+    """
+    mac = hmac.new(secret, b"v1:%d:%s" % (at, body), hashlib.sha256)
+    return {TIMESTAMP: str(at), SIGNATURE: f"v1={mac.hexdigest()}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +179,7 @@ class Slack:
 
     def tell(self, notice: Notice) -> None:
         """Post the notice."""
-        _post(self.url, json.dumps(slack_body(notice)).encode(), {})
+        _post(self.url, json.dumps(slack_body(notice)).encode(), {}, credential=True)
 
 
 def slack_body(notice: Notice) -> dict[str, Any]:
@@ -201,34 +221,15 @@ def slack_escaped(text: str) -> str:
     return plain.replace("@", "@\N{WORD JOINER}")
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the message to an address nobody configured."""
-
-    def redirect_request(self, *_args: Any, **_more: Any) -> None:
-        """Follow none; urllib then raises the answer as an HTTPError."""
-        return
-
-
-_OPENER: Final = urllib.request.build_opener(_NoRedirect)
-
-
-def _post(url: SecretStr, body: bytes, head: Mapping[str, str]) -> None:
+def _post(url: SecretStr, body: bytes, head: Mapping[str, str], *, credential: bool) -> None:
     address = url.get_secret_value().strip()
-    if not address.startswith(("https://", "http://")):
-        raise NotTold("its url is neither http nor https")
+    head = {"Content-Type": "application/json", **head}
     try:
-        request = urllib.request.Request(  # noqa: S310 (http or https, looked at above)
-            address, body, {"Content-Type": "application/json", **head}, method="POST"
-        )
-        with _OPENER.open(request, timeout=TIMEOUT):
-            return
-    except urllib.error.HTTPError as no:
-        with no:
-            raise NotTold(f"it answered {no.code}") from None
-    except (OSError, ValueError, http.client.HTTPException) as away:
-        # Their texts may hold the address, so the kind must do.
-        kind = getattr(away, "reason", away)
-        raise NotTold(f"no answer ({type(kind).__name__})") from None
+        answer = ask("POST", address, seconds=TIMEOUT, body=body, head=head, credential=credential)
+    except NoAnswer as no:
+        raise NotTold(str(no)) from None
+    if not 200 <= answer.status < 300:
+        raise NotTold(f"it answered {answer.status}")
 
 
 def load_channels(env: Mapping[str, str] = os.environ) -> tuple[Channel, ...]:

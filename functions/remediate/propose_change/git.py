@@ -23,7 +23,15 @@ TOKEN: Final = "QUIETPAGER_GIT_TOKEN"  # noqa: S105 (the variable's name)
 SECONDS: Final = 8.0
 """For everything about one proposal: the Trigger delivers anew after ten."""
 
-_PASSED_ON: Final = ("PATH", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "https_proxy", "HTTPS_PROXY", "no_proxy")
+_PASSED_ON: Final = (
+    "PATH",
+    "SSH_AUTH_SOCK",
+    "GIT_SSH_COMMAND",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "no_proxy",
+    "GIT_SSL_CAINFO",
+)
 _AUTHOR: Final = "quietpager"
 _EMAIL: Final = "quietpager@localhost"
 _RACES: Final = ("! [rejected]", "cannot lock ref", "reference already exists")
@@ -125,7 +133,9 @@ def _command(arguments: Sequence[str]) -> list[str]:
     settings = {
         "core.hooksPath": os.devnull, "core.symlinks": "false", "core.autocrlf": "false",
         "user.name": _AUTHOR, "user.email": _EMAIL, "credential.helper": "", "gc.auto": "0",
-        "submodule.recurse": "false", "http.followRedirects": "false", "advice.detachedHead": "false",
+        "submodule.recurse": "false", "http.followRedirects": "false", "core.askPass": "",
+        "http.proxySSLVerify": "true", "http.sslVerify": "true", "http.emptyAuth": "false",
+        "advice.detachedHead": "false",
     }  # fmt: skip
     return [
         "git",

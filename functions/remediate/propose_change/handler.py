@@ -1,8 +1,10 @@
 """remediate/propose_change: hands a plan to whoever owns the object, through Git or as a patch.
 
-It has no right to change anything in the cluster. The plan is the one that guard 5 kept from it, named
-by its rehearsal; without one there is only advice. Nothing is pushed where nothing might be written:
-the same switch, namespace labels, annotation and autonomy count.
+It has no right to change anything in the cluster. The plan is the one that guard 5 kept from it, or one
+that no action may write, named by its rehearsal; without one there is only advice. Values of variables,
+arguments and whatever else is kept as a digest only are never written anywhere, so such a plan is only
+shown. Nothing is pushed where nothing might be written: the same switch, namespace labels, annotation and
+autonomy count.
 """
 
 from quietpager.cluster.port import ClusterUnavailable, Rejected
@@ -12,6 +14,7 @@ from quietpager.functions.remediate.propose_change.proposing import (
     advice,
     patch_text,
     push,
+    reading,
     wanted_of,
 )
 from quietpager.model.incident import Autonomy, Incident, Proposal, Rehearsal
@@ -72,6 +75,11 @@ def propose(asked: Rehearsal, ctx: Context) -> Rehearsal:
     raw = live.raw_deployment
     if raw is None:
         raise Refused(f"{plan.owner} is gone.")
+    if any(edit.hidden for edit in plan.edits):
+        # Half a rollback could do harm, and the other half is in values that are kept nowhere.
+        return _done(
+            asked, Proposal(kind="patch", text=reading(plan)), f"{plan.summary}; to be read by a person"
+        )
     wanted = wanted_of(plan, incident, raw)
     why = not_pushed(incident, live, ctx)
     if why is None:

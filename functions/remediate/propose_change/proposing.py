@@ -21,6 +21,7 @@ from quietpager.errors import Refused
 from quietpager.functions.remediate.propose_change.git import TOKEN, Git, PushRace
 from quietpager.functions.remediate.propose_change.manifests import Field, edit_tree, fields_of
 from quietpager.functions.remediate.propose_change.pull_request import forge_of
+from quietpager.masking.told import told
 from quietpager.model.incident import Incident, Proposal, Rehearsal
 from quietpager.model.text import clean
 from quietpager.safety.policy import Repository
@@ -46,13 +47,13 @@ class Wanted:
     @property
     def title(self) -> str:
         """One line; only names that Kubernetes and the rules allow."""
-        return f"{self.incident.failure_class}: {self.plan.remedy.action} for {self.plan.owner}"
+        return told(f"{self.incident.failure_class}: {self.plan.remedy.action} for {self.plan.owner}")
 
     @property
     def body(self) -> str:
         """The story, with text from the cluster where no forge reads it as markup."""
         changes = "\n".join(f"    {one}: {_shown(one.had)} -> {_shown(one.gets)}" for one in self.fields)
-        return (
+        return told(
             f"quietpager found {self.incident.failure_class} on {self.plan.owner} and does not write there.\n"
             f"Incident {self.incident.id}; what would be changed:\n\n{changes}\n"
         )
@@ -64,6 +65,8 @@ def wanted_of(plan: Rehearsal, incident: Incident, live: Mapping[str, Any]) -> W
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "(not set)"
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return " ".join(clean(text, 200).split())
 
@@ -126,6 +129,22 @@ def patch_text(wanted: Wanted) -> str:
             )
     head = [f"# {wanted.title}", *(f"# {clean(str(one), 300)}" for one in wanted.fields)]
     return "\n".join([*head, json.dumps(operations, indent=2, default=str)]) + "\n"
+
+
+def reading(plan: Rehearsal) -> str:
+    """Write down a plan of which some values are kept nowhere: what differs, and how a person looks at it."""
+    where, name = plan.owner.namespace, plan.owner.name
+    lines = [f"# {plan.summary}", f"# {plan.refusal}" if plan.refusal else ""]
+    lines += ["# What would change; of values that may be secret, only the digests:"]
+    for edit in plan.edits:
+        path = ".".join(edit.path.split("/")[1:]).replace("~1", "/").replace("~0", "~")
+        lines.append(f"#   {clean(path, 300)}: {_shown(edit.had)} -> {_shown(edit.gets)}")
+    lines += [
+        "# Read both revisions, and decide:",
+        f"kubectl -n {where} rollout history {plan.owner.kind.lower()}/{name}",
+        f"kubectl -n {where} rollout undo {plan.owner.kind.lower()}/{name} --to-revision=N",
+    ]
+    return "\n".join(line for line in lines if line) + "\n"
 
 
 def advice(incident: Incident) -> str:

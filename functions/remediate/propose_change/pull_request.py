@@ -5,14 +5,13 @@ Who calls it: `proposing`. Other forges come in here.
 
 import json
 import re
-import urllib.error
-import urllib.request
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from quietpager.errors import Refused
 from quietpager.model.incident import Proposal
 from quietpager.model.text import clean
+from quietpager.runtime.outgoing import NoAnswer, ask
 from quietpager.safety.policy import Repository
 
 TIMEOUT: Final = 4.0
@@ -76,15 +75,11 @@ class GitHub:
         if self._token:
             head["Authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, head, method=method)  # noqa: S310 (http or https, by the policy)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310 (the same)
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as no:
-            with no:
-                return no.code, _json(no.read(10_000))
-        except (OSError, ValueError) as away:
-            raise Refused(f"GitHub does not answer ({type(away).__name__}).") from None
+            answer = ask(method, url, seconds=TIMEOUT, body=data, head=head, credential=bool(self._token))
+        except NoAnswer as no:
+            raise Refused(f"GitHub was not asked, or did not answer: {no}.") from None
+        return answer.status, _json(answer.body)
 
 
 def _json(raw: bytes) -> Any:

@@ -28,6 +28,7 @@ from quietpager.model.incident import Autonomy, Edit, Incident, Rehearsal, State
 from quietpager.model.message import APPLY, REHEARSE, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.runtime.context import Context, Lazy, make_context
+from quietpager.runtime.outgoing import LOOPBACK
 from quietpager.safety import records
 from quietpager.safety.policy import Policy, Repository
 from quietpager.store.memory import MemoryStore
@@ -386,7 +387,8 @@ def github(answers: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, str, 
         server.shutdown()
 
 
-def test_a_pull_request_is_opened_once(bare: Path) -> None:
+def test_a_pull_request_is_opened_once(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LOOPBACK, "1")
     named = bare.parent / "shop" / "manifests.git"
     named.parent.mkdir()
     bare.rename(named)

@@ -1,38 +1,32 @@
 """Plan: back to the newest earlier revision whose pods are well, field by field.
 
-Only what a rollback may change is changed. Where the earlier revision differs in anything else
-(security, volumes, account, envFrom, containers added or removed), a person has to look.
+The plan names everything in which the revisions differ. Whether a rollback may change all of it, the action's
+promise says (`quietpager.actions.promise`): where not, nothing is written, and a person reads the plan.
 """
 
-from copy import deepcopy
+from collections.abc import Iterator
 from typing import Any
 
+from quietpager.actions.digests import sentence_of
 from quietpager.actions.plan import Change
 from quietpager.errors import Refused
 from quietpager.model.incident import Edit
 from quietpager.rules.live import Live
 from quietpager.rules.revision import healthy_earlier
 
-FIELDS = (
-    "image",
-    "command",
-    "args",
-    "env",
-    "resources",
-    "livenessProbe",
-    "readinessProbe",
-    "startupProbe",
-)
-"""What may differ between the revisions, for each container."""
+Json = dict[str, Any]
 
 _HASH = "pod-template-hash"
+_TEMPLATE = "/spec/template"
+_LOOKED_INTO = frozenset({"resources", "livenessProbe", "readinessProbe", "startupProbe"})
+"""Fields of a container that are compared value by value; the others only as a whole."""
 
 
 def plan(live: Live, _params: dict[str, str | float]) -> Change:
     """Give the edits from today's template to the earlier one.
 
     Raises:
-        Refused: no earlier revision is well, or it differs in what a rollback may not change.
+        Refused: no earlier revision is well, or today's is the same.
     """
     raw = live.raw_deployment
     if raw is None:
@@ -40,45 +34,67 @@ def plan(live: Live, _params: dict[str, str | float]) -> Change:
     back_to = healthy_earlier(live)
     if back_to is None:
         raise Refused(f"{live.owner} has no earlier revision with pods that are well.")
-    now = raw["spec"]["template"]
     then = next(
         one["spec"]["template"]
         for one in live.raw_replica_sets
         if one["metadata"].get("uid") == back_to.metadata.uid
     )
-    edits = _edits(now["spec"].get("containers") or [], then["spec"].get("containers") or [])
-    if _rest(now) != _rest(then):
-        raise Refused(
-            f"Revision {back_to.revision} of {live.owner} differs in more than {', '.join(FIELDS)}; "
-            "a rollback may not change the rest."
-        )
+    edits = tuple(_template(raw["spec"]["template"], then))
     if not edits:
         raise Refused(f"{live.owner} is at revision {back_to.revision}'s template already.")
-    said = ", ".join(f"{e.path.rpartition('/')[2]} {e.had} -> {e.gets}" for e in edits)
     return Change(
-        edits=tuple(edits),
-        summary=f"roll {live.owner} back to revision {back_to.revision}: {said}",
+        edits=edits,
+        summary=f"roll {live.owner} back to revision {back_to.revision}: {sentence_of(edits)}",
     )
 
 
-def _edits(now: list[dict[str, Any]], then: list[dict[str, Any]]) -> list[Edit]:
-    return [
-        Edit(
-            path=f"/spec/template/spec/containers/{index}/{field}",
-            had=new.get(field),
-            gets=old.get(field),
-        )
-        for index, (new, old) in enumerate(zip(now, then, strict=False))
-        for field in FIELDS
-        if new.get(field) != old.get(field)
-    ]
+def _template(now: Json, then: Json) -> Iterator[Edit]:
+    yield from _fields(_metadata(now), _metadata(then), f"{_TEMPLATE}/metadata")
+    yield from _fields(
+        {k: v for k, v in now["spec"].items() if k != "containers"},
+        {k: v for k, v in then["spec"].items() if k != "containers"},
+        f"{_TEMPLATE}/spec",
+    )
+    ours, theirs = now["spec"].get("containers") or [], then["spec"].get("containers") or []
+    path = f"{_TEMPLATE}/spec/containers"
+    if [one.get("name") for one in ours] != [one.get("name") for one in theirs]:
+        yield Edit(path=path, had=ours, gets=theirs)
+        return
+    for index, (new, old) in enumerate(zip(ours, theirs, strict=True)):
+        for name in dict.fromkeys((*new, *old)):
+            place = f"{path}/{index}/{name}"
+            if name in _LOOKED_INTO:
+                yield from _leaves(new.get(name), old.get(name), place)
+            elif new.get(name) != old.get(name):
+                yield Edit(path=place, had=new.get(name), gets=old.get(name))
 
 
-def _rest(template: dict[str, Any]) -> dict[str, Any]:
-    """Everything of a template that a rollback may not touch."""
-    rest = deepcopy(template)
-    (rest.get("metadata", {}).get("labels") or {}).pop(_HASH, None)
-    for container in rest["spec"].get("containers") or []:
-        for field in FIELDS:
-            container.pop(field, None)
-    return rest
+def _metadata(template: Json) -> Json:
+    """Give a template's metadata without what the ReplicaSet's own label adds, and without what is empty."""
+    found = dict(template.get("metadata") or {})
+    found["labels"] = {k: v for k, v in (found.get("labels") or {}).items() if k != _HASH}
+    return {name: value for name, value in found.items() if value}
+
+
+def _fields(now: Json, then: Json, path: str) -> Iterator[Edit]:
+    for name in dict.fromkeys((*now, *then)):
+        if now.get(name) != then.get(name):
+            yield Edit(path=f"{path}/{_escaped(name)}", had=now.get(name), gets=then.get(name))
+
+
+def _leaves(now: Any, then: Any, path: str) -> Iterator[Edit]:
+    """Compare value by value as far as both have the same parts."""
+    if now == then or (not now and not then):
+        return
+    if not isinstance(now, dict) or not isinstance(then, dict):
+        yield Edit(path=path, had=now, gets=then)
+        return
+    for name in dict.fromkeys((*now, *then)):
+        if name in now and name in then:
+            yield from _leaves(now[name], then[name], f"{path}/{_escaped(name)}")
+        else:
+            yield Edit(path=f"{path}/{_escaped(name)}", had=now.get(name), gets=then.get(name))
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

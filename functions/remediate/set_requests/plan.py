@@ -128,4 +128,7 @@ def _text(name: str, amount: Decimal) -> str:
     if name == "memory":
         return memory_text(amount)
     thousandths = int(amount * 1000)
-    return str(thousandths // 1000) if thousandths % 1000 == 0 else f"{thousandths}m"
+    for unit, suffix in ((1_000_000, "k"), (1000, "")):
+        if thousandths and thousandths % unit == 0:
+            return f"{thousandths // unit}{suffix}"
+    return f"{thousandths}m"

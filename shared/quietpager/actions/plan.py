@@ -1,17 +1,21 @@
 """From a remedy to a rehearsal: everything about a plan that all actions share.
 
-An action's own `plan.py` gives the edits; here they are held against `may_change`, quota, the largest
-node and, where writing is allowed, the server's dry run. Nothing is written.
+An action's own `plan.py` gives the edits; here they are held against what the action promises, quota, the
+largest node and, where writing is allowed, the server's dry run. Nothing is written. What the API server
+would refuse (`actions.promise`) is refused here, by its fields' names; it keeps its edits, to be proposed.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from quietpager.actions.digests import kept
+from quietpager.actions.promise import applied, beyond
 from quietpager.actions.schema import Action
 from quietpager.actions.surroundings import fleet_of, other_rollout, scope_of
 from quietpager.cluster.port import Cluster, Json, Rejected
 from quietpager.errors import Refused
+from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.incident import Edit, Intent, PlanFacts, Rehearsal
 from quietpager.model.objects import ObjectRef
@@ -29,7 +33,7 @@ class Change(Data):
     """
 
     edits: tuple[Edit, ...]
-    summary: str
+    summary: Told
     removes: tuple[ObjectRef, ...] = ()
     pod_memory: str | None = None
     pod_memory_before: str | None = None
@@ -52,6 +56,8 @@ def rehearse(
 ) -> Rehearsal:
     """Plan one remedy on the live object; a refusal is a rehearsal too, with its sentence.
 
+    Only what cannot be a secret keeps its value in the rehearsal; of the rest there are names and digests.
+
     Raises whatever the reader raises; then nothing is known and the message is delivered again.
     """
     raw, deployment = live.raw_deployment, live.deployment
@@ -64,12 +70,23 @@ def rehearse(
         change = plan(live, asked.remedy.params)
     except Refused as no:
         return asked.but(state="refused", refusal=str(no))
+    edits = kept(change.edits)
+    if broken := beyond(action, raw, applied(raw, change.edits)):
+        why = "; ".join(map(str, broken))
+        return asked.but(
+            state="refused",
+            generation=deployment.metadata.generation,
+            edits=edits,
+            summary=change.summary,
+            refusal=f"{action.name} may not do this, and the API server would refuse it: {why}.",
+            beyond=tuple(dict.fromkeys(path for one in broken for path in one.where or (one.rule,))),
+        )
     namespace = live.namespace
     labels = {} if namespace is None else namespace.metadata.labels
     planned = asked.but(
         state="rehearsed",
         generation=deployment.metadata.generation,
-        edits=change.edits,
+        edits=edits,
         summary=change.summary,
         available=deployment.status.available_replicas,
         undo_when=action.undo_when,
@@ -84,7 +101,7 @@ def rehearse(
             **scope_of(live, asked.owner, change.removes),
             fleet=fleet_of(live),
             other_rollout=other_rollout(live),
-            outside_may_change=action.outside(tuple(e.path for e in change.edits)),
+            outside_may_change=action.outside(tuple(e.path for e in edits)),
             does_not_fit=_does_not_fit(live, change, deployment.spec.replicas),
             dry_run="skipped" if dry_run is None else "refused" if refused else "admitted",
             dry_run_refused=refused,
@@ -121,7 +138,7 @@ def _does_not_fit(live: Live, change: Change, replicas: int) -> str | None:
 
 
 def server_dry_run(
-    cluster: Cluster, patch: Callable[[Intent, Json | None], Sequence[Json]], now: datetime
+    cluster: Cluster, patch: Callable[[Intent, Json], Sequence[Json]], now: datetime
 ) -> DryRun:
     """Make the dry run that sends the exact patch, as the effect would."""
 
@@ -131,7 +148,7 @@ def server_dry_run(
             target=planned.owner, generation=planned.generation, edits=planned.edits,
             created_at=now, expires_at=now,
         )  # fmt: skip
-        operations = patch(draft, raw["metadata"].get("annotations"))
+        operations = patch(draft, raw)
         owner = planned.owner
         try:
             cluster.json_patch("Deployment", owner.namespace, owner.name, operations, dry_run=True)

@@ -41,6 +41,18 @@ _TWO_PERSONS = frozenset({"pods", "pods/eviction", "nodes"})
 _WORKLOADS = frozenset({"deployments", "statefulsets", "daemonsets", "replicasets"})
 
 
+class Promise(Data):
+    """What holds between the object as the last *other* writer left it and now, whatever the action sends.
+
+    `says` is the sentence; its bounds are those in the action's `params`, and `times`: how many times more,
+    or less, an amount may become. Held by `actions.promise`, and on the API server by what
+    `shared/quietpager/render/cage.py` renders.
+    """
+
+    says: str
+    times: float = 1
+
+
 class Action(Data):
     """One entry of the catalogue.
 
@@ -60,6 +72,7 @@ class Action(Data):
     read: tuple[Access, ...]
     write: tuple[Access, ...]
     may_change: tuple[str, ...]
+    promise: Promise = Promise(says="nothing is written")
 
     @model_validator(mode="after")
     def _guards_fit_the_rights(self) -> Self:
@@ -69,6 +82,10 @@ class Action(Data):
             raise ValueError("guards: what may remove pods needs `fraction: yes` and `pdb: yes`.")
         if {what for what, _ in rights} & _WORKLOADS and self.guards.rollout_of_others == "ignore":
             raise ValueError("guards: what changes a workload needs `rollout_of_others: refuse`.")
+        if self.write and "promise" not in self.model_fields_set:
+            raise ValueError("promise: what may write needs to say what holds, whatever it sends.")
+        if (self.inverse == "none") is not (self.undo_when == "never"):
+            raise ValueError("undo_when: `never` belongs to `inverse: none`, and to nothing else.")
         if {what for what, _ in rights} & _TWO_PERSONS and self.approvals < 2:
             raise ValueError("approvals: what may remove pods or change nodes needs `approvals: 2`.")
         return self

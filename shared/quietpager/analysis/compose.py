@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from quietpager.analysis.gather import EDITS, Gathered
-from quietpager.analysis.redaction import mask
 from quietpager.model.event import Event
 from quietpager.model.page import Changed, Page, RuledOut, Similar, Suspect
 from quietpager.model.signal import UNCONFIRMED
@@ -35,7 +34,7 @@ def compose(found: Gathered, similar: Sequence[Similar] = (), helped: Sequence[s
         causes=tuple(causes(found)),
         facts=tuple(found.facts[:MOST_FACTS]),
         ruled_out=tuple(ruled_out(found)),
-        changed=tuple(one.but(what=clean(mask(one.what), 900)) for one in changed),
+        changed=tuple(one.but(what=clean(one.what, 900)) for one in changed),
         look_next=tuple(dict.fromkeys(look_next(found))),
         similar=tuple(similar),
         helped=tuple(helped),
@@ -50,7 +49,7 @@ def _summary(found: Gathered) -> str:
         said = f" {told.component or 'somebody'} says {told.reason}: {told.message}"
     if found.origin in UNCONFIRMED:
         said += f" The {found.origin} that pointed here is unconfirmed."
-    return clean(mask(f"{found.owner} has been unwell for {lasted:.0f} s: {found.trouble.why}.{said}"), 600)
+    return clean(f"{found.owner} has been unwell for {lasted:.0f} s: {found.trouble.why}.{said}", 600)
 
 
 def speaker(found: Gathered) -> Event | None:
@@ -75,7 +74,7 @@ def causes(found: Gathered) -> Iterator[Suspect]:
     for where in dict.fromkeys(found.oom):
         yield Suspect(what=f"memory: {where} was killed for it", why="its last state says OOMKilled")
     for one in sorted(_before(found), key=lambda one: one[0], reverse=True):
-        yield Suspect(what=clean(mask(one[1].what), 500), why=_gap(one[0], found.trouble.since))
+        yield Suspect(what=clean(one[1].what, 500), why=_gap(one[0], found.trouble.since))
 
 
 def _before(found: Gathered) -> Iterator[tuple[datetime, Changed]]:
@@ -122,7 +121,7 @@ def _not_a_change(found: Gathered) -> Iterator[RuledOut]:
         yield RuledOut(what="the newest revision", why=f"it has run since {began:%Y-%m-%d %H:%M}")
     for one in found.changed:
         if one.at is not None and one.at > since + SLACK and one.source == EDITS:
-            yield RuledOut(what=clean(mask(one.what), 200), why="it came after the symptom")
+            yield RuledOut(what=clean(one.what, 200), why="it came after the symptom")
 
 
 def look_next(found: Gathered) -> Iterator[str]:

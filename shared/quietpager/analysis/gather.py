@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from quietpager.analysis.logs import MOST, TAIL, Tail, tail_of
-from quietpager.analysis.redaction import mask
 from quietpager.analysis.templates import ConfigRef, config_refs, differences
 from quietpager.analysis.unwell import Trouble, events_about
 from quietpager.cluster.port import ClusterUnavailable, Json, LogReader, Rejected
@@ -76,7 +75,7 @@ class Gathered:
 
     def fact(self, text: str, source: str) -> None:
         """Keep one fact, masked."""
-        self.facts.append(Fact(text=clean(mask(text), 500), source=source))
+        self.facts.append(Fact(text=clean(text, 500), source=source))
 
 
 class _Reading:
@@ -92,10 +91,10 @@ class _Reading:
         try:
             return read()
         except Rejected as no:
-            self.into.missing.append(f"{what} could not be read: {clean(mask(str(no)), 300)}.")
+            self.into.missing.append(f"{what} could not be read: {clean(str(no), 300)}.")
         except ClusterUnavailable as gone:
             self.away = True
-            said = clean(mask(str(gone)), 300)
+            said = clean(str(gone), 300)
             self.into.missing.append(f"{what}, and all that comes after it, could not be read: {said}.")
         except (ValidationError, TypeError, KeyError, AttributeError, ValueError) as odd:
             self.into.missing.append(f"{what} makes no sense to this version ({type(odd).__name__}).")
@@ -108,7 +107,7 @@ def gather(origin: Origin, live: Live, reader: LogReader, trouble: Trouble, now:
     into = Gathered(target=target, owner=target, trouble=trouble, now=now, origin=origin)
     reading = _Reading(into)
     into.owner = reading.part(f"The owner of {target}", lambda: live.owner) or target
-    into.told = reading.part("The Event that pointed here", lambda: _masked(live.event))
+    into.told = reading.part("The Event that pointed here", lambda: live.event)
     into.fact(trouble.why, str(into.owner))
     if origin in UNCONFIRMED:
         into.fact(f"somebody sent {_A[origin]} about {target}; nothing confirms what it said", origin)
@@ -134,7 +133,7 @@ def _events(into: Gathered, live: Live, reader: LogReader, pods: Iterable[Pod]) 
     about += [pod.ref.but(kind="Pod", api_version="v1") for pod in [*pods][:MOST_PODS]]
     every = events_about(reader, dict.fromkeys(about), into.now)
     warnings = [one for one in every if one.type != "Normal"]
-    into.events = [one.but(message=mask(one.message)) for one in every]
+    into.events = every
     told = into.told
     if told is not None and not any(_same_text(one, told) for one in warnings):
         warnings.insert(0, told)
@@ -146,12 +145,8 @@ def _events(into: Gathered, live: Live, reader: LogReader, pods: Iterable[Pod]) 
         )
 
 
-def _masked(event: Event | None) -> Event | None:
-    return None if event is None else event.but(message=mask(event.message))
-
-
 def _same_text(one: Event, two: Event) -> bool:
-    return (one.reason, mask(one.message)) == (two.reason, mask(two.message))
+    return (one.reason, one.message) == (two.reason, two.message)
 
 
 def _status(into: Gathered, live: Live, pods: Iterable[Pod]) -> None:
@@ -271,8 +266,8 @@ def _config(into: Gathered, live: Live, reader: LogReader, pods: Iterable[Pod], 
 
 
 def _one_config(into: Gathered, reader: LogReader, namespace: str | None, ref: ConfigRef) -> None:
-    """Look whether it is there and when it was changed; what it holds is not kept."""
-    raw = reader.get("ConfigMap", namespace, ref.name)
+    """Look whether it is there and when it was changed; what it holds is not even read."""
+    raw = reader.metadata("ConfigMap", namespace, ref.name)
     into.config[ref] = raw is not None
     if raw is None:
         optional = "; it is optional" if ref.optional else ""

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from quietpager.analysis.redaction import mask
+from quietpager.masking.mask import mask
+from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.text import clean
 
@@ -28,8 +29,8 @@ _COLOUR: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Tail(Data):
     """What is kept of a log. `note` says in a sentence what was done to it, if anything was."""
 
-    lines: tuple[str, ...]
-    note: str = ""
+    lines: tuple[Told, ...]
+    note: Told = ""
 
 
 def tail_of(raw: bytes, *, cut: bool = False) -> Tail:

@@ -7,7 +7,7 @@ an annotation or an HTTP header nothing is kept but its name.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from quietpager.analysis.redaction import mask
+from quietpager.masking.mask import mask
 from quietpager.model.data import Data
 from quietpager.model.text import clean
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from quietpager.cluster.port import EventReader, Json, LogReader
 from quietpager.errors import BadMessage
+from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.event import Event, read_event
 from quietpager.model.kubernetes import Condition, ContainerStatus, Pod
@@ -33,7 +34,7 @@ JUDGED: Final = frozenset({*READABLE} - {"Namespace"})
 class Trouble(Data):
     """What is wrong, and since when, by the live object."""
 
-    why: str
+    why: Told
     since: datetime
 
 

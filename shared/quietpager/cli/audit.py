@@ -10,6 +10,7 @@ from quietpager.runtime.connect import STORE
 from quietpager.store.anchor import (
     Anchor,
     AnchorUnavailable,
+    Audited,
     Snapshot,
     heads_of,
     retreats,
@@ -18,7 +19,8 @@ from quietpager.store.anchor import (
 from quietpager.store.anchors import open_anchor
 from quietpager.store.audit import verify_all
 from quietpager.store.export import all_chains, lines
-from quietpager.store.port import Store, StoreUnavailable
+from quietpager.store.exported import read_export
+from quietpager.store.port import StoreUnavailable
 from quietpager.store.roles import FUNCTIONS, grants, migrate_as_owner
 
 Say = Callable[[str], None]
@@ -39,7 +41,22 @@ def verify(place: Path | None, say: Say) -> int:
     return 1 if faults else 0
 
 
-def _against(place: Path, store: Store) -> tuple[str, list[str]]:
+def verify_file(file: Path, place: Path | None, say: Say) -> int:
+    """Verify an exported file, and hold it against a place's anchors; gives the exit code."""
+    try:
+        with file.open("rb") as lines:
+            found = read_export(lines)
+    except OSError as no:
+        say(f"{file} cannot be read: {no.strerror}.")
+        return 2
+    about, faults = ("", []) if place is None else _against(place, found)
+    for fault in (*found.faults, *faults):
+        say(fault)
+    say(f"{len(found.chains)} chains, {len(found.faults) + len(faults)} faults{about}")
+    return 1 if found.faults or faults else 0
+
+
+def _against(place: Path, store: Audited) -> tuple[str, list[str]]:
     try:
         kept = open_anchor(place).all()
     except AnchorUnavailable as no:

@@ -5,12 +5,39 @@
 import json
 import sys
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import click
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def echo(text: str, *, nl: bool = True) -> None:
+    """Print what may hold text from a cluster or a person, masked.
+
+    Not for what is to be exact: an export of the audit (masked before it was hashed), a schema, a password
+    that the product itself has just made.
+    """
+    from quietpager.masking.told import told
+
+    click.echo(told(text), nl=nl)
+
+
+class Sentences(click.Group):
+    """The commands; where the store does not answer, each ends with a sentence and exit 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named."""
+        from quietpager.errors import Retry
+        from quietpager.store.port import StoreUnavailable
+
+        try:
+            return super().invoke(ctx)
+        except (StoreUnavailable, Retry) as no:
+            said = " ".join(str(no).split()) or "it does not answer"
+            click.echo(f"The store cannot be used: {said[:500]} QUIETPAGER_STORE names it.", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Heal known Kubernetes faults within hard limits, and ask a person about the rest."""
 
@@ -48,7 +75,7 @@ def scan(kubeconfig: str | None, context: str | None, namespace: str | None, *, 
     """
     from quietpager.cli.scan import run
 
-    sys.exit(run(kubeconfig, context, namespace, as_json=as_json, say=click.echo))
+    sys.exit(run(kubeconfig, context, namespace, as_json=as_json, say=echo))
 
 
 @main.command()
@@ -92,17 +119,27 @@ def run(
 @click.argument("cases", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one for each case, in order.")
 def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
-    """Diagnose recorded cases offline."""
+    """Diagnose recorded cases offline.
+
+    Exit 2 where a case could not be read; the others are answered all the same. With --json its class is
+    `invalid_input`, and the exit is 0.
+    """
+    from quietpager.cli.replay import INVALID
     from quietpager.cli.replay import replay as run
 
+    invalid = False
     for answer in run(cases):
+        invalid |= answer["failure_class"] == INVALID
         if as_json:
-            click.echo(json.dumps(answer, default=str))
+            echo(json.dumps(answer, default=str))
         else:
-            acts = ", ".join(answer["would_act"]) or "nothing"
-            click.echo(
+            proposed = ", ".join(f"propose {one}" for one in answer["would_propose"])
+            acts = ", ".join(answer["would_act"]) or proposed or "nothing"
+            echo(
                 f"{answer['case']:32} {answer['failure_class']:26} would do: {acts:14} {answer['why'][:100]}"
             )
+    # Whoever asks for JSON reads line by line; there an invalid case is an answer as any other.
+    sys.exit(2 if invalid and not as_json else 0)
 
 
 @main.command()
@@ -122,7 +159,7 @@ def send(file: BinaryIO, to: str) -> None:
     """Post an Event (or a CloudEvent in JSON) by hand; prints what came back and what the store holds."""
     from quietpager.cli.send import send as run
 
-    sys.exit(run(file.read(), to, click.echo))
+    sys.exit(run(file.read(), to, echo))
 
 
 @main.command()
@@ -130,7 +167,7 @@ def incidents() -> None:
     """List all incidents."""
     from quietpager.cli.people import open_store_or_exit, table
 
-    click.echo(table(open_store_or_exit()), nl=False)
+    echo(table(open_store_or_exit()), nl=False)
 
 
 @main.command()
@@ -139,7 +176,7 @@ def show(incident: str) -> None:
     """Show one incident with its whole audit."""
     from quietpager.cli.people import open_store_or_exit, story
 
-    click.echo(story(open_store_or_exit(), incident), nl=False)
+    echo(story(open_store_or_exit(), incident), nl=False)
 
 
 DIFF = click.option(
@@ -154,7 +191,7 @@ def ledger() -> None:
     from quietpager.cli.people import ledger as run
     from quietpager.cli.people import open_store_or_exit
 
-    click.echo(run(open_store_or_exit()), nl=False)
+    echo(run(open_store_or_exit()), nl=False)
 
 
 @main.command()
@@ -164,7 +201,7 @@ def approve(incident: str, diff: str | None) -> None:
     """Approve what an incident asks for: exactly the diff that was shown, once."""
     from quietpager.cli.people import answer, open_store_or_exit
 
-    click.echo(answer(open_store_or_exit(), incident, "approve", diff=diff))
+    echo(answer(open_store_or_exit(), incident, "approve", diff=diff))
 
 
 @main.command()
@@ -177,7 +214,7 @@ def modify(incident: str, action: str, fields: tuple[str, ...], diff: str | None
     from quietpager.cli.people import answer, open_store_or_exit
 
     given = dict(field.partition("=")[::2] for field in fields)
-    click.echo(answer(open_store_or_exit(), incident, "modify", diff=diff, action=action, fields=given))
+    echo(answer(open_store_or_exit(), incident, "modify", diff=diff, action=action, fields=given))
 
 
 @main.command()
@@ -186,7 +223,7 @@ def reject(incident: str) -> None:
     """Reject it; no more automation in this episode."""
     from quietpager.cli.people import answer, open_store_or_exit
 
-    click.echo(answer(open_store_or_exit(), incident, "reject"))
+    echo(answer(open_store_or_exit(), incident, "reject"))
 
 
 @main.command()
@@ -228,7 +265,7 @@ def take_over(incident: str) -> None:
     """Take it over: it is yours now; no more automation and no more questions in this episode."""
     from quietpager.cli.people import answer, open_store_or_exit
 
-    click.echo(answer(open_store_or_exit(), incident, "take over"))
+    echo(answer(open_store_or_exit(), incident, "take over"))
 
 
 @main.command()
@@ -239,11 +276,17 @@ def console(host: str, port: int, file: str | None) -> None:
     """Serve the console: what waits for a person, and the answers, as web pages."""
     import os
 
+    from quietpager.cli.people import open_store_or_exit
     from quietpager.functions.people.console.users import USERS
     from quietpager.local.serve import serve as run
+    from quietpager.safety import records
 
     if file is not None:
         os.environ[USERS] = file
+    # Without its store it could show nothing: it ends here, with the sentence, and is started again.
+    store = open_store_or_exit()
+    store.get(records.SWITCH)
+    store.close()
     click.echo(f"The console listens on http://{host}:{port}/", err=True)
     run("people/console", port, host)
 
@@ -268,15 +311,10 @@ def console_user(name: str, file: Path | None, *, remove: bool) -> None:
     click.echo(f"{name} may sign in now; accounts are in {users.path}.")
 
 
-KUBECONFIG = click.option(
-    "--kubeconfig", envvar="KUBECONFIG", metavar="PATH",
-    help="Whose rights are used, and on which cluster. Without one only the store's switch is set.",
-)  # fmt: skip
-
-
 @main.command()
-@KUBECONFIG
-def stop(kubeconfig: str | None) -> None:
+@READ_BY
+@CONTEXT
+def stop(kubeconfig: str | None, context: str | None) -> None:
     """Stop all writing: delete the write bindings, and set the store's kill switch.
 
     Where only one of them can be reached, that one is done; exit 1 says that the other was not.
@@ -284,17 +322,18 @@ def stop(kubeconfig: str | None) -> None:
     from quietpager.cli.switch import reach
     from quietpager.cli.switch import stop as run
 
-    sys.exit(run(reach(kubeconfig), click.echo))
+    sys.exit(run(reach(kubeconfig, context), click.echo))
 
 
 @main.command()
-@KUBECONFIG
-def resume(kubeconfig: str | None) -> None:
+@READ_BY
+@CONTEXT
+def resume(kubeconfig: str | None, context: str | None) -> None:
     """Let it write again: make the write bindings, with your own rights, then clear the store's switch."""
     from quietpager.cli.switch import reach
     from quietpager.cli.switch import resume as run
 
-    sys.exit(run(reach(kubeconfig), click.echo))
+    sys.exit(run(reach(kubeconfig, context), click.echo))
 
 
 @main.command()
@@ -323,14 +362,19 @@ PLACE = click.Path(file_okay=False, path_type=Path)
     "--anchor", "place", type=PLACE, metavar="DIR",
     help="Hold the chains against every anchor there, too: a Git repository, or a folder with anchors.jsonl.",
 )  # fmt: skip
-def verify(place: Path | None) -> None:
+@click.option(
+    "--file", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Verify what `audit export` wrote, in place of the store.",
+)  # fmt: skip
+def verify(place: Path | None, file: Path | None) -> None:
     """Verify every audit chain; exit 1 if one entry was changed, removed, added or moved.
 
     Against an anchor it also finds a chain that was removed together with its head, or computed anew.
     """
     from quietpager.cli.audit import verify as run
+    from quietpager.cli.audit import verify_file
 
-    sys.exit(run(place, click.echo))
+    sys.exit(run(place, click.echo) if file is None else verify_file(file, place, click.echo))
 
 
 @audit.command()
@@ -394,7 +438,7 @@ def policy_explain(incident: str, *, now: bool) -> None:
 
     store = open_store_or_exit()
     text = explain_now(store, incident, load_policy(), system_clock) if now else explain(store, incident)
-    click.echo(text, nl=False)
+    echo(text, nl=False)
     store.close()
 
 
@@ -406,11 +450,65 @@ def policy_explain(incident: str, *, now: bool) -> None:
 @click.option("--cluster", default="default", show_default=True, help="The cluster's name in records.")
 @click.option("--func", is_flag=True, help="Without the functions themselves: `func deploy` brings those.")
 @click.option("--overlay", type=click.Choice(["kafka"]), help="Another Broker than the in-memory one.")
-def render(out: Path | None, policy: TextIO | None, cluster: str, overlay: str | None, *, func: bool) -> None:
-    """Print everything that follows from the function folders: what an installation applies."""
-    from quietpager.cli.render import render as run
+@click.option(
+    "--run-as", "user", metavar="USER",
+    help="Only the Role and RoleBinding with which this user may run `quietpager run`.",
+)  # fmt: skip
+@click.option(
+    "--authentication",
+    is_flag=True,
+    help="The cluster's Knative authenticates senders: say who may say what, and ask for tokens.",
+)
+@click.option(
+    "--api-server", multiple=True, metavar="CIDR", help="Where the API server is. Default: anywhere."
+)
+@click.option(
+    "--store", multiple=True, metavar="CIDR", help="Where the store is, if not the rendered PostgreSQL."
+)
+@click.option("--store-port", type=int, default=5432, show_default=True, help="Its port; DynamoDB: 443.")
+@click.option(
+    "--console-from", default="", metavar="NAMESPACE", help="Whose pods reach the console: the ingress."
+)
+@click.option(
+    "--inside", multiple=True, metavar="CIDR", help="Private addresses of Git hosts and chat servers."
+)
+def render(
+    out: Path | None, policy: TextIO | None, cluster: str, overlay: str | None, user: str | None, *,
+    func: bool, authentication: bool, api_server: tuple[str, ...], store: tuple[str, ...], store_port: int,
+    console_from: str, inside: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Print everything that follows from the function folders: what an installation applies.
 
-    run(out, None if policy is None else policy.read(), cluster, click.echo, overlay=overlay, func=func)
+    The addresses go into the NetworkPolicies.
+    """
+    from quietpager.cli.render import render as run
+    from quietpager.cli.render import render_run_as
+    from quietpager.render.walls import EVERYWHERE, Network
+
+    if user is not None:
+        render_run_as(user, click.echo)
+        return
+
+    try:
+        network = Network(
+            api_server=api_server or EVERYWHERE,
+            store=store,
+            store_port=store_port,
+            console_from=console_from,
+            inside=inside,
+        )
+    except ValueError as wrong:
+        raise click.ClickException(f"Nothing is rendered. {wrong}") from wrong
+    run(
+        out,
+        None if policy is None else policy.read(),
+        cluster,
+        click.echo,
+        overlay=overlay,
+        func=func,
+        authentication=authentication,
+        network=network,
+    )
 
 
 if __name__ == "__main__":

@@ -8,9 +8,23 @@ from typing import Any
 import click
 import yaml
 
-from quietpager.render import DEFAULTS, manifests
+from quietpager.render import DEFAULTS, function_folders, manifests
 from quietpager.render.catalogue import functions
+from quietpager.render.rights import run_as
+from quietpager.render.walls import ANYWHERE, Network
 from quietpager.runtime.context import functions_folder
+
+
+def render_run_as(user: str, say: Callable[[str], None]) -> None:
+    """Print the Role and RoleBinding with which a person may run `quietpager run`.
+
+    Raises:
+        ClickException: that is no user's name, or a folder is wrong.
+    """
+    try:
+        say(_text(run_as(function_folders(functions_folder()), DEFAULTS.namespace, user)))
+    except ValueError as wrong:
+        raise click.ClickException(f"Nothing is rendered. {wrong}") from wrong
 
 
 def render(
@@ -21,6 +35,8 @@ def render(
     *,
     overlay: str | None = None,
     func: bool = False,
+    authentication: bool = False,
+    network: Network = ANYWHERE,
 ) -> None:
     """Print all manifests, or write into a folder: one file for each kind, and what they are, as a table.
 
@@ -28,8 +44,9 @@ def render(
         ClickException: a folder, a rule or the policy is wrong; the text says which and what to do.
     """
     settings = replace(
-        DEFAULTS, cluster=cluster, policy=policy or DEFAULTS.policy, func=func, overlay=overlay or ""
-    )
+        DEFAULTS, cluster=cluster, policy=policy or DEFAULTS.policy, func=func, overlay=overlay or "",
+        authentication=authentication, network=network,
+    )  # fmt: skip
     try:
         rendered = manifests(functions_folder(), settings)
     except ValueError as wrong:

@@ -24,7 +24,7 @@ from quietpager.rules.recorded import Recorded, case_event
 from quietpager.rules.routing import Observation
 from quietpager.runtime.detecting import finding_of
 from quietpager.safety import guards
-from quietpager.safety.machine import dwell_met, step
+from quietpager.safety.machine import PROPOSE, dwell_met, step
 from quietpager.safety.news import Input, News
 from quietpager.safety.ownership import with_owner
 from quietpager.safety.policy import Places, Policy
@@ -52,7 +52,7 @@ def replay(folders: Iterable[Path]) -> Iterator[Json]:
 def _answer(folder: Path, failure_class: str, *, why: str, **more: Any) -> Json:
     return {
         "case": folder.name, "failure_class": failure_class, "family": UNKNOWN_FAMILY,
-        "known": False, "owner": None, "remedies": [], "would_act": [], "assumed": [],
+        "known": False, "owner": None, "remedies": [], "would_act": [], "would_propose": [], "assumed": [],
         "evidence": [], "why": why, **more,
     }  # fmt: skip
 
@@ -118,6 +118,7 @@ def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded, n
     known = rule(signal.family)
     finding = finding_of(signal.target, verdict, known, "replay", now)
     dial = known.classes[verdict.failure_class].autonomy
+    acts, proposes = _would_act(finding, reader)
     return _answer(
         folder,
         verdict.failure_class,
@@ -129,7 +130,8 @@ def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded, n
             {"action": r.action, "params": r.params, "autonomy": _dial(r, dial).value}
             for r in finding.remedies
         ],
-        would_act=_would_act(finding, reader),
+        would_act=acts,
+        would_propose=proposes,
         assumed=list(ASSUMED),
         evidence=[e.to_json() for e in verdict.evidence],
     )
@@ -140,30 +142,34 @@ def _dial(remedy: Remedy, dial: Autonomy) -> Autonomy:
     return dial if action is None else lowest(dial, action.autonomy_at_most)
 
 
-def _would_act(finding: Finding, reader: Recorded) -> list[str]:
-    """Walk the incident's own state machine at autonomy auto until it would act or ask."""
+def _would_act(finding: Finding, reader: Recorded) -> tuple[list[str], list[str]]:
+    """Walk the incident's own state machine at autonomy auto until it would act, ask or propose.
+
+    Gives the action that it would carry out, or the one whose plan a person would get to read.
+    """
     policy = Policy(autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)))
     now = finding.at
     if not dwell_met(finding, policy, now):
-        return []
+        return [], []
     taken = step(None, Input(News.SYMPTOM, finding=finding.but(autonomy="auto")), policy, now)
+    planned: dict[str, str] = {}
     while taken.incident is not None and taken.incident.remedy is not None:
-        incident = taken.incident
-        news = _rehearsed(incident, incident.remedy, reader, policy, now)
+        incident, remedy = taken.incident, taken.incident.remedy
+        if remedy.action == PROPOSE:
+            return [], [planned[str(remedy.params["of"])]]
+        news = _rehearsed(incident, remedy, reader, policy, now)
         if news.kind is News.ALLOWED:
-            return [news.rehearsal.remedy.action] if news.rehearsal else []
+            return [remedy.action], []
         if news.kind is News.ASK:
-            return []
+            return [], []
+        planned[incident.rehearsal or ""] = remedy.action
         taken = step(incident, news, policy, now)
-    return []
+    return [], []
 
 
-def _rehearsed(
-    incident: Incident, remedy: Remedy | None, reader: Recorded, policy: Policy, now: datetime
-) -> Input:
-    action = None if remedy is None else actions().get(remedy.action)
-    plans = None if remedy is None else planner(remedy.action)
-    if remedy is None or action is None or plans is None:
+def _rehearsed(incident: Incident, remedy: Remedy, reader: Recorded, policy: Policy, now: datetime) -> Input:
+    action, plans = actions().get(remedy.action), planner(remedy.action)
+    if action is None or plans is None:
         return Input(News.REFUSED, sentence="There is no such action.")
     asked = Rehearsal(
         id=incident.rehearsal or "",
@@ -178,7 +184,8 @@ def _rehearsed(
         opt_in_label=policy.opt_in_label, ignore_annotation=policy.ignore_annotation, dry_run=None,
     )  # fmt: skip
     if plan.facts is None:
-        return Input(News.REFUSED, rehearsal=plan, sentence=plan.refusal or "refused")
+        kind = News.BEYOND if plan.beyond else News.REFUSED
+        return Input(kind, rehearsal=plan, sentence=plan.refusal or "refused")
     # A case holds the nodes that matter to it, not the fleet; so the fleet is assumed (see ASSUMED).
     fleet = Fleet(nodes=max(1, plan.facts.fleet.nodes if plan.facts.fleet else 0))
     plan = with_owner(plan.but(facts=plan.facts.but(opted_in=True, fleet=fleet)), live, policy)

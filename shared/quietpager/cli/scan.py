@@ -64,7 +64,7 @@ class Plan:
     remedy: Remedy | None = None
     edits: tuple[Edit, ...] = ()
     held: str | None = None
-    """The sentence of the guard that would hold it back just now."""
+    """Why it is not done: the guard that would hold it back just now, or what no action may write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +242,9 @@ def _plan(finding: Finding, snapshot: Snapshot, policy: Policy, now: datetime) -
             if no.code != 403:
                 raise
             return Plan(f"{_words(remedy)}; its plan cannot be made, see below", remedy)
+        if rehearsal.beyond:
+            proposed = f"propose to a person, and write nothing: {rehearsal.summary}"
+            return Plan(proposed, remedy, rehearsal.edits, rehearsal.refusal)
         seen = ground(opened, rehearsal, policy, now, action.autonomy_at_most)
         no_fit = guards.check(seen, FITS) if rehearsal.facts is not None else None
         if rehearsal.facts is None or no_fit is not None:

@@ -2,8 +2,6 @@
 
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -11,6 +9,7 @@ from quietpager.cluster.port import Json
 from quietpager.model.message import EVENT_ADD
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.connect import STORE, open_store
+from quietpager.runtime.outgoing import NoAnswer, ask
 
 
 def structured(body: bytes) -> Json:
@@ -39,20 +38,15 @@ def send(body: bytes, to: str, say: Callable[[str], None]) -> int:
     except ValueError as wrong:
         say(f"Not sent: {wrong}")
         return 2
-    request = urllib.request.Request(  # noqa: S310 (the person's own address)
-        to,
-        json.dumps(event).encode(),
-        {"Content-Type": "application/cloudevents+json"},
-        method="POST",
-    )
+    head = {"Content-Type": "application/cloudevents+json"}
     try:
-        with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310 (the same)
-            status, said, kind = answer.status, answer.read(), answer.headers.get("ce-type")
-    except urllib.error.HTTPError as no:
-        status, said, kind = no.code, no.read(), None
-    except OSError as away:
+        answer = ask("POST", to, seconds=15, body=json.dumps(event).encode(), head=head)
+    except NoAnswer as away:
         say(f"Nobody answers at {to}: {away}")
         return 1
+    status, said = answer.status, answer.body
+    kind = next((value for name, value in answer.headers.items() if name.lower() == "ce-type"), None)
+    kind = kind if status < 400 else None
     say(f"{status} {kind or ''}".rstrip())
     if said:
         say(said.decode("utf-8", "replace"))

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from quietpager.cli.people import terminal_user
-from quietpager.cluster.client import connect
+from quietpager.cluster.kubeconfig import can_be_found, connected
 from quietpager.cluster.port import Cluster, Rejected
 from quietpager.model.time import system_clock
 from quietpager.render import function_folders, write_bindings
@@ -28,8 +28,8 @@ Say = Callable[[str], None]
 
 NAMESPACE: Final = "quietpager"
 NO_CLUSTER: Final = (
-    "No kubeconfig is named (--kubeconfig, KUBECONFIG), so the write bindings are left as they are: "
-    "the store's switch alone counts."
+    "No kubeconfig is named (--kubeconfig, KUBECONFIG) and there is no ~/.kube/config, so the write bindings "
+    "are left as they are: the store's switch alone counts."
 )
 
 
@@ -44,11 +44,13 @@ class Reach:
     """The ClusterRoleBindings of the actions' write roles."""
 
 
-def reach(kubeconfig: str | None) -> Reach:
-    """Reach both as a person does: by QUIETPAGER_STORE and a kubeconfig (or a list of them)."""
+def reach(kubeconfig: str | None, context: str | None = None) -> Reach:
+    """Reach both as a person does: by QUIETPAGER_STORE, and by the kubeconfig that `scan` would take, too."""
     return Reach(
         store=open_store,
-        cluster=(lambda: connect(kubeconfig=kubeconfig, manager="quietpager-cli")) if kubeconfig else None,
+        cluster=(lambda: connected(kubeconfig, context, "quietpager-cli"))
+        if can_be_found(kubeconfig)
+        else None,
         bindings=lambda: write_bindings(function_folders(functions_folder()), NAMESPACE),
     )
 

@@ -7,8 +7,6 @@ that no channel took is tried again at the next look.
 
 import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
@@ -19,6 +17,7 @@ import structlog
 from quietpager.functions.people.notify.channels import alarm, load_channels
 from quietpager.model.text import clean
 from quietpager.runtime.logs import configure_logs
+from quietpager.runtime.outgoing import NoAnswer, ask
 
 TIMEOUT: Final = 5.0
 """Seconds the probe has to answer."""
@@ -60,14 +59,13 @@ def seconds(text: str) -> float:
 def look(url: str) -> str | None:
     """Ask the probe; gives what is wrong, or None."""
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT):  # noqa: S310 (the operator's own URL)
-            return None
-    except urllib.error.HTTPError as no:
-        with no:
-            said = clean(no.read(2000).decode(errors="replace"), 300)
-            return f"The probe answers {no.code}. {' '.join(said.split())}".strip()
-    except (OSError, ValueError) as away:
-        return f"The probe does not answer ({type(getattr(away, 'reason', away)).__name__})."
+        answer = ask("GET", url, seconds=TIMEOUT)
+    except NoAnswer as no:
+        return f"The probe does not answer ({no.why})."
+    if 200 <= answer.status < 300:
+        return None
+    said = clean(answer.body[:2000].decode(errors="replace"), 300)
+    return f"The probe answers {answer.status}. {' '.join(said.split())}".strip()
 
 
 def after(before: Watch, wrong: str | None, limit: int, tell: Tell) -> Watch:

@@ -40,6 +40,7 @@ PIECE: Final = 1 << 16
 """Bytes of a page that are read at once."""
 MOST_EVENTS: Final = 500
 """Events about one object that are read: whoever may write Events may write any number of them."""
+METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 MOST_ERROR: Final = 1 << 16
 """Bytes of an error's body that are read where an answer is streamed."""
 
@@ -141,6 +142,20 @@ class ApiServer:
             if no.code == 404:
                 return None
             raise
+
+    def metadata(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Read one object's metadata alone; the server leaves the rest out.
+
+        A server that answers with the whole object all the same does not have it kept
+        (https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches).
+        """
+        try:
+            answer = self._call("GET", _path(kind, namespace, name), accept=METADATA_ONLY)
+        except Rejected as no:
+            if no.code == 404:
+                return None
+            raise
+        return {"kind": kind, "metadata": answer.get("metadata") or {}}
 
     def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
         """Read all objects of a kind that match a label selector, whole."""
@@ -310,8 +325,9 @@ class ApiServer:
         query: Mapping[str, str] | None = None,
         body: Any = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Json:
-        response = self._send(method, path, query or {}, body, content_type, stream=False)
+        response = self._send(method, path, query or {}, body, content_type, stream=False, accept=accept)
         if response.status >= 300:
             raise _failure(response.status, response.data)
         try:
@@ -407,16 +423,57 @@ def _watch_event(line: Any) -> WatchEvent:
 def _read_kubeconfig(configuration: Any, path: str | os.PathLike[str], context: str | None) -> None:
     from kubernetes import config  # noqa: PLC0415 (loads the whole client; only people do this)
 
+    # The loader of `load_kube_config`, kept: it alone knows what the context's user and cluster ask for.
+    load = config.kube_config._get_kube_config_loader  # noqa: SLF001 (there is no public way to it)
     try:
-        config.load_kube_config(
-            config_file=os.fspath(path), context=context, client_configuration=configuration
-        )
+        loader = load(filename=os.fspath(path), active_context=context, persist_config=True)
+        loader.load_and_set(configuration)
+        parts = (loader._user, loader._cluster)  # noqa: SLF001 (the same)
+        user, cluster = (getattr(part, "value", None) or {} for part in parts)
+        no = kubeconfig_fault(user, cluster, configuration)
     except (config.ConfigException, OSError) as error:
         text = f"the kubeconfig {path} cannot be used: {error}".rstrip(".")
         raise ClusterUnavailable(text) from error
     # Besides its own error the loader raises whatever broken YAML, base64 or a wrong shape lead to.
     except Exception as error:
         raise ClusterUnavailable(f"{path} is no kubeconfig ({type(error).__name__})") from error
+    if no:
+        raise ClusterUnavailable(f"the kubeconfig {path} cannot be used: {no}")
+
+
+def kubeconfig_fault(user: Mapping[str, Any], cluster: Mapping[str, Any], configuration: Any) -> str:
+    """Honour what the loader passes over, and say what cannot be honoured; empty: all of it counts.
+
+    `proxy-url` is taken over. Impersonation is refused, for a person must not act with more rights here than
+    with kubectl; so are credentials that were named and gave nothing, for the call would go on anonymously.
+    """
+    if asked := sorted(_IMPERSONATES & {key for key, value in user.items() if value}):
+        return (
+            f"its user has {', '.join(asked)}, and quietpager does not impersonate for a person. Name a "
+            "--context whose user has the rights itself"
+        )
+    proxy = cluster.get("proxy-url")
+    if proxy:
+        if not str(proxy).startswith(("http://", "https://")):
+            return f"its proxy-url {str(proxy).partition(':')[0]}:… is not supported; only http and https are"
+        configuration.proxy, configuration.no_proxy = str(proxy), None
+    named = sorted(_CREDENTIALS & user.keys())
+    if named and not (configuration.api_key.get("authorization") or configuration.cert_file):
+        plugin = user.get("exec") if isinstance(user.get("exec"), Mapping) else None
+        hint = f" {plugin['installHint']}" if plugin and plugin.get("installHint") else ""
+        which = f"{plugin.get('command')} ({', '.join(named)})" if plugin else ", ".join(named)
+        return f"{which} gave no credentials; without any, the call would be anonymous.{hint}".rstrip(".")
+    return ""
+
+
+_IMPERSONATES: Final = frozenset({"as", "as-uid", "as-groups", "as-user-extra"})
+_CREDENTIALS: Final = frozenset(
+    {
+        "exec", "auth-provider", "token", "tokenFile", "client-certificate", "client-certificate-data",
+        "username", "password",
+    }
+)  # fmt: skip
+"""What a kubeconfig's user may be known by (client-go, `clientcmd/api/v1.AuthInfo`)."""
 
 
 def _read_service_account(configuration: Any) -> None:

@@ -1,6 +1,6 @@
 """A person's way to a cluster: which kubeconfig counts, and what went wrong in one sentence.
 
-Who calls it: `quietpager scan` and `quietpager run`.
+Who calls it: `quietpager scan`, `run`, `stop` and `resume`.
 """
 
 import os
@@ -13,6 +13,11 @@ from quietpager.model.text import clean
 
 IN_A_POD: Final = "KUBERNETES_SERVICE_HOST"
 """Environment variable that a kubelet sets in every container."""
+
+
+def can_be_found(kubeconfig: str | None) -> bool:
+    """Tell whether there is any way to a cluster that `connected` would take."""
+    return bool(kubeconfig) or (Path.home() / ".kube" / "config").exists() or IN_A_POD in os.environ
 
 
 def connected(kubeconfig: str | None, context: str | None, manager: str) -> ApiServer:

@@ -57,6 +57,10 @@ class ReadOnly:
         """Read the Events about one object."""
         return self._cluster.events(kind, namespace, name)
 
+    def metadata(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Read one object's metadata alone."""
+        return self._cluster.metadata(kind, namespace, name)
+
     def logs(
         self,
         namespace: str,
@@ -158,10 +162,10 @@ class WritesAs(ReadOnly):
             raise
 
     def _may_not_impersonate(self) -> str:
-        """Name the right. A ServiceAccount is a resource of its own for the verb `impersonate`."""
+        """Name the right, and how to give exactly that one."""
         *_, where, account = self._who.split(":")
         return (
-            f"whoever the kubeconfig names may not impersonate {self._who}. Give them the verb "
-            f"impersonate on serviceaccounts/{account} in namespace {where}: kubectl -n {where} create role "
-            f"quietpager-run --verb=impersonate --resource=serviceaccounts, and a rolebinding of it"
+            f"whoever the kubeconfig names may not impersonate {self._who}. They need the verb "
+            f"impersonate on serviceaccounts/{account} in namespace {where}; an administrator gives it with "
+            "`quietpager render --run-as USER | kubectl apply -f -`"
         )

@@ -80,6 +80,14 @@ class EventReader(Reader, Protocol):
 class LogReader(EventReader, Protocol):
     """Reading, Events, and what containers have said; as the analyst needs it."""
 
+    def metadata(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Read one object's `metadata` and nothing else of it; None where it does not exist.
+
+        For objects whose content is nobody's business here, such as a ConfigMap's: the API server sends
+        a PartialObjectMetadata, so that the content never enters our memory.
+        """
+        ...
+
     def logs(
         self,
         namespace: str,

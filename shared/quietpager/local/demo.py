@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.functions.people.console.users import Users
 from quietpager.local.person import NONE, Visitor
@@ -31,8 +32,8 @@ from quietpager.model.incident import Incident, State
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.links import CONSOLE_URL
 from quietpager.safety import records
-from quietpager.safety.effect import MARK
 from quietpager.store import embedded
+from quietpager.store.anchors import PLACE
 from quietpager.store.audit import verify_all
 from quietpager.store.port import ABSENT, Put, Store
 from quietpager.store.postgres import PostgresStore
@@ -222,10 +223,13 @@ def run(*, once: bool, kills: int, seed: int, say: Say) -> int:
         stack.callback(store.close)
         cluster = connect(url, manager="demo")
         _allow_writing(store)
+        anchors = folder / "anchors"
+        anchors.mkdir(exist_ok=True)
         (folder / "policy.yaml").write_text(json.dumps(POLICY), encoding="utf-8")
         env = {
             "QUIETPAGER_STORE": server.url, "QUIETPAGER_API_SERVER": url,
             "QUIETPAGER_PORT": str(free_port()), "QUIETPAGER_POLICY": str(folder / "policy.yaml"),
+            PLACE: str(anchors),
             "QUIETPAGER_CLUSTER": "sandbox",
         }  # fmt: skip
         address, password = stack.enter_context(console(env, folder))

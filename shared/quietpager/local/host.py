@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import hypercorn.asyncio
@@ -38,9 +39,10 @@ from quietpager.runtime.context import CLUSTER_NAME, Context, Lazy, functions_fo
 from quietpager.runtime.edge import THREADS, Function, Receive, Scope, Send, read_body
 from quietpager.runtime.metrics import PATH as METRICS
 from quietpager.runtime.metrics import TEXT, Exposition, show_pulse
-from quietpager.runtime.pulse import PATH, Pulse
+from quietpager.runtime.pulse import PATH, Pulse, Reading
 from quietpager.runtime.wire import LARGEST_BODY, event_from_message, http_from_event
-from quietpager.safety.policy import Policy, load_policy
+from quietpager.safety.policy import Policy
+from quietpager.safety.policy_file import PolicyFile
 from quietpager.store.postgres import PostgresStore
 from quietpager.store.postgres_mailbox import PostgresMailbox
 
@@ -85,8 +87,15 @@ def subscriber(function: Function) -> Subscriber:
 class Host:
     """Everything that runs in the one process."""
 
-    def __init__(self, store_url: str, connect_as: ConnectAs, policy: Policy, say: Say = _nothing) -> None:
-        """Make the functions and their broker; nothing runs yet. `say` gets what a person should know."""
+    def __init__(
+        self, store_url: str, connect_as: ConnectAs, policy: Policy | PolicyFile, say: Say = _nothing
+    ) -> None:
+        """Make the functions and their broker; nothing runs yet. `say` gets what a person should know.
+
+        A policy's file is read again when it changes, a policy counts for good.
+        """
+        self.policy_file = policy if isinstance(policy, PolicyFile) else None
+        policy = policy.now()[0] if isinstance(policy, PolicyFile) else policy
         self.policy = policy
         self.store = PostgresStore(store_url, connections=8)
         self.mailbox = PostgresMailbox(store_url)
@@ -123,7 +132,13 @@ class Host:
         def make() -> Context:
             return make_context(name, lazy, policy=self.policy, metrics=metrics)
 
-        return Function(handle, make, say, self.threads)
+        file = self.policy_file
+        return Function(handle, make, say, self.threads, None if file is None else lambda: file)
+
+    def beats(self) -> Reading:
+        """Judge every part, and the policy's file."""
+        fault = "" if self.policy_file is None else self.policy_file.now()[1]
+        return replace(self.pulse.read(), policy_fault=fault)
 
     def _post(self, event: CloudEvent) -> None:
         """Post from a thread, and wait until the broker has it."""
@@ -163,7 +178,7 @@ class Host:
             return
         path = scope["path"].strip("/")
         if scope["path"] == PATH:
-            await _answer(send, *(await asyncio.to_thread(self.pulse.read)).to_http())
+            await _answer(send, *(await asyncio.to_thread(self.beats)).to_http())
         elif scope["path"] == METRICS:
             await _answer(send, 200, await asyncio.to_thread(self.shown), TEXT)
         elif path == "health/readiness" and self.not_ready:
@@ -268,7 +283,7 @@ def main(env: Mapping[str, str] = os.environ) -> None:
         who = "source" if folder is None else folder.name
         return connect(env["QUIETPAGER_API_SERVER"], manager=f"quietpager-{who}")
 
-    host = Host(env["QUIETPAGER_STORE"], connect_as, load_policy())
+    host = Host(env["QUIETPAGER_STORE"], connect_as, PolicyFile())
     asyncio.run(run(host, int(env["QUIETPAGER_PORT"]), ready))
 
 

@@ -29,8 +29,9 @@ from quietpager.render import DEFAULTS, FunctionFolder, user_of
 from quietpager.runtime.connect import STORE
 from quietpager.runtime.logs import configure_logs
 from quietpager.safety import records
-from quietpager.safety.policy import load_policy
+from quietpager.safety.policy_file import PolicyFile
 from quietpager.store import embedded
+from quietpager.store.anchors import PLACE
 from quietpager.store.port import StoreUnavailable
 from quietpager.store.postgres import PostgresStore
 
@@ -63,12 +64,14 @@ def run(asked: Asked, say: Say) -> int:
     configure_logs()
     cluster = None
     try:
-        policy = load_policy(None if asked.policy is None else str(asked.policy))
+        file = PolicyFile(None if asked.policy is None else str(asked.policy))
+        policy, _ = file.now()
         cluster = connected(asked.kubeconfig, asked.context, "quietpager-run")
         for no_right in missing(cluster, asked.namespace):
             say(no_right.sentence)
         with _store(asked.data) as url:
-            host = Host(url, connections(cluster, asked.namespace), policy, say)
+            _anchor(asked.data / "anchors")
+            host = Host(url, connections(cluster, asked.namespace), file, say)
 
             def ready(address: str) -> None:
                 where = "all namespaces" if asked.namespace is None else f"namespace {asked.namespace}"
@@ -137,6 +140,13 @@ def _store(data: Path) -> Iterator[str]:
             if server.stop():
                 break
             time.sleep(STOP_PAUSE)
+
+
+def _anchor(folder: Path) -> None:
+    """Anchor the audit in a folder of our own, where no other place is named."""
+    if not os.environ.get(PLACE):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.environ[PLACE] = str(folder)
 
 
 def _switch(store: PostgresStore) -> str:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, Field, StrictInt, StrictStr, ValidationError
 
 from quietpager.errors import BadMessage
+from quietpager.masking.told import Told
 from quietpager.model.data import Data, digest
 from quietpager.model.kubernetes import View
 from quietpager.model.objects import ObjectRef
@@ -40,10 +41,10 @@ class Event(Data):
     ref: EventRef | None = None
     target: ObjectRef
     container: str | None = None
-    reason: str
-    component: str = ""
-    type: str = "Warning"
-    message: str = ""
+    reason: Told
+    component: Told = ""
+    type: Told = "Warning"
+    message: Told = ""
     count: int = 1
     first_seen: datetime
     last_seen: datetime

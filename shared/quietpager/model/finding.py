@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
+from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Fact, Page
@@ -44,7 +45,7 @@ class Diagnosis(Data):
 class Healthy(Data):
     """Nothing is wrong with the live object, or it heals by itself."""
 
-    why: str
+    why: Told
 
 
 class NotYet(Data):
@@ -53,7 +54,7 @@ class NotYet(Data):
     `again_in` are the seconds until then; None: the clock's next tick.
     """
 
-    why: str
+    why: Told
     again_in: float | None = None
 
 
@@ -61,7 +62,7 @@ class NotMine(Data):
     """Another family's; the signal goes on with that family."""
 
     family: str
-    why: str
+    why: Told
 
 
 Verdict = Diagnosis | Healthy | NotYet | NotMine
@@ -90,7 +91,7 @@ class Finding(Data):
     at: datetime
     family: str
     target: ObjectRef
-    why: str
+    why: Told
     diagnosis: Diagnosis | None = None
     remedies: tuple[Remedy, ...] = ()
     autonomy: str = "alert"

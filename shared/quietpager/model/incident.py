@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
+from quietpager.masking.told import Told
 from quietpager.model.data import Data, digest
 from quietpager.model.finding import Dwell, Evidence, Remedy
 from quietpager.model.objects import ObjectRef
@@ -65,8 +66,8 @@ class Tried(Data):
 
     action: str
     params: dict[str, str | float]
-    result: str
-    seen: str = ""
+    result: Told
+    seen: Told = ""
 
 
 class Incident(Data):
@@ -116,7 +117,7 @@ class Incident(Data):
     acted: bool = False
     acted_at: datetime | None = None
     by_person: bool = False
-    proposed_by: str = ""
+    proposed_by: Told = ""
     taken_over: bool = False
     verified: bool = False
     to_propose: str | None = None
@@ -138,9 +139,9 @@ class Incident(Data):
     nudges: int = 0
     deadline_at: datetime
     recheck_every: float
-    refusals: tuple[str, ...] = ()
+    refusals: tuple[Told, ...] = ()
     tried: tuple[Tried, ...] = ()
-    decided_by: str = ""
+    decided_by: Told = ""
 
     @property
     def remedy(self) -> Remedy | None:
@@ -162,11 +163,17 @@ class Incident(Data):
 
 
 class Edit(Data):
-    """One change of one field. `path` is a JSON pointer; `had`/`gets` are None for "not there"."""
+    """One change of one field. `path` is a JSON pointer; `had`/`gets` are None for "not there".
+
+    `hidden`: the values are kept nowhere, for they may be secrets (variables, arguments, commands, and
+    whatever else no action writes); `had` and `gets` are their digests, and the path may end in a name where
+    a pointer has an index.
+    """
 
     path: str
     had: Any = None
     gets: Any = None
+    hidden: bool = False
 
 
 class Applies(Data):
@@ -198,8 +205,8 @@ class Fleet(Data):
 
     nodes: int
     unhealthy: int = 0
-    cordoned: tuple[str, ...] = ()
-    kubelets: tuple[str, ...] = ()
+    cordoned: tuple[Told, ...] = ()
+    kubelets: tuple[Told, ...] = ()
 
 
 class PlanFacts(Data):
@@ -223,13 +230,13 @@ class PlanFacts(Data):
     healthy: int | None = None
     domains: tuple[str, ...] = ()
     fleet: Fleet | None = None
-    other_rollout: str | None = None
+    other_rollout: Told | None = None
     disruptions: tuple[Disruption, ...] | None = None
-    outside_may_change: tuple[str, ...] = ()
-    does_not_fit: str | None = None
-    dry_run: str = "skipped"
-    dry_run_refused: str | None = None
-    owned_by: str | None = None
+    outside_may_change: tuple[Told, ...] = ()
+    does_not_fit: Told | None = None
+    dry_run: Told = "skipped"
+    dry_run_refused: Told | None = None
+    owned_by: Told | None = None
     owner_mode: OwnerMode = "propose"
 
 
@@ -237,12 +244,16 @@ class Proposal(Data):
     """A change that a person may take over: `where` is an address or a branch, `text` the patch or advice."""
 
     kind: Literal["pull_request", "branch", "patch"]
-    where: str = ""
-    text: str = ""
+    where: Told = ""
+    text: Told = ""
 
 
 class Rehearsal(Data):
-    """The plan of one remedy. Exists before any intent does."""
+    """The plan of one remedy. Exists before any intent does.
+
+    `beyond` are the fields for whose sake the API server would refuse it: then it is refused here, and keeps
+    its edits, to be proposed to a person.
+    """
 
     id: str
     incident: str
@@ -252,8 +263,9 @@ class Rehearsal(Data):
     asked_at: datetime
     generation: int = 0
     edits: tuple[Edit, ...] = ()
-    summary: str = ""
-    refusal: str | None = None
+    summary: Told = ""
+    refusal: Told | None = None
+    beyond: tuple[str, ...] = ()
     facts: PlanFacts | None = None
     available: int = 0
     undo_when: UndoWhen = "never"
@@ -297,7 +309,7 @@ class Intent(Data):
     act_by: datetime | None = None
     undoes: str | None = None
     slots: tuple[str, ...] = ()
-    result: str = ""
+    result: Told = ""
     healed: bool = False
     generation_after: int | None = None
     applied_at: datetime | None = None

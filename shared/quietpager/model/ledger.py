@@ -5,6 +5,7 @@ Who writes them: `learn/codify`. Who reads them: the analyst ("what helped then"
 
 from datetime import datetime
 
+from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.page import Similar
 
@@ -54,5 +55,5 @@ class Past(Data):
     story: Similar
     failure_class: str
     closed_at: datetime
-    words: str
+    words: Told
     counts: tuple[Count, ...] = ()

@@ -5,45 +5,46 @@ Every text in it went through redaction before the page existed; whoever shows i
 
 from datetime import datetime
 
+from quietpager.masking.told import Told
 from quietpager.model.data import Data
 
 
 class Fact(Data):
     """One sentence and where it was read."""
 
-    text: str
-    source: str
+    text: Told
+    source: Told
 
 
 class RuledOut(Data):
     """What it is not, and what says so."""
 
-    what: str
-    why: str
+    what: Told
+    why: Told
 
 
 class Changed(Data):
     """Something that was changed near the symptom; `at` is None where nobody says when."""
 
-    what: str
-    source: str
+    what: Told
+    source: Told
     at: datetime | None = None
 
 
 class Suspect(Data):
     """A candidate cause. A page lists them in order, the likeliest first."""
 
-    what: str
-    why: str
+    what: Told
+    why: Told
 
 
 class Similar(Data):
     """A past incident that reads alike, how it ended, and what was tried on the way."""
 
     incident: str
-    what: str
-    ended: str
-    tried: tuple[str, ...] = ()
+    what: Told
+    ended: Told
+    tried: tuple[Told, ...] = ()
 
 
 class Page(Data):
@@ -52,14 +53,14 @@ class Page(Data):
     `missing` says in sentences what could not be read, so that its absence proves nothing.
     """
 
-    summary: str
+    summary: Told
     at: datetime
     since: datetime
     causes: tuple[Suspect, ...] = ()
     facts: tuple[Fact, ...] = ()
     ruled_out: tuple[RuledOut, ...] = ()
     changed: tuple[Changed, ...] = ()
-    look_next: tuple[str, ...] = ()
+    look_next: tuple[Told, ...] = ()
     similar: tuple[Similar, ...] = ()
-    helped: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
+    helped: tuple[Told, ...] = ()
+    missing: tuple[Told, ...] = ()

@@ -27,9 +27,9 @@ def quantity(text: str | float) -> Decimal:
 
 
 def memory_text(size: Decimal) -> str:
-    """Write bytes as a quantity: the largest binary unit that is exact, whole bytes otherwise."""
+    """Write bytes as a quantity, as the API server gives it back: the largest unit that is exact."""
     whole = int(size)
-    for suffix in ("Gi", "Mi", "Ki"):
+    for suffix in ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki", "E", "P", "T", "G", "M", "k"):
         unit = int(_SUFFIX[suffix])
         if whole and whole % unit == 0:
             return f"{whole // unit}{suffix}"

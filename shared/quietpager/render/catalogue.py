@@ -130,8 +130,7 @@ def _triggers(folder: FunctionFolder) -> str:
 
 def _reads(folder: FunctionFolder, actions: Mapping[str, Action]) -> str:
     if folder.action is None:
-        by_name = (f"{one} (by name)" for one in folder.gets)
-        return ", ".join([*folder.reads, *by_name]) or "nothing"
+        return ", ".join(folder.reads) or "nothing"
     looked = actions[folder.action].read
     names = (f"{one.group}/{name}" if one.group else name for one in looked for name in one.resources)
     return ", ".join(sorted(names))

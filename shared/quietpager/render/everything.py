@@ -11,8 +11,10 @@ from quietpager.render.cage import cage
 from quietpager.render.fields import Fields, committed_fields
 from quietpager.render.folders import PART_OF, deployable
 from quietpager.render.rights import roles, service_accounts
-from quietpager.render.triggers import KNATIVE_SERVICE, SERVICE, triggers
-from quietpager.render.workloads import rules, wall, workload
+from quietpager.render.senders import audience_of, event_policies, identity_environment, identity_volume
+from quietpager.render.triggers import DEAD_LETTER, KNATIVE_SERVICE, SERVICE, triggers
+from quietpager.render.walls import ANYWHERE, Network, walls
+from quietpager.render.workloads import environment, rules, workload
 from quietpager.safety.policy import Policy
 
 Json = dict[str, Any]
@@ -31,18 +33,23 @@ class Settings:
     """Function name → image reference; a function that is not in it gets its own name as image."""
     func: bool = False
     """Whether Knative's `func` deploys the functions: then Deployments, Services, disruption budgets and the
-    wall round our pods are left out, and Triggers name Knative's services."""
+    walls round our pods are left out, and Triggers name Knative's services."""
+    authentication: bool = False
+    """Whether the cluster's Knative authenticates (its flag `authentication-oidc`): then EventPolicies say
+    who may say what, and functions take a message only with a token of their own Trigger."""
+    network: Network = ANYWHERE
+    """What the NetworkPolicies must know of the cluster."""
     overlay: str = ""
     """A folder in `eventing/` whose files replace those of the same name: `kafka`, or none."""
+
+    fields: Fields | None = None
+    """Names of a Deployment's fields, from the API server's OpenAPI document; None: the committed ones."""
 
     @property
     def sink(self) -> str:
         """Where functions post: the Broker's ingress."""
         host = "kafka-broker-ingress" if self.overlay == "kafka" else "broker-ingress"
         return f"http://{host}.knative-eventing.svc.cluster.local/{self.namespace}/default"
-
-    fields: Fields | None = None
-    """Names of a Deployment's fields, from the API server's OpenAPI document; None: the committed ones."""
 
 
 DEFAULTS: Final = Settings()
@@ -54,6 +61,11 @@ def manifests(functions: Path, settings: Settings = DEFAULTS) -> list[Json]:
     Raises:
         ValueError: a folder, or the policy, is wrong; the text says which.
     """
+    if settings.func and settings.authentication:
+        raise ValueError(
+            "With func there is no authentication: a func.yaml cannot mount the tokens that functions need. "
+            "Let the rendered Deployments run (without --func), or leave --authentication out."
+        )
     folders, namespace = deployable(functions), settings.namespace
     policy = Policy.model_validate(load_yaml(settings.policy) or {})
     actions = load_actions(functions)
@@ -68,12 +80,22 @@ def manifests(functions: Path, settings: Settings = DEFAULTS) -> list[Json]:
         *_static(settings, service),
         *_ticks(policy, namespace),
     ]
+    authentication = settings.authentication
+    if authentication:
+        sources = [one for one in found if one["kind"] in {"ApiServerSource", "PingSource"}]
+        found += event_policies(folders, sources, namespace)
     if not settings.func:
-        found.append(wall(folders, namespace))
+        found += walls(folders, settings.network, namespace, settings.overlay, keys=authentication)
         for folder in folders:
             image = settings.images.get(folder.name, folder.name)
-            found += workload(folder, image, config, settings.cluster, namespace, settings.sink)
-    return [_labelled(one) for one in [*found, *triggers(folders, namespace, service)]]
+            env = environment(folder, settings.cluster, settings.sink)
+            identity = None
+            if authentication:
+                env |= identity_environment(folder, folders, namespace)
+                identity = identity_volume(folder, namespace)
+            found += workload(folder, image, config, env, namespace, identity)
+    found += triggers(folders, namespace, service, authentication=authentication)
+    return [_labelled(one) for one in found]
 
 
 def _namespace(settings: Settings) -> Json:
@@ -104,7 +126,10 @@ def _static(settings: Settings, service: str) -> list[Json]:
         for subject in one.get("subjects", ()):
             subject["namespace"] = settings.namespace
         if one["kind"] == "Broker":
-            one["spec"]["delivery"]["deadLetterSink"]["ref"]["apiVersion"] = service
+            sink = one["spec"]["delivery"]["deadLetterSink"]
+            sink["ref"]["apiVersion"] = service
+            if settings.authentication:
+                sink["audience"] = audience_of(DEAD_LETTER, settings.namespace)
         if one["kind"] == "ApiServerSource":
             one["spec"]["ceOverrides"] = {"extensions": {"cluster": settings.cluster}}
     return objects

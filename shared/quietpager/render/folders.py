@@ -16,16 +16,16 @@ PART_OF: Final = "app.kubernetes.io/part-of"
 
 READS: Final = "quietpager.dev/reads"
 """Annotation of a func.yaml's `deploy`: what a function that is no action reads of the API server, as
-`group/resource` (`pods`, `apps/deployments`), separated by spaces. Without it: nothing, and no token."""
-
-GETS: Final = "quietpager.dev/gets"
-"""Annotation of a func.yaml's `deploy`, beside the one before: what it may read by name, and not list."""
+`group/resource` (`pods`, `apps/deployments`), separated by spaces. It gets the verbs `get` and `list`; with
+`:get` or `:list` behind it (`configmaps:get`) only that one. Without it: nothing, and no token."""
 
 SPEC: Final = "func.yaml"
 SIGNS: Final = ("rule.yaml", "action.yaml", "handler.py")
 """What makes a folder a function's: it then needs a func.yaml."""
 TYPES: Final[tuple[str, ...]] = get_args(EventType)
 """All messages there are; a Trigger on another one would never fire."""
+SAID: Final = tuple(one for one in TYPES if one.startswith("dev.quietpager."))
+"""Those of them that functions say; the others are Knative's sources'."""
 
 
 SECRETS: Final = "quietpager.dev/secrets"
@@ -36,6 +36,14 @@ SCRATCH: Final = "quietpager.dev/scratch"
 """Annotation of a func.yaml's `deploy`: the size of a folder /tmp that it may write to. Without it: none."""
 PROGRAMS: Final = "quietpager.dev/programs"
 """Annotation of a func.yaml's `deploy`: executables that it calls, by name. Our images have `git`."""
+SAYS: Final = "quietpager.dev/says"
+"""Annotation of a func.yaml's `deploy`: the types of message that it says, separated by spaces. Without it:
+none. Where the Broker authenticates, it takes no other type of this function."""
+POSTS: Final = "quietpager.dev/posts"
+"""Annotation of a func.yaml's `deploy`, `"true"`: it says more than its one reply, so it posts to the Broker
+itself. The others need no way to it."""
+REACHES: Final = "quietpager.dev/reaches"
+"""Annotation of a func.yaml's `deploy`: TCP ports that it reaches outside the cluster, by spaces."""
 WEB: Final = "quietpager.dev/web"
 """Annotation of a func.yaml's `deploy`, `"true"`: it serves web pages to people, and takes no messages."""
 
@@ -51,14 +59,15 @@ class FunctionFolder:
     module: str
     filters: tuple[dict[str, str], ...]
     reads: tuple[str, ...] = ()
-    gets: tuple[str, ...] = ()
-    """What it may get by name, and not list."""
     resources: Json = field(default_factory=dict)
     secrets: tuple[tuple[str, str, str], ...] = ()
     scratch: str = ""
     programs: tuple[str, ...] = ()
     writes: bool = True
     web: bool = False
+    says: tuple[str, ...] = ()
+    posts: bool = False
+    reaches: tuple[int, ...] = ()
     pods: int = 1
     """How many there are at least: func's own `scale.min`."""
 
@@ -113,6 +122,12 @@ def _wrong(folder: FunctionFolder) -> str | None:
     name = "-".join(folder.module.split(".")[2:]).replace("_", "-")
     if folder.name != name:
         return f"`name` is {folder.name}; after its folder it must be {name}."
+    for said in folder.says:
+        if said not in SAID:
+            return (
+                f"it says {said}, which is no message of ours. Name some of {', '.join(SAID)}; a new type "
+                "belongs in shared/quietpager/model/message.py first."
+            )
     for one in folder.filters:
         if (kind := one.get("type", "")) not in TYPES:
             return (
@@ -145,12 +160,14 @@ def _read(path: Path) -> FunctionFolder:
             {k: str(v) for k, v in one["filters"].items()} for one in deploy.get("subscriptions") or []
         ),
         reads=tuple(notes.get(READS, "").split()),
-        gets=tuple(notes.get(GETS, "").split()),
         secrets=tuple(_secret(one) for one in notes.get(SECRETS, "").split()),
         scratch=notes.get(SCRATCH, ""),
         programs=tuple(notes.get(PROGRAMS, "").split()),
         writes=_writes(path.with_name("action.yaml")),
         web=notes.get(WEB) == "true",
+        says=tuple(notes.get(SAYS, "").split()),
+        posts=notes.get(POSTS) == "true",
+        reaches=tuple(int(one) for one in notes.get(REACHES, "").split()),
         resources=options.get("resources") or {},
         pods=(options.get("scale") or {}).get("min") or 1,
     )

@@ -87,6 +87,47 @@ def write_bindings(folders: Iterable[FunctionFolder], namespace: str) -> list[Js
     return rendered
 
 
+def run_as(folders: Iterable[FunctionFolder], namespace: str, user: str) -> list[Json]:
+    """Render what a person needs for `quietpager run` to patch: impersonate the writing accounts alone.
+
+    A Role, for a ServiceAccount that is impersonated is a resource of its namespace
+    (https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/), with `resourceNames`: the
+    verb alone would let them act as any account there, whatever that may do one day.
+
+    Args:
+        folders: the functions; those that write are named.
+        namespace: where their accounts are.
+        user: as RBAC names the person; `system:serviceaccount:<namespace>:<name>` for an account.
+
+    Raises:
+        ValueError: the user's name cannot be one.
+    """
+    if not user.strip() or user != user.strip() or any(ord(one) < 32 for one in user):
+        raise ValueError(f"{user!r} is no user's name.")
+    accounts = sorted(one.name for one in folders if one.action is not None and one.writes)
+    about = {"name": "quietpager-run", "namespace": namespace, "labels": {PART_OF: "quietpager"}}
+    rule = {
+        "apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": accounts,
+        "verbs": ["impersonate"],
+    }  # fmt: skip
+    service = user.removeprefix("system:serviceaccount:").split(":")
+    subject = (
+        {"kind": "ServiceAccount", "namespace": service[0], "name": service[1]}
+        if user.startswith("system:serviceaccount:") and len(service) == 2
+        else {"kind": "User", "name": user, "apiGroup": RBAC}
+    )
+    return [
+        {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": about, "rules": [rule]},
+        {
+            "apiVersion": f"{RBAC}/v1",
+            "kind": "RoleBinding",
+            "metadata": about,
+            "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": "quietpager-run"},
+            "subjects": [subject],
+        },
+    ]
+
+
 def _role(name: str, access: Iterable[Access]) -> Json:
     rules = [
         {"apiGroups": [one.group], "resources": list(one.resources), "verbs": list(one.verbs)}
@@ -96,16 +137,18 @@ def _role(name: str, access: Iterable[Access]) -> Json:
 
 
 def _reader(folder: FunctionFolder) -> Json:
-    rules = [*_looking(folder.reads, ["get", "list"]), *_looking(folder.gets, ["get"])]
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for one in folder.reads:
+        named, _, verb = one.partition(":")
+        if verb not in ("", "get", "list"):
+            raise ValueError(f"{folder.name} reads {one!r}; behind the colon stands `get` or `list`.")
+        group, _, resource = ("", "", named) if named in SUBRESOURCES else named.rpartition("/")
+        alike.setdefault((group, (verb,) if verb else ("get", "list")), []).append(resource)
+    rules = [
+        {"apiGroups": [group], "resources": resources, "verbs": [*verbs]}
+        for (group, verbs), resources in alike.items()
+    ]
     return _cluster_role(f"quietpager-{folder.name}-read", rules)
-
-
-def _looking(resources: Iterable[str], verbs: list[str]) -> list[Json]:
-    by_group: dict[str, list[str]] = {}
-    for one in resources:
-        group, _, resource = ("", "", one) if one in SUBRESOURCES else one.rpartition("/")
-        by_group.setdefault(group, []).append(resource)
-    return [{"apiGroups": [group], "resources": named, "verbs": verbs} for group, named in by_group.items()]
 
 
 def _only_looks(role: Json) -> None:

@@ -7,6 +7,7 @@ Trigger that wants any of them, and not three.
 from typing import Any, Final
 
 from quietpager.render.folders import FunctionFolder
+from quietpager.render.senders import audience_of
 
 Json = dict[str, Any]
 
@@ -21,14 +22,19 @@ KNATIVE_SERVICE: Final = "serving.knative.dev/v1"
 
 
 def triggers(
-    folders: tuple[FunctionFolder, ...], namespace: str = "quietpager", service: str = SERVICE
+    folders: tuple[FunctionFolder, ...],
+    namespace: str = "quietpager",
+    service: str = SERVICE,
+    *,
+    authentication: bool = False,
 ) -> list[Json]:
     """Render one Trigger for each function that subscribes to something.
 
+    With `authentication` each delivers with a token for its function, or for that of dead letters.
     Of the Broker's `delivery` a Trigger with its own inherits at most the dead letter sink, and without
     a back-off retries are immediate (knative/eventing v0.49.2), so each one states everything.
     """
-    return [_trigger(folder, namespace, service) for folder in folders if folder.filters]
+    return [_trigger(one, namespace, service, named=authentication) for one in folders if one.filters]
 
 
 def wanted(trigger: Json) -> list[Json]:
@@ -37,11 +43,12 @@ def wanted(trigger: Json) -> list[Json]:
     return [each["exact"] for each in one.get("any", [one])]
 
 
-def _trigger(folder: FunctionFolder, namespace: str, service: str) -> Json:
+def _trigger(folder: FunctionFolder, namespace: str, service: str, *, named: bool) -> Json:
     each = [{"exact": wants} for wants in folder.filters]
 
     def to(name: str) -> Json:
-        return {"ref": {"apiVersion": service, "kind": "Service", "name": name, "namespace": namespace}}
+        ref = {"apiVersion": service, "kind": "Service", "name": name, "namespace": namespace}
+        return {"ref": ref} | ({"audience": audience_of(name, namespace)} if named else {})
 
     return {
         "apiVersion": "eventing.knative.dev/v1",

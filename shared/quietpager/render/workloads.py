@@ -13,6 +13,7 @@ import yaml
 
 from quietpager.render.folders import FunctionFolder, named
 from quietpager.render.rights import needs_token
+from quietpager.render.senders import IDENTITY_FOLDER
 from quietpager.rules.routing import RouteTable, render_routes
 from quietpager.rules.schema import load_rules
 from quietpager.runtime.connect import SINK
@@ -103,9 +104,22 @@ def digest(read: Mapping[str, str]) -> str:
 
 
 def workload(
-    folder: FunctionFolder, image: str, config: Json, cluster: str, namespace: str, sink: str
+    folder: FunctionFolder,
+    image: str,
+    config: Json,
+    env: Mapping[str, str],
+    namespace: str,
+    identity: Json | None = None,
 ) -> list[Json]:
     """Render Deployment and Service of one function, and a disruption budget where it has more pods.
+
+    Args:
+        folder: the function.
+        image: its image.
+        config: the ConfigMap of rules.
+        env: where it finds things; see `environment`.
+        namespace: ours.
+        identity: the volume with its tokens, where the Broker authenticates.
 
     Most have one pod and no budget: with one, a budget could only forbid to drain a node for ever. They
     are stateless, the new pod answers before the old one goes, and the broker tries again for some seconds.
@@ -126,11 +140,12 @@ def workload(
                 **({"fsGroup": NONROOT} if folder.web else {}),
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "containers": [_container(folder, image, environment(folder, cluster, sink))],
+            "containers": [_container(folder, image, env, identity)],
             "volumes": [
                 {"name": "rules", "configMap": {"name": RULES, "items": _items(read)}},
                 *([{"name": "scratch", "emptyDir": {"sizeLimit": folder.scratch}}] if folder.scratch else []),
                 *([_ACCOUNTS_VOLUME] if folder.web else []),
+                *([identity] if identity else []),
             ],
         },
     }
@@ -168,31 +183,6 @@ def _budget(folder: FunctionFolder, namespace: str) -> list[Json]:
     ]
 
 
-def wall(folders: Iterable[FunctionFolder], namespace: str) -> Json:
-    """Render the NetworkPolicy: only Knative and our own namespace reach the functions.
-
-    The node itself always does (probes), and a cluster whose network plug-in knows no policies ignores it.
-    """
-    name = "kubernetes.io/metadata.name"
-    allowed = [{"key": name, "operator": "In", "values": ["knative-eventing", namespace]}]
-    mine = {"key": "app", "operator": "In", "values": [folder.name for folder in folders]}
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {"name": "functions", "namespace": namespace},
-        "spec": {
-            "podSelector": {"matchExpressions": [mine]},
-            "policyTypes": ["Ingress"],
-            "ingress": [
-                {
-                    "from": [{"namespaceSelector": {"matchExpressions": allowed}}],
-                    "ports": [{"port": 8080, "protocol": "TCP"}],
-                }
-            ],
-        },
-    }
-
-
 _ACCOUNTS_VOLUME: Final[Json] = {
     "name": "accounts",
     # 0440 and the group: the pod is not root, and the file holds password hashes.
@@ -217,12 +207,14 @@ def environment(folder: FunctionFolder, cluster: str, sink: str) -> dict[str, st
     }
 
 
-def _container(folder: FunctionFolder, image: str, known: Mapping[str, str]) -> Json:
+def _container(folder: FunctionFolder, image: str, known: Mapping[str, str], identity: Json | None) -> Json:
     env = {FUNCTIONS: f"{MOUNT}/functions", **known}
     store = {"secretKeyRef": {"name": STORE, "key": "url"}}
     mounts: list[Json] = [{"name": "rules", "mountPath": MOUNT, "readOnly": True}]
     if folder.web:
         mounts.append({"name": "accounts", "mountPath": ACCOUNTS, "readOnly": True})
+    if identity:
+        mounts.append({"name": identity["name"], "mountPath": IDENTITY_FOLDER, "readOnly": True})
     if folder.scratch:
         mounts.append({"name": "scratch", "mountPath": "/tmp"})  # noqa: S108 (its own)
     return {

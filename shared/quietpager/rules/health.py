@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.kubernetes import ContainerStatus, Pod
 from quietpager.rules.live import Live
@@ -14,7 +15,7 @@ class Health(Data):
     """`healthy` with a reason in words; `available` is what the Deployment counts, for "worse"."""
 
     healthy: bool
-    why: str
+    why: Told
     available: int = 0
 
 

@@ -49,6 +49,11 @@ class Recorded:
         every = self.list("Event", namespace)
         return [one for one in every if about.items() <= (one.get("involvedObject") or {}).items()]
 
+    def metadata(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
+        """Read one object's metadata alone."""
+        found = self.get(kind, namespace, name)
+        return None if found is None else {"kind": kind, "metadata": found["metadata"]}
+
     def logs(
         self,
         namespace: str,

@@ -1,20 +1,23 @@
 """How a function finds its store, its cluster and its broker: from the environment.
 
 `QUIETPAGER_STORE` a PostgreSQL URL, or `dynamodb://REGION/PREFIX` · `QUIETPAGER_API_SERVER` a plain URL
-(sandbox), else the pod's service account or a kubeconfig · `K_SINK` the broker's ingress, as Knative sets it.
+(sandbox), else the pod's service account or a kubeconfig · `K_SINK` the broker's ingress, as Knative sets it
+· `QUIETPAGER_BROKER_TOKEN` the file of the token for that · `QUIETPAGER_AUDIENCE` see `runtime.sender`.
 """
 
 import os
-import urllib.request
+from pathlib import Path
 
 from quietpager.cluster.port import Cluster
 from quietpager.errors import Retry
 from quietpager.model.message import Message
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import Context, Handler, Lazy, make_context
-from quietpager.runtime.edge import Function
+from quietpager.runtime.edge import Check, Function
 from quietpager.runtime.metrics import from_environment
+from quietpager.runtime.outgoing import NoAnswer, ask
 from quietpager.runtime.wire import event_from_message, http_from_event
+from quietpager.safety.policy_file import PolicyFile
 from quietpager.store.port import Store
 
 STORE = "QUIETPAGER_STORE"
@@ -22,6 +25,9 @@ STORE = "QUIETPAGER_STORE"
 
 SINK = "K_SINK"
 """Environment variable: where `post` sends; Knative sets it (SinkBinding, PingSource, our Deployments)."""
+
+BROKER_TOKEN = "QUIETPAGER_BROKER_TOKEN"  # noqa: S105 (where it is, not what it is)
+"""Environment variable: path of the token that a Broker with authentication wants; the kubelet renews it."""
 
 
 def open_store() -> Store:
@@ -55,9 +61,24 @@ def post_to_sink(message: Message) -> None:
         return
     event = event_from_message(message, source="/quietpager", now=system_clock())
     headers, body = http_from_event(event)
-    request = urllib.request.Request(sink, body, headers, method="POST")  # noqa: S310 (operator's own URL)
-    with urllib.request.urlopen(request, timeout=5):  # noqa: S310 (the same)
-        pass
+    if named := os.environ.get(BROKER_TOKEN):
+        # Good at this Broker only, and for minutes; inside a cluster it is reached by http.
+        headers["Authorization"] = f"Bearer {Path(named).read_text(encoding='ascii').strip()}"
+    try:
+        answer = ask("POST", sink, seconds=5, body=body, head=headers)
+    except NoAnswer as no:
+        raise OSError(f"The sink gave {no}.") from None
+    if not 200 <= answer.status < 300:
+        raise OSError(f"The sink answered {answer.status}.")
+
+
+def check_of_senders() -> Check | None:
+    """Give the check of who sends, where the environment asks for one."""
+    if not os.environ.get("QUIETPAGER_AUDIENCE"):
+        return None
+    from quietpager.runtime.sender import from_environment  # noqa: PLC0415 (costs import time only if used)
+
+    return from_environment().check
 
 
 def function(name: str, handler: Handler) -> Function:
@@ -67,4 +88,4 @@ def function(name: str, handler: Handler) -> Function:
         lazy = Lazy(open_store, lambda: open_cluster(name))
         return make_context(name, lazy, metrics=from_environment())
 
-    return Function(handler, make, post_to_sink)
+    return Function(handler, make, post_to_sink, policy=PolicyFile, check=check_of_senders())

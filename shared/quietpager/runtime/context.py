@@ -18,6 +18,7 @@ from quietpager.runtime.metrics import OFF, Metrics, metered
 from quietpager.runtime.trace import TRACE, TracedStore, new_trace, next_hop, traced
 from quietpager.safety.policy import Policy, load_policy
 from quietpager.safety.refusals import Refusals
+from quietpager.store.anchors import LogAnchor
 from quietpager.store.port import Store
 
 FUNCTIONS = "QUIETPAGER_FUNCTIONS"
@@ -42,11 +43,13 @@ class Lazy:
         """Nothing is opened yet.
 
         `beaten`: part → when this process last wrote its heartbeat; `refusals`: what it has refused;
-        `undeliverable`: what it has seen at the dead letter.
+        `undeliverable`: what it has seen at the dead letter; `log_anchor`: where the audit is anchored if no
+        place is named, which remembers what this process wrote.
         """
         self._store, self._cluster = store, cluster
         self.beaten: dict[str, datetime] = {}
         self.refusals, self.undeliverable = Refusals(), Refusals(UNDELIVERABLE)
+        self.log_anchor = LogAnchor()
 
     @cached_property
     def store(self) -> Store:
@@ -81,6 +84,8 @@ class Context:
     metrics: Metrics = OFF
     nonce: Callable[[], str] = random_part
     """What nobody can guess of an intent's id: who could, could write its mark before we do."""
+    policy_fault: str = ""
+    """Why the policy's file cannot be read just now; then nothing may be written to the cluster."""
 
     @property
     def store(self) -> Store:

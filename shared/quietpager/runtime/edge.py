@@ -11,6 +11,7 @@ What a sender sees (Knative retries >= 500, 404, 408, 409 and 429; other 4xx go 
     | answers                | 200 and one CloudEvent                   |
     | answers nothing        | 204                                      |
     | BadMessage             | 400, audited or counted (`refusals`)     |
+    | (a stranger's token)   | 401 or 403, the same; see `runtime.sender` |
     | GiveUp, body too large | 422, the same                            |
     | anything else          | 503: delivered again                     |
 
@@ -21,12 +22,14 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
 
-from quietpager.errors import BadMessage, GiveUp, Retry
+from quietpager.errors import BadMessage, GiveUp, NotAllowed, NotProven, Retry
+from quietpager.masking.told import told
 from quietpager.model.message import PING, Message
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context, Handler, handled
@@ -40,6 +43,7 @@ from quietpager.runtime.wire import (
     http_from_event,
     message_from_event,
 )
+from quietpager.safety.policy_file import PolicyFile
 from quietpager.safety.refusals import Refusal
 from quietpager.store.port import StoreUnavailable
 
@@ -48,8 +52,12 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Post = Callable[[Message], None]
 """Posts one more message to the broker; blocking. Raises on failure, which the outbox makes good."""
+Check = Callable[[Mapping[str, str]], object]
+"""Looks at a request's headers, and raises where who sends it may not; see `runtime.sender`."""
 
-STATUS: Final[Mapping[type[Exception], int]] = {BadMessage: 400, GiveUp: 422}
+STATUS: Final[Mapping[type[Exception], int]] = {
+    BadMessage: 400, NotProven: 401, NotAllowed: 403, GiveUp: 422,
+}  # fmt: skip
 """The one table of errors; whatever is not in it is 503."""
 
 LONGEST_ANSWER: Final = 700
@@ -74,9 +82,17 @@ class Function:
         make: Callable[[], Context],
         post: Post | None = None,
         threads: ThreadPoolExecutor | None = None,
+        policy: Callable[[], PolicyFile] | None = None,
+        check: Check | None = None,
     ) -> None:
-        """Nothing is opened before `start`, or the first message. `threads` given stay the caller's."""
-        self._handler, self._make, self._post = handler, make, post
+        """Nothing is opened before `start`, or the first message. `threads` given stay the caller's.
+
+        `policy` opens the file that is asked for the policy at each message; None: the context's for good.
+        `check` judges who sends, where tokens come.
+        """
+        self._open_policy = policy
+        self._policy: PolicyFile | None = None
+        self._handler, self._make, self._post, self._check = handler, make, post, check
         self._context: Context | None = None
         self._pulse: Pulse | None = None
         self._threads = threads
@@ -117,24 +133,44 @@ class Function:
             return status, {"content-type": "application/json"}, text
         if scope["method"] != "POST":
             return _refused(405, "Only POST of a CloudEvent is answered here.")
-        body = await read_body(receive)
         loop = asyncio.get_running_loop()
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        if self._check is not None:  # before the body is read: a stranger's costs nothing
+            stranger = await loop.run_in_executor(self._pool, self._stranger, self._check, headers)
+            if stranger is not None:
+                return stranger
+        body = await read_body(receive)
         if body is None:
             no = GiveUp(f"The body is larger than {LARGEST_BODY} bytes.")
             return await loop.run_in_executor(self._pool, self._refuse, None, no)
-        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         return await loop.run_in_executor(self._pool, self._run, headers, body)
 
     def _ctx(self) -> Context:
         if self._context is None:
+            if self._open_policy is not None:
+                self._policy = self._open_policy()
             self._context = self._make()
-        return self._context
+        if self._policy is None:
+            return self._context
+        policy, fault = self._policy.now()
+        return replace(self._context, policy=policy, policy_fault=fault)
 
     def _beats(self) -> tuple[int, bytes]:
         ctx = self._ctx()
         if self._pulse is None:
             self._pulse = Pulse(lambda: ctx.store, ctx.policy, ctx.clock)
-        return self._pulse.read().to_http()
+        return replace(self._pulse.read(), policy_fault=ctx.policy_fault).to_http()
+
+    def _stranger(self, check: Check, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes] | None:
+        """Give the answer for one who may not send, or None for one who may."""
+        try:
+            check(headers)
+        except GiveUp as no:
+            return self._refuse(None, no)
+        except Retry as away:
+            log.info("who sends cannot be checked, will be delivered again", error=clean(str(away), 500))
+            return _refused(503, clean(str(away), 500))
+        return None
 
     def _run(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         message: Message | None = None
@@ -153,6 +189,8 @@ class Function:
     def call(self, message: Message) -> list[Message]:
         """Run the handler on one message, in the caller's thread."""
         ctx = self._ctx()
+        if ctx.policy_fault:
+            log.error("the policy cannot be read", why=ctx.policy_fault, function=ctx.name)
         carried = trace_id(message.attributes.get(TRACE, ""))
         with structlog.contextvars.bound_contextvars(
             function=ctx.name, incident=message.subject, trace=carried
@@ -205,7 +243,8 @@ class Function:
 
 
 def _refused(status: int, sentence: str) -> tuple[int, dict[str, str], bytes]:
-    text = sentence.encode()[:LONGEST_ANSWER].decode(errors="ignore").encode()
+    # The broker keeps what it is answered, and gives it to the dead letters.
+    text = told(sentence).encode()[:LONGEST_ANSWER].decode(errors="ignore").encode()
     return status, {"content-type": "text/plain; charset=utf-8"}, text
 
 

@@ -4,6 +4,15 @@ import logging
 import os
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from quietpager.masking.told import masked
+
+
+def mask_entry(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    """Mask every text of an entry, tracebacks included; the last processor before it is written."""
+    kept: EventDict = masked(entry)
+    return kept
 
 
 def configure_logs() -> None:
@@ -15,6 +24,7 @@ def configure_logs() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
+            mask_entry,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -82,11 +82,13 @@ class Reading:
 
     at: datetime
     parts: tuple[Part, ...]
+    policy_fault: str = ""
+    """Why the policy's file cannot be read just now."""
 
     @property
     def ok(self) -> bool:
-        """Whether every part is well."""
-        return all(part.verdict == "ok" for part in self.parts)
+        """Whether every part is well, and the policy can be read."""
+        return not self.policy_fault and all(part.verdict == "ok" for part in self.parts)
 
     def to_json(self) -> dict[str, Any]:
         """Give what the probe answers; ages and limits in seconds."""
@@ -100,6 +102,7 @@ class Reading:
                 }
                 for one in self.parts
             ],
+            **({"policy": self.policy_fault} if self.policy_fault else {}),
         }  # fmt: skip
 
     def to_http(self) -> tuple[int, bytes]:
@@ -130,15 +133,29 @@ def judge(beats: Mapping[str, datetime | None], away: str | None, now: datetime,
         last, limit = beats.get(part), limits[part]
         age = None if last is None else max((now - last).total_seconds(), 0.0)
         cause = next((one for one in CARRIERS[part] if found[one].verdict != "ok"), None)
-        own: Verdict = "never" if age is None else "ok" if age <= limit else "stale"
+        ahead = _seconds_ahead(last, now)
+        own: Verdict = "never" if age is None else "ok" if age <= limit and ahead <= limit else "stale"
         if part == "store":
             own = "stale" if away is not None else "ok"
         if cause is not None and (own != "ok" or cause == "store"):
             say = f"Not known: its beat comes through the {cause}; see to that first."
             found[part] = Part(part, "unknown", last, age, limit, say)
         else:
-            found[part] = Part(part, own, last, age, limit, _say(part, own, age, limit, away))
+            say = _ahead(part, ahead) if ahead > limit else _say(part, own, age, limit, away)
+            found[part] = Part(part, own, last, age, limit, say)
     return Reading(now, tuple(found[part] for part in PARTS))
+
+
+def _seconds_ahead(last: datetime | None, now: datetime) -> float:
+    return 0.0 if last is None else (last - now).total_seconds()
+
+
+def _ahead(part: str, seconds: float) -> str:
+    """A beat from the future hides that a part has stopped, for as long as it is ahead."""
+    return (
+        f"The last beat of the {part} is {seconds:.0f} s in the future, so nothing can be said of it: one of "
+        "two clocks is wrong. Compare the time on its node with the time here, and see to NTP."
+    )
 
 
 def _say(part: str, verdict: Verdict, age: float | None, limit: float, away: str | None) -> str:

@@ -29,6 +29,8 @@ def remediate(message: Message, ctx: Context, action: str, plan: Planner) -> lis
     try:
         if message.type == REHEARSE:
             return _rehearse(message, ctx, action, plan)
+        if ctx.policy_fault:
+            raise Retry(ctx.policy_fault)
         return _apply(message, ctx)
     except (ClusterUnavailable, Rejected) as away:
         raise Retry(f"the cluster cannot be read: {away}") from away

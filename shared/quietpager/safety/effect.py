@@ -8,10 +8,12 @@ Who calls it: every remediator, for `remedy.apply` and `remedy.undo`. It is the 
 `Cluster.json_patch` in the product (import-linter and a test hold that).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from quietpager.actions.marks import MARK, WROTE, record_of
+from quietpager.actions.promise import applied
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Rejected
 from quietpager.model.data import Json
 from quietpager.model.incident import Edit, Intent, IntentState
@@ -19,26 +21,27 @@ from quietpager.model.message import APPLY, OUTCOME, UNDO, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.model.time import Clock, to_text
 from quietpager.safety import records
+from quietpager.safety.ground import stamp
 from quietpager.safety.policy import Policy
 from quietpager.store.port import Audit, Check, Conflict, Due, Put, Record, Store
 
-MARK = "quietpager.dev/intent"
-"""Annotation that names the intent whose change is the latest."""
-
-UNDO_OF = "-undo"
-"""What the id of an undo's intent ends with, after the id of what it undoes. The cage reads it."""
-
-_MARK_POINTER = "/metadata/annotations/quietpager.dev~1intent"
+_MARK_POINTER = "/metadata/annotations/" + MARK.replace("/", "~1")
+_WROTE_POINTER = "/metadata/annotations/" + WROTE.replace("/", "~1")
 
 StillFailing = Callable[[ObjectRef], bool]
 """Reads the symptom once more; False means it has healed."""
 
 
-def patch_of(intent: Intent, annotations: Json | None) -> list[Json]:
-    """Build the JSON Patch: pinned precondition first, then the change, and our mark in the same write.
+def patch_of(intent: Intent, live: Json) -> list[Json]:
+    """Build the JSON Patch: pinned precondition, then the change, our mark and record in the same write.
 
     Generation moves on any change of spec or annotations and not on status churn (Kubernetes 1.35,
-    measured), so pinning it refuses every foreign edit and no harmless one.
+    measured), so pinning it refuses every foreign edit and no harmless one. What is kept as a digest only
+    has no `test` of its own; the generation stands for it.
+
+    Args:
+        intent: what was permitted.
+        live: the object as it was looked at last; for its annotations, and its containers' names.
     """
     tests: list[Json] = [
         {"op": "test", "path": "/metadata/uid", "value": intent.target.uid},
@@ -48,25 +51,37 @@ def patch_of(intent: Intent, annotations: Json | None) -> list[Json]:
         tests.append({"op": "test", "path": _MARK_POINTER, "value": intent.undoes})
     changes: list[Json] = []
     for edit in intent.edits:
-        tests += [{"op": "test", "path": edit.path, "value": edit.had} for _ in (1,) if edit.had is not None]
+        if edit.had is not None and not edit.hidden:
+            tests.append({"op": "test", "path": edit.path, "value": edit.had})
         changes.append(_change(edit))
-    if annotations is None:
-        mark: Json = {"op": "add", "path": "/metadata/annotations", "value": {MARK: intent.id}}
-    else:
-        mark = {"op": "add", "path": _MARK_POINTER, "value": intent.id}
-    return [*tests, *changes, mark]
+    return [*tests, *changes, *_marks(intent, live)]
+
+
+def _marks(intent: Intent, live: Json) -> list[Json]:
+    """Name the intent, and record what is changed; an undo removes the record of what it takes back."""
+    mark: Json = {"op": "add", "path": _MARK_POINTER, "value": intent.id}
+    if intent.undoes is not None:
+        return [mark, {"op": "remove", "path": _WROTE_POINTER}]
+    after = applied(live, intent.edits)
+    record = record_of(intent.action, intent.target.uid or "", intent.generation + 1, live, after)
+    if live["metadata"].get("annotations") is None:
+        both = {MARK: intent.id, WROTE: record}
+        return [{"op": "add", "path": "/metadata/annotations", "value": both}]
+    return [mark, {"op": "add", "path": _WROTE_POINTER, "value": record}]
 
 
 def _change(edit: Edit) -> Json:
     if edit.gets is None:
         return {"op": "remove", "path": edit.path}
+    if edit.hidden:
+        raise AssertionError(f"{edit.path} is kept as a digest only; guard 10 lets no such plan through")
     op = "add" if edit.had is None else "replace"
     return {"op": op, "path": edit.path, "value": edit.gets}
 
 
 def reversed_edits(edits: Sequence[Edit]) -> tuple[Edit, ...]:
     """Give the inverse: the same fields back to what they had, last first."""
-    return tuple(Edit(path=e.path, had=e.gets, gets=e.had) for e in reversed(edits))
+    return tuple(e.but(had=e.gets, gets=e.had) for e in reversed(edits))
 
 
 def talk_about(intent: Intent, kind: str) -> Message:
@@ -146,14 +161,16 @@ def _claim(
     """
     switch, *slots = seen
     act_by = now + timedelta(seconds=policy.act)
-    stamp = {"at": to_text(now), "holder": intent.incident}
     claimed = intent.but(state=IntentState.CLAIMED, act_by=act_by)
     again = talk_about(intent, UNDO if intent.undoes else APPLY)
     try:
         store.transact(
             [
                 Check(records.SWITCH, switch.version),
-                *(Put(slot.key, stamp, slot.version) for slot in slots),
+                *(
+                    Put(slot.key, {"at": to_text(stamp(slot, now)), "holder": intent.incident}, slot.version)
+                    for slot in slots
+                ),
                 Put(record.key, claimed.to_json(), record.version),
                 Audit(intent.incident, now, "claimed", actor,
                       {"intent": intent.id, "act_by": to_text(act_by)}),
@@ -188,7 +205,7 @@ def _act(
         return IntentState.REFUSED, "it healed before the write", {"healed": True}
     if intent.act_by is not None and clock() >= intent.act_by:
         return None, "", {}
-    patch = patch_of(intent, live["metadata"].get("annotations"))
+    patch = patch_of(intent, live)
     target = intent.target
     try:
         after = cluster.json_patch("Deployment", target.namespace, target.name, patch)
@@ -236,7 +253,8 @@ def _judge(intent: Intent, live: Json) -> tuple[IntentState, str, dict[str, obje
     moved_on = meta.get("generation") != intent.generation
     if (meta.get("annotations") or {}).get(MARK) == intent.id and moved_on:
         if all(_has(live, edit) for edit in intent.edits):
-            return IntentState.APPLIED, "applied", {"generation_after": intent.generation + 1}
+            known = _applied(live, None) | {"generation_after": intent.generation + 1}
+            return IntentState.APPLIED, "applied", known
         what = f"{intent.target} has the mark of this intent, and not what it changes"
         return IntentState.UNKNOWN, f"{what}: somebody else changed it", {}
     if moved_on:
@@ -257,8 +275,25 @@ def _has(live: Json, edit: Edit) -> bool:
     return bool(at == edit.gets)
 
 
-def _applied(after: Json, now: datetime) -> dict[str, object]:
-    return {"generation_after": after["metadata"].get("generation"), "applied_at": now}
+def _applied(after: Json, now: datetime | None) -> dict[str, object]:
+    """Give what is known of a write that was taken; when it was, the API server's own clock says, or ours.
+
+    The moment is compared with what kubelets write, so ours would count crashes of before the change for
+    ones after it wherever it is slow. Each write leaves its time in `managedFields`
+    (https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management).
+    """
+    meta = after["metadata"]
+    at = max(_edited(meta), default=now)
+    return {"generation_after": meta.get("generation"), **({} if at is None else {"applied_at": at})}
+
+
+def _edited(meta: Json) -> Iterator[datetime]:
+    for one in meta.get("managedFields") or ():
+        try:
+            if not one.get("subresource"):
+                yield datetime.fromisoformat(one["time"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            continue
 
 
 def _record(

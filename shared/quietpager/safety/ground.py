@@ -59,7 +59,7 @@ def slot_is_free(last_used: datetime, window: float, policy: Policy, now: dateti
     """Tell whether a budget slot may be taken again: window + act deadline + twice the clock skew.
 
     The padding is what keeps any window at B acts: the act of a slot may come as late as its deadline,
-    and two clocks may differ.
+    and of two clocks one may be fast by the skew and the other slow by it.
     """
     padding = window + policy.act + 2 * policy.skew
     return now - last_used > timedelta(seconds=padding)
@@ -103,7 +103,7 @@ def ground_of(
         if free:
             # Its own slot first: a second attempt, or an undo, is not a second act.
             mine = next((key for key in free if _holder(found.get(key)) == incident.id), free[0])
-            body = {"at": to_text(now), "holder": incident.id}
+            body = {"at": to_text(stamp(found.get(mine), now)), "holder": incident.id}
             conditions.append(Put(mine, body, version(mine)))
             taken.append(mine)
     switch = found.get(records.SWITCH)
@@ -134,6 +134,11 @@ def _may_take(
     if at is None or (_holder(record) == incident.id and (undo or not incident.acted)):
         return True
     return slot_is_free(at, window, policy, now)
+
+
+def stamp(record: Record | None, now: datetime) -> datetime:
+    """Give the moment that a slot is used at; a slow clock never sets one back that a faster one has set."""
+    return max(now, _moment(record, "at") or now)
 
 
 def _holder(record: Record | None) -> str | None:

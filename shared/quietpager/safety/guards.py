@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Literal
 
 from quietpager.errors import Refused
+from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.incident import Autonomy, Fleet, Incident, PlanFacts, Rehearsal, lowest
 from quietpager.model.time import to_text
@@ -84,7 +85,7 @@ class Verdict(Data):
     number: int
     guard: str
     said: Literal["pass", "refused", "not applicable"]
-    sentence: str = ""
+    sentence: Told = ""
     figures: tuple[tuple[str, Figure], ...] = ()
 
 
@@ -298,8 +299,12 @@ def rehearsed(ground: Ground) -> Said:
     """10: inside `may_change`, the result fits, and the server's dry run admits it."""
     facts, plan = _facts(ground), ground.rehearsal
     no = None
+    digests = [edit.path for edit in plan.edits if edit.hidden and edit.gets is not None]
     if not plan.edits:
         no = "The plan changes nothing."
+    elif plan.beyond or digests:
+        fields = ", ".join(plan.beyond or digests)
+        no = f"The plan would change {fields}, which no action may write; a person has to."
     elif facts.outside_may_change:
         no = f"The plan would change {', '.join(facts.outside_may_change)}, outside may_change."
     elif facts.does_not_fit is not None:
@@ -380,8 +385,11 @@ def check(ground: Ground, guards: Guards = GUARDS) -> Verdict | None:
 def autonomy(ground: Ground) -> Autonomy:
     """11: what may be done without asking; an approval raises it for this one rehearsal.
 
-    The incident's dial is the rule's and the policy's; the action's own limit lowers it once more.
+    The incident's dial is the rule's and the policy's when it opened; the action's limit and the policy of
+    now lower it once more.
     """
     if ground.incident.approved is not None:
         return Autonomy.AUTO
-    return lowest(ground.incident.autonomy, ground.at_most)
+    incident = ground.incident
+    today = ground.policy.dial(incident.autonomy, incident.owner.namespace, incident.failure_class)
+    return lowest(today, ground.at_most)

@@ -8,6 +8,7 @@ Who calls it: `govern/decide` (which turns effects into one transaction), replay
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from quietpager.model.data import digest
@@ -429,6 +430,11 @@ def next_candidate(incident: Incident, news: Input, policy: Policy, now: datetim
     return _rehearse(after.but(candidate=incident.candidate + 1, attempt=1, nudges=0), policy, now)
 
 
+def propose_beyond(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
+    """PLANNING of the proposal: no action may write this plan, a person reads it; then the next candidate."""
+    return next_candidate(incident, replace(news, propose=True), policy, now)
+
+
 PROPOSE = "propose-change"
 """The action that writes nothing to the cluster."""
 
@@ -647,6 +653,7 @@ def _table() -> dict[tuple[State, News], Handler]:
         (State.PLANNING, News.SHOW): show,
         (State.PLANNING, News.PROPOSED): proposed,
         (State.PLANNING, News.REFUSED): next_candidate,
+        (State.PLANNING, News.BEYOND): propose_beyond,
         (State.PLANNING, News.DEADLINE): planning_deadline,
         (State.APPROVAL, News.APPROVE): approve,
         (State.APPROVAL, News.DEADLINE): approval_deadline,

@@ -27,6 +27,7 @@ class News(StrEnum):
     SHOW = "rehearsed at alert or analyze"
     PROPOSED = "rehearsed propose-change"
     REFUSED = "refused by plan, dry run or guard"
+    BEYOND = "refused: the API server would refuse it"
     APPLIED = "outcome applied"
     UNKNOWN = "outcome unknown"
     NOT_DONE = "outcome refused or expired"

@@ -24,6 +24,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.incident import Rehearsal
 from quietpager.model.text import clean
@@ -48,7 +49,7 @@ class Owner(Data):
     """Who owns it: the tool, and the name that the tool has for it (text from the cluster, cleaned)."""
 
     tool: str
-    name: str
+    name: Told
 
     def __str__(self) -> str:
         """Write it as a person would: Argo CD (shop)."""

@@ -27,6 +27,9 @@ PLATFORM = ("kube-", "openshift-", "knative-", "quietpager")
 POLICY_FILE = "QUIETPAGER_POLICY"
 """Environment variable: path of the policy file."""
 
+MOST_BYTES = 1 << 18
+"""Of a policy file; four times what a ConfigMap of rules takes."""
+
 
 class Part(Data):
     """A part of the policy: no NaN and no infinity, for neither is a limit.
@@ -225,7 +228,7 @@ class Policy(Part):
     anchor: float = Field(
         default=300.0,
         gt=0,
-        description=f"{_LOOK}the heads of all audit chains are anchored, where a place for that is set",
+        description=f"{_LOOK}the heads of all audit chains are anchored",
     )
     silence: float = Field(
         default=90.0,
@@ -278,7 +281,9 @@ class Policy(Part):
     claim: float = Field(default=300.0, gt=0, description="s; an intent nobody claims in this time expires")
     act: float = Field(default=5.0, gt=0, description="s; from claim to write")
     skew: float = Field(
-        default=1.0, ge=0, description="s; how much two clocks may differ; pads the budget's windows"
+        default=300.0,
+        ge=0,
+        description="s; how far a clock may be from the true time; twice as much pads the budget's windows",
     )
     planning: float = Field(
         default=60.0, gt=0, description="s; after which a plan that did not come back is asked for again"
@@ -387,7 +392,19 @@ def load_policy(path: str | None = None) -> Policy:
     name = path or os.environ.get(POLICY_FILE)
     if not name:
         return Policy()
-    return read_policy(Path(name).read_text(encoding="utf-8"), name)
+    with Path(name).open("rb") as file:
+        raw = file.read(MOST_BYTES + 1)
+    if len(raw) > MOST_BYTES:
+        raise ValueError(f"{name} is larger than {MOST_BYTES} bytes; that is no policy.")
+    try:
+        # Editors on Windows begin a file with a byte order mark.
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        line = raw.count(b"\n", 0, wrong.start) + 1
+        raise ValueError(f"{name}, line {line}: it is not written in UTF-8") from None
+    if not text.strip():
+        raise ValueError(f"{name}, line 1: it is empty; a policy that changes no default is {{}}")
+    return read_policy(text, name)
 
 
 def read_policy(text: str, name: str) -> Policy:

@@ -4,7 +4,8 @@ Served by `server`. Paths, parameters and bodies are those of the Kubernetes API
 (https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/api-conventions.md);
 the paths under /sandbox/ are our own: POST /sandbox/load, POST /sandbox/forbid, GET /sandbox/audit.
 
-There is no RBAC here: everybody is one user who may do everything, but for what /sandbox/forbid names.
+There is no RBAC here: everybody is one user who may do everything, but for what /sandbox/forbid names. What
+an action's account may write, `cage` holds.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from quietpager.model.time import Clock, to_text
-from quietpager.sandbox import answers, logs, paging, patching, selection
+from quietpager.sandbox import answers, cage, logs, paging, patching, selection
 from quietpager.sandbox.answers import Problem
 from quietpager.sandbox.kinds import BY_PATH, Resource
 from quietpager.sandbox.registry import Registry
@@ -114,8 +115,8 @@ class Api:
                 pod = self._registry.read(target.resource, target.namespace, target.name)
                 await _answer(send, 200, logs.read(pod, request.query))
             elif target.name:
-                resource = target.resource
-                await _answer(send, 200, self._registry.read(resource, target.namespace, target.name))
+                found = self._registry.read(target.resource, target.namespace, target.name)
+                await _answer(send, 200, _as_accepted(found, request))
             elif _watches(request):
                 await self._watch(target, request, receive, send)
             else:
@@ -203,6 +204,11 @@ class Api:
             text = "the server does not allow this method on the requested resource"
             raise Problem(405, "MethodNotAllowed", text)
         where = (resource, target.namespace, target.name)
+        admit, account = None, cage.account_of(request.headers)
+        if account is not None:
+            verb = {"POST": "CREATE", "DELETE": "DELETE"}.get(request.method, "UPDATE")
+            place = registry.store.get("Namespace", "", target.namespace)
+            admit = cage.hold(account, verb, resource, target.subresource, target.name, place)
         if request.method == "POST" and not target.name:
             if not isinstance(body, dict):
                 raise answers.bad_request("the body is not an object")
@@ -217,7 +223,7 @@ class Api:
             return 200, registry.delete(*where, None if grace is None else int(grace))
         change = _change(request.headers.get("content-type", "").partition(";")[0], body)
         status = target.subresource == "status"
-        return 200, registry.update(*where, change, status=status, dry_run=dry_run)
+        return 200, registry.update(*where, change, status=status, dry_run=dry_run, admit=admit)
 
     async def _watch(self, target: Target, request: Request, receive: Receive, send: Send) -> None:
         wanted = _selected(request)
@@ -283,6 +289,14 @@ def _bookmark(resource: Resource, version: int) -> Json:
     """Say how far a watch has come. A real server also says it once a minute on the way."""
     about = {"kind": resource.kind, "apiVersion": resource.api_version}
     return {"type": "BOOKMARK", "object": about | {"metadata": {"resourceVersion": str(version)}}}
+
+
+def _as_accepted(found: Json, request: Request) -> Json:
+    """Give the object, or its metadata alone where the request asks for that (PartialObjectMetadata)."""
+    if "as=PartialObjectMetadata" not in request.headers.get("accept", ""):
+        return found
+    about = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+    return about | {"metadata": found["metadata"]}
 
 
 def _verb(target: Target, request: Request) -> str:

@@ -90,8 +90,12 @@ class Registry:
         *,
         status: bool = False,
         dry_run: bool = False,
+        admit: Callable[[Json, Json], None] | None = None,
     ) -> Json:
-        """Change an object through its main path or its /status, and give it back as stored."""
+        """Change an object through its main path or its /status, and give it back as stored.
+
+        `admit` sees the object before and after, with its new generation, and may refuse.
+        """
         before = self.read(resource, namespace, name)
         obj = clone(change(clone(before)))
         self._check_envelope(resource, obj, namespace, patched=True)
@@ -112,10 +116,12 @@ class Registry:
         if resource.has_status:
             _keep_other_half(obj, before, status=status)
         self._prepare(resource, obj, before)
-        if same(obj, before):
-            return before  # a write that changes nothing is none: no version, no watch event
         if resource.has_generation and not status and _counts(resource, obj, before):
             metadata["generation"] = old.get("generation", 0) + 1
+        if admit is not None:
+            admit(before, obj)
+        if same(obj, before):
+            return before  # a write that changes nothing is none: no version, no watch event
         return obj if dry_run else self.store.put(obj)
 
     def set_status(self, obj: Json, status: Json, annotations: Json | None = None) -> Json:

@@ -26,6 +26,25 @@ from quietpager.store.port import AuditEntry, Store
 FORMAT: Final = 1
 """Of the text of a snapshot; another one is not understood."""
 
+_KEYS: Final = {"format": int, "at": str, "root": str, "chains": int, "heads": list}
+
+
+def no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make the object of JSON's pairs, for `object_pairs_hook`: of a key that stands twice readers differ.
+
+    Raises:
+        ValueError: a key stands there twice.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
+
+
+def typed(value: Mapping[str, object]) -> dict[str, type]:
+    """Give the exact type of each field: a bool is no number, and neither is `1.0` a whole one."""
+    return {key: type(field) for key, field in value.items()}
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Head:
@@ -71,13 +90,19 @@ class Snapshot:
             ValueError: it is no snapshot.
         """
         try:
-            read = json.loads(text)
-            if read["format"] != FORMAT:
+            read = json.loads(text, object_pairs_hook=no_key_twice)
+            if read["format"] != FORMAT or type(read["format"]) is not int:
                 raise ValueError(f"its format is {read['format']!r}, this version reads {FORMAT}")
-            heads = tuple(Head(str(chain), int(seq), str(digest)) for chain, seq, digest in read["heads"])
-            return cls(str(read["at"]), str(read["root"]), int(read["chains"]), heads)
-        except (KeyError, TypeError, RecursionError, OverflowError) as wrong:
+            if typed(read) != _KEYS or any([*map(type, one)] != [str, int, str] for one in read["heads"]):
+                raise ValueError("it is no anchor: its keys, or the types of its values, are others")
+            heads = tuple(Head(*one) for one in read["heads"])
+        except (KeyError, TypeError, RecursionError, OverflowError, AttributeError) as wrong:
             raise ValueError(f"it is no anchor ({type(wrong).__name__}: {wrong})") from wrong
+        if any(one.seq < 1 for one in heads) or [one.chain for one in heads] != sorted(
+            {one.chain for one in heads}
+        ):
+            raise ValueError("its heads are out of order, or a chain stands there twice, or without an entry")
+        return cls(read["at"], read["root"], read["chains"], heads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +111,14 @@ class Anchored:
 
     name: str
     text: str
+
+
+class Audited(Protocol):
+    """What has chains: a store, or a file that was exported."""
+
+    def audit(self, chain: str) -> list[AuditEntry]:
+        """Read one chain in order of `seq`; empty where there is none."""
+        ...
 
 
 class AnchorUnavailable(Exception):  # noqa: N818 (a word, not a fault)
@@ -113,10 +146,8 @@ def heads_of(store: Store) -> list[Head]:
     heads = []
     for record in store.scan(HEAD[:-1]):
         seq, known = record.body.get("seq"), record.body.get("hash")
-        if not isinstance(seq, int) or not isinstance(known, str):
-            raise ValueError(  # noqa: TRY004 (what is stored is wrong, not our call)
-                f"{record.key} is damaged; `quietpager audit verify` says what else is."
-            )
+        if type(seq) is not int or not isinstance(known, str):
+            raise ValueError(f"{record.key} is damaged; `quietpager audit verify` says what else is.")
         heads.append(Head(record.key.removeprefix(HEAD), seq, known))
     return heads
 
@@ -163,7 +194,7 @@ def prefixes(chain: str, entries: Sequence[AuditEntry]) -> list[str]:
     return found
 
 
-def verify_anchors(store: Store, anchored: Sequence[Anchored]) -> list[str]:
+def verify_anchors(store: Audited, anchored: Sequence[Anchored]) -> list[str]:
     """Hold today's chains against every anchor; gives a sentence for each fault, none for none.
 
     The anchors must have been read before: a chain may grow meanwhile, but it never shrinks.

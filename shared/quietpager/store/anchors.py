@@ -1,4 +1,4 @@
-"""The places an anchor can be kept in: a Git repository, or a file that is only appended to.
+"""The places an anchor can be kept in: a Git repository, a file that is only appended to, or the log.
 
 Who calls it: `govern/anchor`, `quietpager audit anchor` and `audit verify --anchor`. What makes a place
 worth something is that nobody who can write to the store can write there: a repository that is pushed to
@@ -8,7 +8,8 @@ another machine, a folder that belongs to somebody else, a disk that is written 
 import fcntl
 import os
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,12 @@ LINES_FILE: Final = "anchors.jsonl"
 
 SECONDS: Final = 8.0
 """For one call of Git; a Trigger delivers anew after ten."""
+
+
+def say(line: str) -> None:
+    """Write a line to standard output, now."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def open_anchor(folder: Path) -> Anchor:
@@ -77,6 +84,39 @@ class FileAnchor:
         except OSError as no:
             raise AnchorUnavailable(f"{self.path} cannot be read: {no.strerror}.") from no
         return [Anchored(f"line {n}", line) for n, line in enumerate(lines, start=1) if line.strip()]
+
+
+class LogAnchor:
+    """One line for each anchor on standard output, for whoever keeps the logs; the place where none is named.
+
+    A line is what `FileAnchor` keeps, so lines that were cut out of a log are an `anchors.jsonl`. Whoever
+    writes to the store cannot take a line back that has left the process. This process alone remembers which
+    was the newest, so each new one begins with an anchor of its own.
+    """
+
+    def __init__(self, write: Callable[[str], object] = say) -> None:
+        """Nothing is written yet."""
+        self._write = write
+        self._newest: Snapshot | None = None
+
+    def newest(self) -> Snapshot | None:
+        """See `Anchor.newest`; of this process."""
+        return self._newest
+
+    def keep(self, snapshot: Snapshot) -> bool:
+        """See `Anchor.keep`."""
+        if self._newest is not None and self._newest.root == snapshot.root:
+            return False
+        try:
+            self._write(snapshot.to_text())
+        except (OSError, ValueError) as no:
+            raise AnchorUnavailable(f"standard output cannot be written: {no}.") from no
+        self._newest = snapshot
+        return True
+
+    def all(self) -> list[Anchored]:
+        """See `Anchor.all`; of this process the newest alone, for nobody reads a log back here."""
+        return [] if self._newest is None else [Anchored("the newest", self._newest.to_text())]
 
 
 class GitAnchor:

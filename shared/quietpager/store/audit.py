@@ -111,7 +111,8 @@ def _faults_of_head(entries: Sequence[AuditEntry], head: Record | None) -> list[
     if head is None:
         return ["its head record is missing, so a cut tail could not be seen."] if entries else []
     seq, known = head.body.get("seq"), head.body.get("hash")
-    if not isinstance(seq, int) or not isinstance(known, str) or set(head.body) != {"seq", "hash"}:
+    # `True == 1`, so a bool would pass for the number of the first entry.
+    if type(seq) is not int or not isinstance(known, str) or set(head.body) != {"seq", "hash"}:
         return ["its head record is damaged."]
     if not entries:
         return [f"all its {seq} entries are missing."]

@@ -5,9 +5,11 @@ conditions in the same order and build the same audit entries.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
+from quietpager.masking.told import masked
 from quietpager.store.audit import GENESIS, HEAD, entry_hash, plain
 from quietpager.store.port import (
     ABSENT,
@@ -21,6 +23,13 @@ from quietpager.store.port import (
     Put,
     Write,
 )
+
+PROSE: Final = "TELL#"
+"""Records that are sentences for people without a model of their own; all other text is of type `Told`.
+
+Their bodies are masked here, and so are those of audit entries, which are any JSON. It is the last moment
+at which that is possible: an entry is hashed as it is stored, and exported as it was hashed.
+"""
 
 
 @dataclass(slots=True)
@@ -43,7 +52,7 @@ class Batch:
         batch = cls()
         keys: set[str] = set()
         items: set[str] = set()
-        for write in writes:
+        for write in map(_harmless, writes):
             match write:
                 case Put() | Delete() | Check():
                     _once(write.key, keys)
@@ -103,6 +112,17 @@ class Batch:
             )
             moved[HEAD + audit.chain] = {"seq": seq, "hash": digest}
         return entries, moved
+
+
+def _harmless(write: Write) -> Write:
+    """Mask what is free text; see PROSE."""
+    match write:
+        case Audit():
+            return replace(write, body=masked(write.body))
+        case Put() if write.key.startswith(PROSE):
+            return replace(write, body=masked(write.body))
+        case _:
+            return write
 
 
 def _once(key: str, seen: set[str]) -> None:

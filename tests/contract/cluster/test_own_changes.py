@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from quietpager.actions.marks import MARK, WROTE
 from quietpager.cluster.port import Cluster
 from quietpager.functions.remediate.raise_memory.plan import plan as raise_memory
 from quietpager.functions.remediate.rollout_undo.plan import plan as rollout_undo
@@ -12,7 +13,7 @@ from quietpager.model.objects import ObjectRef
 from quietpager.rules.health import health_of
 from quietpager.rules.live import Live
 from quietpager.rules.revision import revision_facts
-from quietpager.safety.effect import MARK, patch_of, reversed_edits
+from quietpager.safety.effect import patch_of, reversed_edits
 from tests.contract.cluster.support import (
     REVISION,
     Json,
@@ -48,7 +49,7 @@ def intent(id_: str, obj: Json, edits: tuple[Edit, ...], undoes: str | None = No
 
 def send(cluster: Cluster, what: Intent, seen: Json, *, dry_run: bool = False) -> Json:
     """Send an intent's patch exactly as the effect does; `seen` is the object as it was looked at."""
-    operations = patch_of(what, seen["metadata"].get("annotations"))
+    operations = patch_of(what, seen)
     return cluster.json_patch("Deployment", what.target.namespace, "web", operations, dry_run=dry_run)
 
 
@@ -104,7 +105,8 @@ def test_a_rollout_is_undone_to_the_revision_that_is_well(cluster: Cluster, name
     assert after["spec"] == first["spec"]
     healed = until(lambda: done(cluster, namespace), "the way back")
     assert health_of(Live(cluster, ref(healed)), None).healthy
-    assert healed["metadata"]["annotations"] == {REVISION: "3", MARK: "i-1"}
+    record = f"a/{seen['metadata']['uid']}/{seen['metadata']['generation'] + 1}:"
+    assert healed["metadata"]["annotations"] == {REVISION: "3", MARK: "i-1", WROTE: record}
     assert sizes(cluster, namespace) == {"2": 0, "3": 1}
     versions = {one["metadata"]["annotations"].get(MARK) for one in cluster.list("ReplicaSet", namespace)}
     assert versions == {"i-1", None}  # its controller has copied the mark to the newest

@@ -24,6 +24,16 @@ def test_listed_objects_say_their_kind_too(cluster: Cluster, namespace: str, web
     assert [(one["apiVersion"], one["kind"]) for one in listed] == [("apps/v1", "Deployment")]
 
 
+def test_of_a_config_map_the_metadata_can_be_read_alone(cluster: Cluster, namespace: str) -> None:
+    about = {"name": "settings", "namespace": namespace}
+    cluster.create("ConfigMap", {"metadata": about, "data": {"key": "value"}})
+    found = cluster.metadata("ConfigMap", namespace, "settings")
+    assert found is not None
+    assert found.keys() == {"kind", "metadata"}
+    assert found["metadata"]["name"] == "settings"
+    assert cluster.metadata("ConfigMap", namespace, "nobody") is None
+
+
 def test_a_list_over_all_namespaces(cluster: Cluster, namespace: str, web: Json) -> None:
     assert web["metadata"]["uid"] in {o["metadata"]["uid"] for o in cluster.list("Deployment")}
 

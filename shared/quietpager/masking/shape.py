@@ -1,0 +1,6 @@
+"""What stands in a secret's place. Who calls it: every module that masks, and the tests."""
+
+from typing import Final
+
+MASK: Final = "[masked]"
+"""What stands where a secret was."""

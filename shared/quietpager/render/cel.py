@@ -1,0 +1,81 @@
+"""CEL as text: the pieces of which the rules of the cage are made. Called by `cage` and `promises`."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from quietpager.actions.promise import POD
+
+NEW: Final = f"object.{POD}.containers"
+OLD: Final = f"oldObject.{POD}.containers"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One validation: its name, its CEL expression, what it says, and a CEL string that says where."""
+
+    name: str
+    expression: str
+    says: str
+    where: str | None = None
+
+
+def of_each(condition: str) -> str:
+    """Render: the condition on every container, new (`c`) and old (`o`)."""
+    return f"{NEW}.all(c, {OLD}.filter(o, o.name == c.name).all(o, {condition}))"
+
+
+def each_amount(paths: Iterable[str], condition: Callable[[str, str, str], str]) -> str:
+    """Render: for every container, and each allowed amount of it, the condition on new and old value.
+
+    An amount that is equal needs no condition; one that is only there before or after fails `present`.
+    """
+    parts = []
+    for path in paths:
+        _, kind, name = path.split(".")
+        new, old = amount("c", kind, name), amount("o", kind, name)
+        says = condition(f"quantity({new}.value())", f"quantity({old}.value())", name)
+        parts.append(f"({new} == {old} || !{new}.hasValue() || !{old}.hasValue() || ({says}))")
+    return of_each(" && ".join(parts))
+
+
+def amount(of: str, kind: str, name: str) -> str:
+    """Render one amount of a container, as an optional."""
+    return f"{of}.?resources.?{kind}[?{text(name)}]"
+
+
+def named(lists: str, separator: str = ", ", end: str = "") -> str:
+    """Render: for every container, the strings in these lists, with the container's name before each."""
+    return (
+        f"{NEW}.map(c, {OLD}.filter(o, o.name == c.name).map(o, "
+        f"({lists}).map(f, c.name + '.' + f).join({text(separator)})).join({text(separator)}))"
+        f".filter(s, s != '').join({text(separator)}){end}"
+    )
+
+
+def without(names: Iterable[str], excluded: Iterable[str]) -> list[str]:
+    """Leave names out."""
+    some = set(excluded)
+    return [name for name in names if name not in some]
+
+
+def quantity(value: Decimal) -> str:
+    """Write a quantity."""
+    return f"quantity('{value:f}')"
+
+
+def double(value: Decimal) -> str:
+    """Write a number with a fraction."""
+    return f"double('{value:f}')"
+
+
+def text(value: str) -> str:
+    """Write a string; JSON's escapes are among CEL's."""
+    return json.dumps(value)
+
+
+def texts(values: Iterable[str]) -> str:
+    """Write a list of strings."""
+    return f"[{', '.join(map(text, values))}]"

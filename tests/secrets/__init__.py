@@ -1,0 +1,1 @@
+"""Secrets that are none, and ordinary lines: what is masked and what must stay."""
