@@ -23,6 +23,7 @@ from quietpager.masking import mask as module
 from quietpager.masking.mask import mask
 from quietpager.masking.shape import MASK
 from quietpager.masking.told import masked
+from quietpager.model.event import read_event
 from quietpager.model.finding import Evidence, Healthy
 from quietpager.model.page import Changed, Page
 from quietpager.model.text import clean
