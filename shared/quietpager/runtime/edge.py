@@ -12,6 +12,8 @@ What a sender sees (Knative retries >= 500, 404, 408, 409 and 429; other 4xx go 
     | answers nothing        | 204                                      |
     | BadMessage             | 400, audited                             |
     | GiveUp, body too large | 422, audited                             |
+    | body too slow          | 408: delivered again                     |
+    | too much at once       | 503: delivered again                     |
     | anything else          | 503: delivered again                     |
 
 `GET /health/heartbeat` answers whether every part of the product lives (`runtime.pulse`).
@@ -29,6 +31,7 @@ from pydantic import ValidationError
 from quietpager.errors import BadMessage, GiveUp, Retry
 from quietpager.model.message import PING, Message
 from quietpager.model.text import clean
+from quietpager.runtime.body import Bodies, Receive, Unread
 from quietpager.runtime.context import Context, Handler, handled
 from quietpager.runtime.metrics import count_messages
 from quietpager.runtime.pulse import PATH, Pulse
@@ -43,7 +46,6 @@ from quietpager.runtime.wire import (
 from quietpager.store.port import Audit, StoreUnavailable
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Post = Callable[[Message], None]
 """Posts one more message to the broker; blocking. Raises on failure, which the outbox makes good."""
@@ -78,6 +80,7 @@ class Function:
         self._handler, self._make, self._post = handler, make, post
         self._context: Context | None = None
         self._pulse: Pulse | None = None
+        self.bodies = Bodies(LARGEST_BODY)
         self._threads = threads
         self._pool = threads or ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="handler")
 
@@ -116,13 +119,15 @@ class Function:
             return status, {"content-type": "application/json"}, text
         if scope["method"] != "POST":
             return _refused(405, "Only POST of a CloudEvent is answered here.")
-        body = await read_body(receive)
         loop = asyncio.get_running_loop()
-        if body is None:
-            no = GiveUp(f"The body is larger than {LARGEST_BODY} bytes.")
-            return await loop.run_in_executor(self._pool, self._refuse, None, no)
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
-        return await loop.run_in_executor(self._pool, self._run, headers, body)
+        try:
+            async with self.bodies.read(receive) as body:
+                return await loop.run_in_executor(self._pool, self._run, headers, body)
+        except Unread as no:
+            if no.status != 413:
+                return _refused(no.status, str(no))
+            return await loop.run_in_executor(self._pool, self._refuse, None, GiveUp(str(no)))
 
     def _ctx(self) -> Context:
         if self._context is None:
@@ -204,20 +209,3 @@ class Function:
 def _refused(status: int, sentence: str) -> tuple[int, dict[str, str], bytes]:
     text = sentence.encode()[:LONGEST_ANSWER].decode(errors="ignore").encode()
     return status, {"content-type": "text/plain; charset=utf-8"}, text
-
-
-async def read_body(receive: Receive) -> bytes | None:
-    """Read a request's body, or None as soon as it is too large. The local host calls it, too."""
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        part = await receive()
-        if part["type"] == "http.disconnect":
-            return b"".join(chunks)
-        chunk = part.get("body", b"")
-        size += len(chunk)
-        if size > LARGEST_BODY:
-            return None
-        chunks.append(chunk)
-        if not part.get("more_body", False):
-            return b"".join(chunks)
