@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from functions.people.console.roles import Role
 from functions.people.console.users import Users
 from infra.local.person import NONE, Visitor
 from infra.local.stories import PERSON, STORIES, all_over, break_things, key_of, of_stories
@@ -128,7 +129,7 @@ class Child:
 def console(env: Mapping[str, str], folder: Path) -> Iterator[tuple[str, str]]:
     """Serve the console on loopback, with one account; gives its address and the account's password."""
     users, password, port = Users(folder / "console-users.json"), secrets.token_urlsafe(12), free_port()
-    users.put(PERSON, password)
+    users.put(PERSON, password, Role.ADMIN)
     command = [
         sys.executable, "-m", "infra.cli.main", "console", "--port", str(port), "--users", str(users.path),
     ]  # fmt: skip

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from functions.people.console.roles import Role
 from functions.people.console.users import Users
 from infra.local.person import NONE, Reply, Visitor, Wishes
 from infra.render.workloads import CONSOLE
@@ -59,7 +60,7 @@ def accounts(name: str, password: str) -> Iterator[None]:
     before = _accounts_now()
     with tempfile.TemporaryDirectory() as folder:
         users = Users(Path(folder) / "users.json")
-        users.put(name, password)
+        users.put(name, password, Role.APPROVER)
         kept = base64.b64encode(users.path.read_bytes()).decode()
     try:
         _set_accounts({"users.json": kept})
