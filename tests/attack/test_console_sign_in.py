@@ -1,7 +1,7 @@
 """Signing in to the console as a weapon: its cost, locks that a stranger turns, counts that a stranger wipes.
 
 Denial of service, from anywhere that reaches the sign-in page. Twenty-four sign-ins at once cost 261 MiB; ten
-wrong passwords by anybody locked a known account; a thousand invented names made the console forget all counts.
+wrong passwords by anybody locked a known account; a thousand invented names made it forget all counts.
 """
 
 import json
