@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from werkzeug.security import check_password_hash
 
 from functions.people.console import door, throttle
 from functions.people.console import users as accounts
@@ -348,7 +349,7 @@ def test_what_counts_as_one_address(address: str, counts_as: str) -> None:
 def looked_at(app: Flask, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Try a name that is there and one that is not; gives how the hashes were made that were compared."""
     seen: list[str] = []
-    real = accounts.check_password_hash
+    real = check_password_hash
 
     def noting(kept: str, password: str) -> bool:
         seen.append(kept.partition("$")[0])
