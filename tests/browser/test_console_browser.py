@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from werkzeug.serving import make_server
 
 from quietpager.functions.people.console.app import make_app
+from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.users import Users
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import State
@@ -59,8 +60,10 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def users(tmp_path_factory: pytest.TempPathFactory) -> Users:
     users = Users(tmp_path_factory.mktemp("console") / "users.json")
-    users.put("alice", PASSWORD)
-    users.put("bob", PASSWORD)
+    users.put("alice", PASSWORD, Role.APPROVER)
+    users.put("bob", PASSWORD, Role.APPROVER)
+    users.put("vera", PASSWORD, Role.VIEWER)
+    users.put("root", PASSWORD, Role.ADMIN)
     return users
 
 
@@ -218,14 +221,40 @@ def test_two_people_answer_and_the_first_counts(site: Site, open_page: Open, how
 
 
 def test_stop(open_page: Open, how: str) -> None:
-    page = open_page()
+    page = open_page("root")
     page.get_by_role("link", name="Stop").click()
     picture(page, f"writing {how}")
     press(page, "Stop all writing now")
     expect(page.get_by_role("heading", level=1)).to_have_text("Writing is stopped")
     picture(page, f"stopped {how}")
     page.get_by_role("link", name="Queue").click()
-    expect(page.get_by_text("Writing is stopped by alice")).to_be_visible()
+    expect(page.get_by_text("Writing is stopped by root")).to_be_visible()
+
+
+def test_a_viewer_reads_what_is_asked_and_has_no_buttons(site: Site, open_page: Open, how: str) -> None:
+    name, page = site.asked.ask(), open_page("vera")
+    page.goto(f"{site.url}/incident/{name}")
+    expect(page.get_by_role("heading", name="What is asked")).to_be_visible()
+    expect(page.get_by_text("vera is a viewer, and reads only.")).to_be_visible()
+    expect(page.locator("main").get_by_role("button")).to_have_count(0)
+    fits(page)
+    picture(page, f"viewer {how}")
+    page.get_by_role("link", name="Stop").click()
+    expect(page.get_by_text("takes an admin")).to_be_visible()
+    expect(page.locator("main").get_by_role("button")).to_have_count(0)
+    picture(page, f"viewer stop {how}")
+
+
+def test_an_admin_signs_somebody_out_everywhere(open_page: Open, how: str) -> None:
+    alice, root = open_page(), open_page("root")
+    root.get_by_role("link", name="Accounts").click()
+    fits(root)
+    picture(root, f"accounts {how}")
+    press(root, "Sign alice out everywhere")
+    expect(root.get_by_role("status")).to_contain_text("alice is signed out everywhere")
+    picture(root, f"accounts after {how}")
+    alice.get_by_role("link", name="Dial").click()
+    expect(alice.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
 @pytest.mark.parametrize("how", ["phone"], indirect=False)
@@ -260,10 +289,11 @@ def test_it_is_used_by_the_keyboard_alone(site: Site, open_page: Open, how: str)
 def test_no_page_has_what_axe_calls_a_violation(site: Site, open_page: Open, how: str, scheme: str) -> None:
     asks, blocked = site.asked.ask(), site.asked.blocked("blocked")
     taken = site.asked.fail("handed-over", remedies=())
-    page = open_page("alice", scheme)
+    page = open_page("root", scheme)
     pages = {
         "queue": "/", "asks": f"/incident/{asks}", "blocked": f"/incident/{blocked}",
         "handed over": f"/incident/{taken}", "dial": "/dial", "writing": "/writing",
+        "accounts": "/accounts",
     }  # fmt: skip
     problems = {}
     for what, path in pages.items():

@@ -11,6 +11,8 @@ import pytest
 from quietpager.actions.schema import load_actions
 from quietpager.errors import Refused
 from quietpager.functions.people.console.app import make_app
+from quietpager.functions.people.console.roles import Role
+from quietpager.functions.people.console.sessions import Sessions
 from quietpager.functions.people.console.users import Users
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Autonomy, IntentState, Rehearsal, State
@@ -294,16 +296,18 @@ def test_of_twenty_racing_clicks_in_twenty_browsers_exactly_one_counts(
     store, users = PostgresStore(new_database(), connections=20), Users(tmp_path / "users.json")
     asked = Asked(store)
     name = asked.ask()
-    users.put("alice", "correct horse battery")
+    for who in ("alice", "bob"):  # an account has ten sessions at a time
+        users.put(who, "correct horse battery", Role.APPROVER)
     app, start = make_app(asked.ctx, users, secure=False), Barrier(20)
+    sessions = Sessions(lambda: store, lambda: asked.now, users)
+    signed_in = [sessions.begin("alice" if number % 2 else "bob") for number in range(20)]
     shown = seen(asked, name)
 
-    def click(_number: int) -> int:
+    def click(number: int) -> int:
         client = app.test_client()
-        with client.session_transaction() as session:
-            session.update(user="alice", mark=users.mark("alice"), csrf="c")
+        client.set_cookie("quietpager", signed_in[number].id)
         start.wait()
-        fields = {"csrf": "c", "question": shown.question, "diff": shown.diff}
+        fields = {"csrf": signed_in[number].csrf, "question": shown.question, "diff": shown.diff}
         return client.post(f"/incident/{name}/approve", data=fields).status_code
 
     with ThreadPoolExecutor(20) as pool:

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from infra.testbed.addons import kubectl
+from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.users import Users
 from quietpager.local.person import NONE, Reply, Visitor, Wishes
 from quietpager.model.incident import Incident, State
@@ -59,7 +60,7 @@ def accounts(name: str, password: str) -> Iterator[None]:
     before = _accounts_now()
     with tempfile.TemporaryDirectory() as folder:
         users = Users(Path(folder) / "users.json")
-        users.put(name, password)
+        users.put(name, password, Role.APPROVER)
         kept = base64.b64encode(users.path.read_bytes()).decode()
     try:
         _set_accounts({"users.json": kept})

@@ -50,7 +50,7 @@ def test_a_message_over_the_limit_is_refused_before_it_is_read_to_its_end(
         try:
             unread = b"x" * LARGEST_BODY
             status, said = await post(bench.host, unread, b"x", unread)
-            assert (status, said) == (413, f"A message has at most {LARGEST_BODY} bytes.".encode())
+            assert (status, said) == (413, f"The body is larger than {LARGEST_BODY} bytes.".encode())
             assert (await post(bench.host, unread[:1000]))[0] == 202
         finally:
             await bench.end()

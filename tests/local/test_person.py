@@ -10,6 +10,7 @@ from werkzeug.serving import make_server
 
 from quietpager.functions.people.console import users as accounts
 from quietpager.functions.people.console.app import make_app
+from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.users import Users
 from quietpager.local.person import NONE, Reply, Visitor, Wishes
 from quietpager.local.stories import PERSON, Story, all_over
@@ -37,7 +38,7 @@ class Site:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(accounts, "METHOD", "pbkdf2:sha256:1")
     users = Users(tmp_path / "users.json")
-    users.put(PERSON, PASSWORD)
+    users.put(PERSON, PASSWORD, Role.APPROVER)
     asked = Asked(MemoryStore())
     server = make_server("127.0.0.1", 0, make_app(asked.ctx, users, secure=False), threaded=True)
     thread = threading.Thread(target=server.serve_forever)

@@ -1,29 +1,30 @@
 """The console: what waits for a person, one incident on one page, and the answers.
 
 Server-rendered and complete without JavaScript; htmx only renews the queue. Every change is a POST with
-a CSRF token from a session that is bound to an account. Who somebody is comes from that session alone: no
-header says it. What an answer is worth is decided in `quietpager.safety.decisions`, not here.
+a CSRF token from a session that is bound to an account, and every route takes a role (`roles.NEEDS`). Who
+somebody is comes from that session alone: no header says it. What an answer is worth is decided in
+`quietpager.safety.decisions`, not here.
 
 Text from the cluster goes through `clean` and Jinja's escaping on every way to a page (`finalize`).
 """
 
 import hmac
-import secrets
-from collections import deque
-from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
-from flask import Flask, Response, abort, flash, g, redirect, render_template, request, session, url_for
-from flask.sessions import SecureCookieSessionInterface
-from itsdangerous import URLSafeTimedSerializer
+from flask import Flask, Response, abort, g, redirect, render_template, request, url_for
 from markupsafe import Markup, escape
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from quietpager.errors import Refused, Retry
-from quietpager.functions.people.console import views
-from quietpager.functions.people.console.users import Users
+from quietpager.functions.people.console import signing, views
+from quietpager.functions.people.console.door import Door
+from quietpager.functions.people.console.roles import NEEDS, Role
+from quietpager.functions.people.console.sessions import Session, Sessions
+from quietpager.functions.people.console.throttle import Throttle
+from quietpager.functions.people.console.users import UnreadableUsers, Users
 from quietpager.masking.told import told
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Incident, Rehearsal, State
@@ -39,13 +40,8 @@ DECISIONS: Final[dict[str, Decision]] = {
 }  # fmt: skip
 """What an answer is called in an address."""
 
-SESSION: Final = timedelta(hours=12)
-"""A shift: how long a person stays signed in."""
-
-TRIES: Final = 10
-"""Wrong passwords for one name, before it has to wait."""
-TRIES_IN: Final = timedelta(minutes=5)
-"""The time in which they count."""
+LARGEST_FORM: Final = 1 << 14
+"""Bytes of a form; the longest one a person fills in here has a few hundred."""
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -72,75 +68,50 @@ class _Web(Flask):
     jinja_options = {"finalize": _shown, "trim_blocks": True, "lstrip_blocks": True}
 
 
-class _Sessions(SecureCookieSessionInterface):
-    """Sessions signed with the key of the users file, whenever that came to be."""
-
-    def __init__(self, users: Users) -> None:
-        self.users = users
-
-    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
-        app.secret_key = self.users.key
-        return super().get_signing_serializer(app)
-
-
-class _Throttle:
-    """Counts wrong passwords for each name, in this process."""
-
-    def __init__(self) -> None:
-        self._wrong: dict[str, deque[datetime]] = {}
-
-    def full(self, name: str, now: datetime) -> bool:
-        tries = self._wrong.get(name, deque())
-        while tries and now - tries[0] > TRIES_IN:
-            tries.popleft()
-        return len(tries) >= TRIES
-
-    def wrong(self, name: str, now: datetime) -> None:
-        if len(self._wrong) > 1000:  # names that nobody has; the accounts are few
-            self._wrong.clear()
-        self._wrong.setdefault(name, deque(maxlen=TRIES)).append(now)
-
-
-def make_app(ctx: Context, users: Users, *, secure: bool) -> Flask:
+def make_app(ctx: Context, users: Users, *, secure: bool, proxies: int = 0) -> Flask:
     """Make the web app.
 
     Args:
         ctx: store, policy, rules, actions and clock.
         users: the accounts.
-        secure: people reach it by HTTPS, so the cookie travels on nothing else.
+        secure: people reach it by HTTPS, so the cookies travel on nothing else.
+        proxies: how many proxies in front of it write X-Forwarded-For; with 0 that header says nothing.
     """
     app = _Web(__name__)
-    app.session_interface = _Sessions(users)
-    app.config.update(
-        SESSION_COOKIE_NAME="__Host-quietpager" if secure else "quietpager",
-        SESSION_COOKIE_SECURE=secure,
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Strict",
-        PERMANENT_SESSION_LIFETIME=SESSION,
-        MAX_CONTENT_LENGTH=1 << 14,
-        SEND_FILE_MAX_AGE_DEFAULT=3600,
-    )
-    _guard(app, users)
-    _sign_in(app, ctx, users)
+    app.config.update(MAX_CONTENT_LENGTH=LARGEST_FORM, SEND_FILE_MAX_AGE_DEFAULT=3600)
+    if proxies > 0:
+        app.wsgi_app = ProxyFix(app.wsgi_app, proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
+    sessions = Sessions(lambda: ctx.store, ctx.clock, users)
+    door = Door(users, Throttle(lambda: ctx.store, ctx.clock, lambda: users.key))
+    cookies = signing.Cookies(secure=secure)
+    _guard(app, sessions, cookies)
+    _everywhere(app, sessions)
+    _errors(app)
+    signing.routes(app, users, sessions, door, cookies)
     _pages(app, ctx)
-    _answers(app, ctx)
-    _switch(app, ctx)
+    _answers(app, ctx, sessions)
+    _switch(app, ctx, sessions)
     return app
 
 
 # --- what holds for every request ----------------------------------------------------------------------
 
-OPEN: Final = frozenset({"static", "sign_in"})
-"""Endpoints that need no session."""
 
-
-def _guard(app: Flask, users: Users) -> None:
+def _guard(app: Flask, sessions: Sessions, cookies: signing.Cookies) -> None:
     @app.before_request
     def first() -> Any:
-        g.user = _who(users)
+        if request.endpoint == "static":
+            return None
+        polls = "HX-Request" in request.headers
+        g.session = sessions.open(request.cookies.get(cookies.session), by_person=not polls)
+        if _from_elsewhere():  # a strict cookie was not sent along, so this answer may not replace it
+            g.session.fresh = False
+            if request.method == "GET" and g.session.kept is None:
+                # A link in a chat: the cookie comes with the next step, from here.
+                return render_template("continue.html", to=signing.inside(request.path))
         if request.method == "POST":
-            _same_form()
-        return None if g.user or request.endpoint in OPEN else _to_sign_in()
+            _same_form(g.session)
+        return _allowed(g.session)
 
     @app.after_request
     def harden(response: Response) -> Response:
@@ -148,11 +119,29 @@ def _guard(app: Flask, users: Users) -> None:
             response.headers.setdefault(name, value)
         if request.endpoint != "static":
             response.headers["Cache-Control"] = "no-store"
+        if "session" in g and g.session.fresh:
+            cookies.set_session(response, g.session)
         return response
+
+
+def _everywhere(app: Flask, sessions: Sessions) -> None:
+    """Give every template who is here, what that person may do, and what is to be said once."""
 
     @app.context_processor
     def everywhere() -> dict[str, Any]:
-        return {"user": g.get("user", ""), "csrf": Markup(escape(session.get("csrf", "")))}  # noqa: S704 (escaped; not text that may be masked)
+        session = g.get("session") or Session()
+        kept = session.kept
+        return {
+            "user": kept.account if kept else "",
+            "role": kept.role if kept else "",
+            "csrf": Markup(escape(session.csrf)),  # noqa: S704 (escaped; random, and so the mask would hide it)
+            "may": lambda endpoint: _covers(session, endpoint),
+            "said": lambda: sessions.said(session),
+        }
+
+
+def _errors(app: Flask) -> None:
+    """Say every error in a sentence, on a page."""
 
     @app.errorhandler(HTTPException)
     def refused(no: HTTPException) -> tuple[str, int]:
@@ -163,69 +152,61 @@ def _guard(app: Flask, users: Users) -> None:
     @app.errorhandler(Retry)
     def away(no: Exception) -> tuple[str, int]:
         log.warning("the store does not answer", error=str(no))
+        g.pop("session", None)  # nothing more is asked of the store
         sentence = f"The store does not answer, so nothing is known and nothing was done: {no}"
         return render_template("sorry.html", code=503, sentence=sentence), 503
 
-
-def _who(users: Users) -> str:
-    """Name who is signed in, by the session alone; empty: nobody, or an account that has changed."""
-    name = str(session.get("user", ""))
-    if name and not hmac.compare_digest(str(session.get("mark")), users.mark(name) or "-"):
-        session.clear()
-        name = ""
-    if "csrf" not in session:
-        session["csrf"] = secrets.token_hex(16)
-    return name
+    @app.errorhandler(UnreadableUsers)
+    def unreadable(no: Exception) -> tuple[str, int]:
+        log.error("the users file cannot be read", error=str(no))
+        g.pop("session", None)
+        return render_template("sorry.html", code=503, sentence=str(no)), 503
 
 
-def _same_form() -> None:
+def _from_elsewhere() -> bool:
+    return request.headers.get("Sec-Fetch-Site") == "cross-site"
+
+
+def _same_form(session: Session) -> None:
     given = request.form.get("csrf", "")
-    if not hmac.compare_digest(given.encode(), str(session["csrf"]).encode()):
+    if not hmac.compare_digest(given.encode(), session.csrf.encode()):
         abort(HTTPStatus.BAD_REQUEST, "This form is too old, or not ours. Nothing was done; look again.")
+
+
+def _covers(session: Session, endpoint: str) -> bool:
+    """Tell whether whoever has this session may do this; what is not in the table nobody may."""
+    needed = NEEDS.get(endpoint, "nobody")
+    if needed is None:
+        return True
+    return isinstance(needed, Role) and session.kept is not None and session.kept.role.covers(needed)
+
+
+def _allowed(session: Session) -> Any:
+    """Let the request through (None), send it to the sign-in page, or refuse it."""
+    endpoint = request.endpoint
+    if endpoint is not None and _covers(session, endpoint):
+        return None
+    who = session.kept
+    if who is None:
+        return _to_sign_in()
+    if endpoint is None:  # there is no such page, which Flask says
+        return None
+    needed = NEEDS.get(endpoint)
+    return abort(
+        HTTPStatus.FORBIDDEN, f"{who.account} is {_a(who.role)}; this takes {_a(needed)}. Nothing was done."
+    )
+
+
+def _a(role: Role | None) -> str:
+    if role is None:
+        return "a role that nobody has"
+    return f"an {role}" if role[0] in "aeiou" else f"a {role}"
 
 
 def _to_sign_in() -> Any:
     if request.headers.get("HX-Request"):
         return Response(status=HTTPStatus.NO_CONTENT, headers={"HX-Refresh": "true"})
-    if request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site":
-        # A link in a chat: a strict cookie is not sent along with it, but with the next step from here.
-        return render_template("continue.html", to=_inside(request.path))
     return redirect(url_for("sign_in", next=request.path), HTTPStatus.SEE_OTHER)
-
-
-def _sign_in(app: Flask, ctx: Context, users: Users) -> None:
-    throttle = _Throttle()
-
-    @app.route("/sign-in", methods=["GET", "POST"])
-    def sign_in() -> Any:
-        to = request.values.get("next", "/")
-        if request.method == "GET":
-            return render_template("sign_in.html", to=to, none=users.none(), sentence="")
-        name, now = request.form.get("name", "")[:64], ctx.clock()
-        if throttle.full(name, now):
-            sentence, code = "Too many wrong passwords. Wait five minutes.", HTTPStatus.TOO_MANY_REQUESTS
-        elif users.check(name, request.form.get("password", "")[:1024]):
-            session.clear()  # nothing of an earlier session lives on in this one
-            session.permanent = True
-            session.update(user=name, mark=users.mark(name), csrf=secrets.token_hex(16))
-            log.info("signed in", user=name)
-            return redirect(_inside(to), HTTPStatus.SEE_OTHER)
-        else:
-            throttle.wrong(name, now)
-            log.warning("wrong name or password", user=clean(name, 64))
-            sentence, code = "Wrong name or password.", HTTPStatus.UNAUTHORIZED
-        return render_template("sign_in.html", to=to, none=users.none(), sentence=sentence), code
-
-    @app.post("/sign-out")
-    def sign_out() -> Any:
-        session.clear()
-        return redirect(url_for("sign_in"), HTTPStatus.SEE_OTHER)
-
-
-def _inside(path: str) -> str:
-    """Keep to our own pages: a path, and nothing that a browser reads as another host."""
-    fine = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
-    return path if fine else "/"
 
 
 # --- pages ---------------------------------------------------------------------------------------------
@@ -303,7 +284,7 @@ def _plan(ctx: Context, one: Incident) -> Rehearsal | None:
 # --- answers -------------------------------------------------------------------------------------------
 
 
-def _answers(app: Flask, ctx: Context) -> None:
+def _answers(app: Flask, ctx: Context, sessions: Sessions) -> None:
     @app.post("/incident/<name>/<word>")
     def decide(name: str, word: str) -> Any:
         decision = DECISIONS.get(word)
@@ -315,13 +296,13 @@ def _answers(app: Flask, ctx: Context) -> None:
             return _incident_page(ctx, name, f"{no} Nothing was done."), HTTPStatus.UNPROCESSABLE_ENTITY
         seen = Seen(request.form.get("question", ""), request.form.get("diff", ""))
         given = answer(
-            ctx.store, name, decision, by=g.user, via="console", now=ctx.clock(),
+            ctx.store, name, decision, by=g.session.kept.account, via="console", now=ctx.clock(),
             seen=seen, remedy=remedy, actions=ctx.actions,
         )  # fmt: skip
-        log.info("answer", incident=name, decision=decision, by=g.user, used=given.used)
+        log.info("answer", incident=name, decision=decision, by=g.session.kept.account, used=given.used)
         if not given.used:
             return _incident_page(ctx, name, given.sentence), HTTPStatus.CONFLICT
-        flash(given.sentence)
+        sessions.say(g.session, given.sentence)
         return redirect(url_for("incident", name=name), HTTPStatus.SEE_OTHER)
 
 
@@ -335,13 +316,14 @@ def _remedy(ctx: Context) -> Remedy:
 # --- the switch ----------------------------------------------------------------------------------------
 
 
-def _switch(app: Flask, ctx: Context) -> None:
+def _switch(app: Flask, ctx: Context, sessions: Sessions) -> None:
     @app.get("/writing")
     def writing() -> str:
         return render_template("writing.html", switch=_stopped(ctx))
 
     @app.post("/stop")
     def stop() -> Any:
-        flash(set_switch(ctx.store, stopped=True, by=g.user, now=ctx.clock()))
-        log.warning("writing is stopped", by=g.user)
+        by = g.session.kept.account
+        sessions.say(g.session, set_switch(ctx.store, stopped=True, by=by, now=ctx.clock()))
+        log.warning("writing is stopped", by=by)
         return redirect(url_for("writing"), HTTPStatus.SEE_OTHER)

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 from pydantic import BaseModel
 
-from quietpager.functions.people.console import users as accounts
-from quietpager.functions.people.console.app import HEADERS, TRIES, make_app
+from quietpager.functions.people.console.app import HEADERS, make_app
+from quietpager.functions.people.console.roles import Role
+from quietpager.functions.people.console.throttle import PAIR
 from quietpager.functions.people.console.users import Users
 from quietpager.functions.people.console.views import broke, page_parts
 from quietpager.model.finding import Evidence, Remedy
@@ -20,8 +20,8 @@ from quietpager.safety.decisions import question_of
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Delete, Put, StoreUnavailable
 from tests.asked import POLICY, Asked
+from tests.console_site import PASSWORD, Browser, quick_users
 
-PASSWORD = "correct horse battery"  # noqa: S105 (of a test)
 HOSTILE = '<script>alert(1)</script>\u202egnp.exe\x1b[31m {{ 7 * 7 }} "onload="x'
 
 
@@ -32,44 +32,7 @@ def asked() -> Asked:
 
 @pytest.fixture(scope="module")
 def users(tmp_path_factory: pytest.TempPathFactory) -> Users:
-    users = Users(tmp_path_factory.mktemp("console") / "users.json")
-    with pytest.MonkeyPatch.context() as quick:
-        quick.setattr(accounts, "METHOD", "pbkdf2:sha256:1")
-        users.put("alice", PASSWORD)
-        users.put("bob", PASSWORD)
-    return users
-
-
-class Browser:
-    """A person's browser: keeps cookies, and sends the forms that a page has."""
-
-    def __init__(self, client: FlaskClient) -> None:
-        self.client = client
-        self.page = ""
-        self.status = 0
-
-    def get(self, path: str, **headers: str) -> str:
-        answer = self.client.get(path, headers=headers, follow_redirects=True)
-        self.page, self.status = answer.get_data(as_text=True), answer.status_code
-        return self.page
-
-    def sign_in(self, name: str, password: str = PASSWORD) -> "Browser":
-        self.get("/sign-in")
-        self.send("/sign-in", name=name, password=password)
-        return self
-
-    def send(self, path: str, **fields: str) -> str:
-        answer = self.client.post(path, data=self.fields() | fields, follow_redirects=True)
-        self.page, self.status = answer.get_data(as_text=True), answer.status_code
-        return self.page
-
-    def fields(self) -> dict[str, str]:
-        """The hidden fields of the page that is shown: csrf, question, diff."""
-        found = re.findall(r'name="(csrf|question|diff|next)" value="([^"]*)"', self.page)
-        return dict(reversed(found))
-
-    def said(self) -> str:
-        return " ".join(re.findall(r'<p class="notice[^>]*>(.*?)</p>', self.page, re.DOTALL))
+    return quick_users(tmp_path_factory.mktemp("console"))
 
 
 @pytest.fixture
@@ -157,7 +120,7 @@ def test_a_wrong_password_says_no_more_than_a_wrong_name(site: Any) -> None:
 
 
 def test_many_wrong_passwords_make_that_name_wait(site: Any, asked: Asked) -> None:
-    for _ in range(TRIES):
+    for _ in range(PAIR.burst):
         site().sign_in("bob", "wrong")
     assert site().sign_in("bob").status == 429
     assert site().sign_in("alice").status == 200
@@ -206,7 +169,7 @@ def test_a_link_from_elsewhere_goes_on_with_the_session(site: Any, alice: Browse
 
 def test_accounts_are_hashed_readable_by_their_owner_only_and_have_no_default(tmp_path: Path) -> None:
     users = Users(tmp_path / "new" / "users.json")
-    assert users.none()
+    assert users.all() == {}
     assert not users.check("admin", "admin")
     with pytest.raises(ValueError, match="at least 12"):
         users.put("dave", "short")
@@ -220,6 +183,33 @@ def test_accounts_are_hashed_readable_by_their_owner_only_and_have_no_default(tm
     key = users.key
     users.put("erin", PASSWORD)
     assert users.key == key
+
+
+def test_accounts_from_before_there_were_roles_are_approvers_and_new_ones_are_viewers(tmp_path: Path) -> None:
+    path = tmp_path / "users.json"
+    path.write_text('{"key": "aa", "users": {"old": "pbkdf2:sha256:1$x$y"}}', encoding="utf-8")
+    users = Users(path)
+    assert (users.role("old"), users.key) == (Role.APPROVER, "aa")
+    users.put("new", PASSWORD)
+    assert (users.role("new"), users.role("old")) == (Role.VIEWER, Role.APPROVER)
+    assert users.set_role("new", Role.ADMIN)
+    users.put("new", PASSWORD + "!")
+    assert (users.role("new"), users.key) == (Role.ADMIN, "aa")
+    assert not users.set_role("nobody", Role.ADMIN)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"users": []}', '{"users": {"eve": {"password": "x", "role": "owner"}}}', "\x00"]
+)
+def test_a_users_file_that_cannot_be_read_lets_nobody_in_and_says_so(
+    tmp_path: Path, asked: Asked, text: str
+) -> None:
+    path = tmp_path / "users.json"
+    path.write_text(text, encoding="utf-8")
+    browser = Browser(make_app(asked.ctx, Users(path), secure=False).test_client())
+    browser.get("/sign-in")
+    assert browser.status == 503
+    assert "nobody may sign in" in browser.said()
 
 
 # What is shown
@@ -503,18 +493,21 @@ def test_too_large_a_form_is_refused(asked: Asked, alice: Browser) -> None:
 # The switch
 
 
-def test_the_console_stops_and_leaves_resuming_to_a_persons_own_rights(asked: Asked, alice: Browser) -> None:
-    alice.get("/writing")
-    alice.send("/stop")
-    assert "Writing is stopped by alice." in alice.said()
+def test_the_console_stops_and_leaves_resuming_to_a_persons_own_rights(
+    asked: Asked, alice: Browser, site: Any
+) -> None:
+    root = site().sign_in("root")
+    root.get("/writing")
+    root.send("/stop")
+    assert "Writing is stopped by root." in root.said()
     record = asked.store.get(records.SWITCH)
     assert record is not None
-    assert record.body == {"stopped": True, "by": "alice", "at": to_text(asked.now)}
-    assert [(e.kind, e.actor) for e in asked.store.audit("switch")] == [("stopped", "alice")]
-    assert "quietpager resume --kubeconfig" in alice.page
-    assert "Writing is stopped by alice" in alice.get("/")
-    alice.send("/resume")
-    assert alice.status == 404
+    assert record.body == {"stopped": True, "by": "root", "at": to_text(asked.now)}
+    assert [(e.kind, e.actor) for e in asked.store.audit("switch")] == [("stopped", "root")]
+    assert "quietpager resume --kubeconfig" in root.page
+    assert "Writing is stopped by root" in alice.get("/")
+    root.send("/resume")
+    assert root.status == 404
 
 
 def test_a_new_install_is_shown_as_stopped(asked: Asked, alice: Browser) -> None:

@@ -294,21 +294,26 @@ def console(host: str, port: int, file: str | None) -> None:
 @main.command()
 @click.argument("name")
 @click.option("--users", "file", type=click.Path(dir_okay=False, path_type=Path), help="The users file.")
+@click.option(
+    "--role", type=click.Choice(["viewer", "approver", "admin"]),
+    help="What it may do. Of an account that is there, only this changes. A new one is a viewer without it.",
+)  # fmt: skip
 @click.option("--remove", is_flag=True, help="Take the account away; whoever is signed in as it is out.")
-def console_user(name: str, file: Path | None, *, remove: bool) -> None:
-    """Add an account to the console, or give it another password; the password is asked for."""
-    from quietpager.functions.people.console.users import Users, users_file
+def console_user(name: str, file: Path | None, role: str | None, *, remove: bool) -> None:
+    """Add an account to the console, or give it another password or role.
 
-    users = Users(file or users_file())
-    if remove:
-        there = users.remove(name)
-        click.echo(f"{name} is removed." if there else f"There is no account {name} in {users.path}.")
-        sys.exit(0 if there else 1)
-    try:
-        users.put(name, click.prompt("Password", hide_input=True, confirmation_prompt=True))
-    except ValueError as no:
-        raise click.ClickException(str(no)) from None
-    click.echo(f"{name} may sign in now; accounts are in {users.path}.")
+    A password is asked for. A viewer reads; an approver answers, too; an admin also stops all writing and
+    ends sessions. Every change ends the account's sessions.
+    """
+    from quietpager.cli.accounts import change_account
+
+    def password() -> str:
+        text: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+        return text
+
+    good, sentence = change_account(name, file, role, password, remove=remove)
+    click.echo(sentence, err=not good)
+    sys.exit(0 if good else 1)
 
 
 @main.command()

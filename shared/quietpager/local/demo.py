@@ -25,6 +25,7 @@ from typing import Any
 
 from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
+from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.users import Users
 from quietpager.local.person import NONE, Visitor
 from quietpager.local.stories import PERSON, STORIES, all_over, break_things, key_of, of_stories
@@ -129,7 +130,7 @@ class Child:
 def console(env: Mapping[str, str], folder: Path) -> Iterator[tuple[str, str]]:
     """Serve the console on loopback, with one account; gives its address and the account's password."""
     users, password, port = Users(folder / "console-users.json"), secrets.token_urlsafe(12), free_port()
-    users.put(PERSON, password)
+    users.put(PERSON, password, Role.ADMIN)
     command = [
         sys.executable, "-m", "quietpager.cli.main", "console", "--port", str(port),
         "--users", str(users.path),

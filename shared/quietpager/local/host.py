@@ -35,8 +35,9 @@ from quietpager.local.trigger import read_triggers
 from quietpager.model.message import PING, Message
 from quietpager.model.time import system_clock
 from quietpager.render import FunctionFolder, function_folders, triggers
+from quietpager.runtime.body import Bodies, Receive, Unread
 from quietpager.runtime.context import CLUSTER_NAME, Context, Lazy, functions_folder, make_context
-from quietpager.runtime.edge import THREADS, Function, Receive, Scope, Send, read_body
+from quietpager.runtime.edge import THREADS, Function, Scope, Send
 from quietpager.runtime.metrics import PATH as METRICS
 from quietpager.runtime.metrics import TEXT, Exposition, show_pulse
 from quietpager.runtime.pulse import PATH, Pulse, Reading
@@ -101,6 +102,7 @@ class Host:
         self.mailbox = PostgresMailbox(store_url)
         self.pulse = Pulse(lambda: self.store, policy)
         self.exposition = Exposition()
+        self.bodies = Bodies(LARGEST_BODY)
         self.loop: asyncio.AbstractEventLoop | None = None
         # All functions share them: the broker has no more than so many deliveries at work in any case.
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="handler")
@@ -189,11 +191,11 @@ class Host:
             await self.functions[path].handle(scope, receive, send)
         elif path == "":
             headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
-            body = await read_body(receive)
-            if body is None:
-                await _answer(send, 413, f"A message has at most {LARGEST_BODY} bytes.".encode())
-                return
-            await _answer(send, await self.broker.post_http(headers, body), b"")
+            try:
+                async with self.bodies.read(receive) as body:
+                    await _answer(send, await self.broker.post_http(headers, body), b"")
+            except Unread as no:
+                await _answer(send, no.status, str(no).encode())
         else:
             await _answer(send, 404, f"No function is called {path}.".encode("utf-8", "replace"))
 

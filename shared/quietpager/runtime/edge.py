@@ -13,6 +13,8 @@ What a sender sees (Knative retries >= 500, 404, 408, 409 and 429; other 4xx go 
     | BadMessage             | 400, audited or counted (`refusals`)     |
     | (a stranger's token)   | 401 or 403, the same; see `runtime.sender` |
     | GiveUp, body too large | 422, the same                            |
+    | body too slow          | 408: delivered again                     |
+    | too much at once       | 503: delivered again                     |
     | anything else          | 503: delivered again                     |
 
 `GET /health/heartbeat` answers whether every part of the product lives (`runtime.pulse`).
@@ -32,6 +34,7 @@ from quietpager.errors import BadMessage, GiveUp, NotAllowed, NotProven, Retry
 from quietpager.masking.told import told
 from quietpager.model.message import PING, Message
 from quietpager.model.text import clean
+from quietpager.runtime.body import Bodies, Receive, Unread
 from quietpager.runtime.context import Context, Handler, handled
 from quietpager.runtime.metrics import REFUSED, count_messages
 from quietpager.runtime.pulse import PATH, Pulse
@@ -48,7 +51,6 @@ from quietpager.safety.refusals import Refusal
 from quietpager.store.port import StoreUnavailable
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Post = Callable[[Message], None]
 """Posts one more message to the broker; blocking. Raises on failure, which the outbox makes good."""
@@ -95,6 +97,7 @@ class Function:
         self._handler, self._make, self._post, self._check = handler, make, post, check
         self._context: Context | None = None
         self._pulse: Pulse | None = None
+        self.bodies = Bodies(LARGEST_BODY)
         self._threads = threads
         self._pool = threads or ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="handler")
 
@@ -139,11 +142,13 @@ class Function:
             stranger = await loop.run_in_executor(self._pool, self._stranger, self._check, headers)
             if stranger is not None:
                 return stranger
-        body = await read_body(receive)
-        if body is None:
-            no = GiveUp(f"The body is larger than {LARGEST_BODY} bytes.")
-            return await loop.run_in_executor(self._pool, self._refuse, None, no)
-        return await loop.run_in_executor(self._pool, self._run, headers, body)
+        try:
+            async with self.bodies.read(receive) as body:
+                return await loop.run_in_executor(self._pool, self._run, headers, body)
+        except Unread as no:
+            if no.status != 413:
+                return _refused(no.status, str(no))
+            return await loop.run_in_executor(self._pool, self._refuse, None, GiveUp(str(no)))
 
     def _ctx(self) -> Context:
         if self._context is None:
@@ -246,20 +251,3 @@ def _refused(status: int, sentence: str) -> tuple[int, dict[str, str], bytes]:
     # The broker keeps what it is answered, and gives it to the dead letters.
     text = told(sentence).encode()[:LONGEST_ANSWER].decode(errors="ignore").encode()
     return status, {"content-type": "text/plain; charset=utf-8"}, text
-
-
-async def read_body(receive: Receive) -> bytes | None:
-    """Read a request's body, or None as soon as it is too large. The local host calls it, too."""
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        part = await receive()
-        if part["type"] == "http.disconnect":
-            return b"".join(chunks)
-        chunk = part.get("body", b"")
-        size += len(chunk)
-        if size > LARGEST_BODY:
-            return None
-        chunks.append(chunk)
-        if not part.get("more_body", False):
-            return b"".join(chunks)

@@ -133,3 +133,17 @@ PURGE = "PURGE#walk"
 def tell(name: str) -> str:
     """One message to people that has not been told yet: body {what, text}."""
     return f"TELL#{name}"
+
+
+SESSION = "SESSION"
+"""Kind of the console's sessions; see `session`."""
+
+
+def session(digest: str) -> str:
+    """Session of a person at the console, by its id's hash: body {account, …, expires}; then it may go."""
+    return f"{SESSION}#{digest}"
+
+
+def tries(kind: str, number: int) -> str:
+    """One of a fixed number of buckets that count attempts to sign in: body {empty}; never deleted."""
+    return f"TRIES#{kind}-{number:04d}"
