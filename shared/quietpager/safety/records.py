@@ -133,3 +133,8 @@ PURGE = "PURGE#walk"
 def tell(name: str) -> str:
     """One message to people that has not been told yet: body {what, text}."""
     return f"TELL#{name}"
+
+
+def told_of(name: str) -> str:
+    """Name the incident that a message to people is about: `<incident>.<version>.<number>` is its name."""
+    return name.rsplit(".", 2)[0]

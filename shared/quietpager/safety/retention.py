@@ -125,7 +125,7 @@ RULES: Final = (
     ),
     Rule(
         "TELL", "its incident is on record", lambda _: 0.0, lambda _: PASSED,
-        lambda record: _name(record).rsplit(".", 2)[0], says="not at all; told, it is taken away at once",
+        lambda record: records.told_of(_name(record)), says="not at all; told, it is taken away at once",
     ),
     Rule(
         "PAST", "its incident is on record", lambda p: p.retention.past, _latest("closed_at"), _name,
