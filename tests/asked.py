@@ -12,7 +12,6 @@ from quietpager.model.finding import Diagnosis, Evidence, Finding, Remedy
 from quietpager.model.incident import Applies, Autonomy, Edit, Fleet, Incident, Intent, PlanFacts, Rehearsal
 from quietpager.model.message import DECISION, DUE, FINDING, REHEARSED, Message
 from quietpager.model.objects import ObjectRef
-from quietpager.model.signal import Signal
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.safety import records
 from quietpager.safety.policy import Dial, Places, Policy
@@ -58,13 +57,10 @@ class Asked:
             api_version="apps/v1", kind="Deployment", namespace="shop", name=name, uid=f"u-{name}"
         )
         pod = owner.but(api_version="v1", kind="Pod", name=f"{name}-1", uid=f"p-{name}")
-        signal = Signal(
-            id="s", cluster="c", target=pod, reason="BackOff", first_seen=self.now, last_seen=self.now
-        )
         evidence = text or "container app was killed for memory (OOMKilled, exit code 137) at 64Mi"
         finding = Finding(
             id=f"f-{name}-{self.seen}", outcome="failing", at=self.now, family="crash", target=pod,
-            why="killed", signal=signal, autonomy="auto",
+            why="killed", cluster="c", autonomy="auto",
             remedies=(Remedy(action="raise-memory", params={"factor": 2, "ceiling": "4Gi"}),)
             if remedies is None else remedies,
             diagnosis=Diagnosis(

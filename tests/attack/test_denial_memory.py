@@ -111,7 +111,7 @@ def sweep(port: int, how: str) -> None:
     if how == "many a page":
         setattr(pages, "MOST_PAGE", 1 << 40)  # noqa: B010
     cluster = connect(f"http://127.0.0.1:{port}", manager="sweep")
-    found = sum(1 for _ in find(cluster, routes(), datetime(2026, 1, 1, 1, tzinfo=UTC), "c"))
+    found = sum(1 for _ in find(cluster, routes(), datetime(2026, 1, 1, 1, tzinfo=UTC)))
     sys.stdout.write(json.dumps([found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 
 

@@ -128,7 +128,7 @@ NOW = datetime(2026, 12, 1, tzinfo=UTC)
 
 def test_a_tenants_waiting_pods_do_not_take_the_others_turn() -> None:
     cluster = Waiting(10 * MOST_ASKED)
-    list(find(cluster, routes(), NOW, "c"))
+    list(find(cluster, routes(), NOW))
     assert len(cluster.asked) == MOST_ASKED
     assert cluster.asked.count("z-quiet") == 1
 
@@ -139,5 +139,5 @@ def test_without_turns_the_first_namespace_takes_them_all(monkeypatch: pytest.Mo
 
     monkeypatch.setattr("quietpager.functions.ingest.sweep.handler._in_turns", first_come)
     cluster = Waiting(10 * MOST_ASKED)
-    list(find(cluster, routes(), NOW, "c"))
+    list(find(cluster, routes(), NOW))
     assert "z-quiet" not in cluster.asked

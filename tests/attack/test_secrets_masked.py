@@ -23,7 +23,7 @@ from quietpager.masking import mask as module
 from quietpager.masking.mask import mask
 from quietpager.masking.shape import MASK
 from quietpager.masking.told import masked
-from quietpager.model.event import signal_from_event
+from quietpager.model.event import read_event
 from quietpager.model.finding import Evidence, Healthy
 from quietpager.model.page import Changed, Page
 from quietpager.model.text import clean
@@ -79,8 +79,8 @@ def event(text: str) -> str:
         "involvedObject": {"kind": "Pod", "namespace": "shop", "name": "web-1"}, "type": "Warning",
         "reason": "Failed", "message": text,
     }  # fmt: skip
-    signal = signal_from_event(raw, cluster="c", received=NOW)
-    return f"{signal!r}{json.dumps(signal.to_message().to_json())}"
+    read = read_event(raw, received=NOW)
+    return f"{read!r}{json.dumps([read.to_json(), read.signal('crash').to_message().to_json()])}"
 
 
 def status(text: str) -> str:

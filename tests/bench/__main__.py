@@ -24,7 +24,7 @@ from quietpager.cli.scan import scan
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.functions.ingest.intake import new
 from quietpager.local.demo import POLICY, Child, free_port, sandbox
-from quietpager.model.event import signal_from_event
+from quietpager.model.event import read_event
 from quietpager.model.message import EVENT_ADD
 from quietpager.model.time import system_clock, to_text
 from quietpager.render import function_folders
@@ -284,7 +284,7 @@ def _with_person(bench: Bench) -> list[Json]:
 
 
 def _first_message(name: str, event: Json) -> Json:
-    signal = signal_from_event(event, cluster="bench", received=system_clock()).to_json()
+    signal = read_event(event, received=system_clock()).signal("crash").to_json()
     kinds: dict[str, tuple[str, Json]] = {
         "ingest-intake": (EVENT_ADD, event),
         "ingest-sweep": ("dev.knative.sources.ping", {}),

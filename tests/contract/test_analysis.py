@@ -17,9 +17,9 @@ from quietpager.cluster.port import Json, Kind, Rejected
 from quietpager.cluster.snapshot import with_labels
 from quietpager.masking.mask import mask
 from quietpager.masking.shape import MASK
+from quietpager.model.event import Event
 from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Changed
-from quietpager.model.signal import Signal
 from quietpager.rules.live import Live
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -176,18 +176,16 @@ def test_every_way_to_refer_to_a_config_map_is_known() -> None:
 # What is blamed, and what is not
 
 
-def signal(**more: Any) -> Signal:
-    target = ObjectRef(api_version="apps/v1", kind="Deployment", namespace="n", name="web", uid="u")
-    return Signal(
-        id="s", cluster="c", target=target, reason="Odd", component="web-operator", message="no peer",
-        first_seen=NOW, last_seen=NOW,
-    ).but(**more)  # fmt: skip
+WEB = ObjectRef(api_version="apps/v1", kind="Deployment", namespace="n", name="web", uid="u")
+TOLD = Event(
+    id="e.1", target=WEB, reason="Odd", component="web-operator", message="no peer", first_seen=NOW,
+    last_seen=NOW,
+)  # fmt: skip
 
 
 def gathered(**more: Any) -> Gathered:
-    asked = signal()
     trouble = Trouble(why="not ready", since=NOW - 100 * SECONDS)
-    return Gathered(signal=asked, owner=asked.target, trouble=trouble, now=NOW, **more)
+    return Gathered(target=WEB, owner=WEB, trouble=trouble, now=NOW, told=TOLD, **more)
 
 
 def edit(what: str, seconds: float) -> Changed:
@@ -278,9 +276,8 @@ def test_where_hardly_anything_may_be_read_the_page_says_so() -> None:
         "metadata": {"name": "web", "namespace": "n", "uid": "u"},
     }
     reader = Refusing(web)
-    asked = signal()
     trouble = Trouble(why="0 of 1 replicas are available", since=NOW - 100 * SECONDS)
-    page = compose(gather(asked, Live(reader, asked.target), reader, trouble, NOW))
+    page = compose(gather("event", Live(reader, WEB), reader, trouble, NOW))
     assert [one.text for one in page.facts][:1] == ["0 of 1 replicas are available"]
     assert len(page.missing) >= 3
     assert all("403 Forbidden" in one for one in page.missing)
@@ -301,9 +298,10 @@ def test_an_object_nothing_here_reads_is_judged_by_the_events_about_it(
         "involvedObject": {"kind": "Ledger", "name": "l", "namespace": "n", "uid": "lu"},
         "firstTimestamp": (NOW - 2 * age).isoformat(), "lastTimestamp": (NOW - age).isoformat(),
     }  # fmt: skip
-    found = unwell(signal(target=target), Refusing(told), NOW)
+    reader = Refusing(told)
+    found = unwell(Live(reader, target), reader, NOW)
     assert (found is not None) is expected
     if found is not None:
         assert found.since == NOW - 2 * age
     # A signal about it that no Event stands behind is nothing, whatever it claims.
-    assert unwell(signal(target=target.but(name="other", uid=None)), Refusing(told), NOW) is None
+    assert unwell(Live(reader, target.but(name="other", uid=None)), reader, NOW) is None

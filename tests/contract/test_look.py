@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 
 from quietpager.functions.detect.config.diagnose import diagnose
+from quietpager.model.finding import Healthy, NotMine, Verdict
 from quietpager.model.incident import Incident, State
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import Signal
+from quietpager.rules.judging import Diagnose, judge
 from quietpager.rules.live import Live, Once
 from quietpager.rules.recorded import Recorded
+from quietpager.runtime import rechecking
 from quietpager.runtime.context import functions_folder
-from quietpager.runtime.detecting import look, recheck_message
+from quietpager.runtime.rechecking import look
 
 CASES = functions_folder() / "detect/config/cases"
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -38,8 +41,7 @@ def incident(objects: Recorded, *more: ObjectRef, kind: str = "Deployment") -> I
 
 
 def seen(objects: Recorded, one: Incident) -> tuple[str, str]:
-    signal = Signal.from_json(recheck_message(one).data)
-    outcome, health, _ = look(one, Live(Once(objects), one.owner), None, diagnose, signal)
+    outcome, health, _ = look(one, Live(Once(objects), one.owner, cause=one.cause), None, diagnose)
     return outcome, health.why
 
 
@@ -62,6 +64,24 @@ def test_a_second_owner_counts_as_much_as_the_first(objects: Recorded) -> None:
 def test_a_pod_that_fails_for_something_else_is_not_this_incidents(objects: Recorded) -> None:
     waiting = status(objects)["containerStatuses"][0]["state"]["waiting"]
     waiting["message"] = 'configmap "another" not found'
+    assert seen(objects, incident(objects))[0] == "healthy"
+
+
+def test_who_cannot_know_calls_nothing_healthy(objects: Recorded) -> None:
+    """The kubelet says something here that this family does not know: that is no answer."""
+    status(objects)["containerStatuses"][0]["state"]["waiting"]["message"] = "something new"
+    assert seen(objects, incident(objects))[0] == "unreadable"
+
+
+def test_where_not_mine_counts_as_healthy_it_would_close(
+    objects: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken_for_well(signal: Signal, live: Live, diagnose: Diagnose) -> Verdict:
+        verdict = judge(signal, live, diagnose)
+        return Healthy(why=verdict.why) if isinstance(verdict, NotMine) else verdict
+
+    monkeypatch.setattr(rechecking, "judge", taken_for_well)
+    status(objects)["containerStatuses"][0]["state"]["waiting"]["message"] = "something new"
     assert seen(objects, incident(objects))[0] == "healthy"
 
 

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from infra.images.function import ROOT, find, sources
 from quietpager.actions.schema import load_actions
 from quietpager.cli.main import main
-from quietpager.model.event import signal_from_event
+from quietpager.model.event import read_event
 from quietpager.model.time import system_clock
 from quietpager.render import function_folders, manifests, write_bindings
 from quietpager.render.folders import TYPES
-from quietpager.rules.routing import load_routes, render_routes
+from quietpager.rules.routing import Observation, load_routes, render_routes
 from quietpager.rules.schema import load_rules
 from quietpager.runtime.context import Lazy, functions_folder, make_context
 
@@ -100,7 +100,7 @@ def test_it_reaches_intake_and_sweep_by_what_is_mounted(
 ) -> None:
     def family() -> str | None:
         context = make_context(name, Lazy(no_store, no_cluster))
-        return context.routes.family_of(signal_from_event(EVENT, cluster="x", received=system_clock()))
+        return context.routes.family_of(Observation.of(read_event(EVENT, received=system_clock())))
 
     mount(manifests(root / "functions"), name, root / "mnt", monkeypatch)
     assert family() == "unknown"

@@ -277,7 +277,20 @@ def test_detectors_may_read_what_a_look_at_a_pod_reads() -> None:
         if folder.name.startswith("detect-"):
             readable = {resource for rule in rules_of(folder.name) for resource in rule["resources"]}
             assert {"pods", "deployments", "replicasets"} <= readable
-            assert readable <= {f"{kind.lower()}s" for kind in READABLE}
+            assert readable <= {f"{kind.lower()}s" for kind in READABLE} | {"events"}
+
+
+def test_only_who_reads_an_events_words_may_get_events_and_no_detector_may_list_them() -> None:
+    verbs = {
+        folder.name: {
+            verb for rule in rules_of(folder.name) if "events" in rule["resources"] for verb in rule["verbs"]
+        }
+        for folder in FOLDERS
+        if folder.name.startswith("detect-")
+    }
+    reading = {f"detect-{one.parent.name}" for one in FUNCTIONS.glob("detect/*/diagnose.py")
+               if "live.event" in one.read_text(encoding="utf-8")}  # fmt: skip
+    assert verbs == {name: {"get"} if name in reading else set() for name in verbs}
 
 
 def folder_with(reads: tuple[str, ...]) -> FunctionFolder:

@@ -1,6 +1,5 @@
 """Files that people write: what is wrong in them is said at the start, with the file's name."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,31 +9,18 @@ from hypothesis import strategies as st
 from quietpager.actions.schema import Action, Param, load_action, load_actions
 from quietpager.errors import Refused
 from quietpager.model.incident import Applies
-from quietpager.model.objects import ObjectRef
-from quietpager.model.signal import UNKNOWN_FAMILY, Signal
-from quietpager.rules.routing import render_routes
+from quietpager.model.signal import UNKNOWN_FAMILY
+from quietpager.rules.routing import Observation, render_routes
 from quietpager.rules.schema import FailureClass, Route, Rule, load_rule, load_rules
 from quietpager.runtime.context import functions_folder
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-POD = ObjectRef(api_version="v1", kind="Pod", namespace="shop", name="web-1")
 
 
 def rule(family: str, *routes: Route, benign: tuple[Route, ...] = ()) -> Rule:
     return Rule(family=family, routes=routes, benign=benign, classes={"x": FailureClass()})
 
 
-def signal(reason: str = "BackOff", message: str = "", kind: str = "Warning") -> Signal:
-    return Signal(
-        id="s",
-        cluster="c",
-        target=POD,
-        reason=reason,
-        message=message,
-        type=kind,
-        first_seen=NOW,
-        last_seen=NOW,
-    )
+def signal(reason: str = "BackOff", message: str = "", kind: str = "Warning") -> Observation:
+    return Observation(kind="Pod", reason=reason, message=message, type=kind)
 
 
 BACKOFF = Route(kind="Pod", reason=("BackOff", "Failed"))

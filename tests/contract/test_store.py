@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from threading import Barrier
 from typing import Any
@@ -325,6 +326,17 @@ def test_a_due_item_is_replaced_and_taken_away(store: Store) -> None:
     assert store.due_items() == [later]
     store.transact([DueDone("d"), DueDone("was never there")])
     assert store.due_items() == []
+
+
+def test_one_due_item_is_read_by_its_id_and_a_claim_moves_it(store: Store) -> None:
+    item = Due("inc-1/recheck", NOW, TICK, {"n": 1})
+    assert store.due_item(item.id) is None
+    store.transact([item, Due("other", NOW, TICK, {})])
+    assert store.due_item(item.id) == item
+    store.claim_due(NOW, 10)
+    assert store.due_item(item.id) == replace(item, at=NOW + TICK)
+    store.transact([DueDone(item.id)])
+    assert store.due_item(item.id) is None
 
 
 def test_each_due_item_is_claimed_by_one_of_many(store: Store) -> None:

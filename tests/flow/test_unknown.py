@@ -240,6 +240,7 @@ def planted(folder: Path) -> bytes:
     every = " ; ".join(one.text for one in kinds())
     event["message"] += f" ({every})"
     (folder / "event.json").write_text(json.dumps(event))
+    plant_events(folder, event)
     for path in (folder / "objects").glob("*.json"):
         obj = json.loads(path.read_bytes())
         for condition in obj.get("status", {}).get("conditions", ()):
@@ -266,6 +267,19 @@ def planted(folder: Path) -> bytes:
         + "".join(f"error: {one.text}\n" for one in kinds())
         + f"failed with {CANARIES['random']}\n-----BEGIN PRIVATE KEY-----\n{CANARIES['key']}\n"
     ).encode()
+
+
+def plant_events(folder: Path, event: Json) -> None:
+    """Spread the kinds over Events of their own: of each Event a page keeps a few hundred characters."""
+    texts = [one.text for one in kinds()]
+    path, each = folder / "related_events.json", -(-len(texts) // 7)
+    found = json.loads(path.read_bytes()) if path.exists() else []
+    events = found["items"] if isinstance(found, dict) else found
+    for n in range(7):
+        named = {"name": f"planted-{n}", "uid": f"planted-{n}"}
+        some = " ; ".join(texts[n * each : (n + 1) * each])
+        events.append(event | {"metadata": event["metadata"] | named, "message": some})
+    path.write_text(json.dumps(events))
 
 
 def shown(ctx: Context, tmp_path: Path) -> str:
@@ -306,8 +320,9 @@ def kept_of(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> tuple[Incident
     )
     product.event(json.loads((folder / "event.json").read_bytes()))
     product.deliver()
-    waiting = everything(store)  # the dwell is not over: the signal lies with the clock
-    assert "LedgerOutOfSync" in waiting
+    waiting = everything(store)  # the dwell is not over: the hint lies with the clock, without any words
+    assert "ledger.outofsync1" in waiting
+    assert "LedgerOutOfSync" not in waiting
     moment[0] += timedelta(seconds=60)
     product.ping("clock")
     [incident] = product.incidents()

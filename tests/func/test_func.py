@@ -20,7 +20,6 @@ from infra.images.function import ROOT
 from quietpager.model.message import EVENT_ADD, SIGNAL, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import Signal
-from quietpager.model.time import system_clock
 from quietpager.render import DEAD_LETTER, DEFAULTS, FunctionFolder, function_folders, manifests
 from quietpager.runtime.context import functions_folder
 from quietpager.sandbox.server import running
@@ -91,12 +90,8 @@ def message_for(folder: FunctionFolder) -> Message:
     attributes = dict(folder.filters[0]) if folder.filters else {"type": "dev.quietpager.undeliverable"}
     kind = attributes.pop("type")
     if kind == SIGNAL:
-        now = system_clock()
         gone = ObjectRef(api_version="v1", kind="Pod", namespace="shop", name="gone", uid="gone")
-        return Signal(
-            id="1", cluster="default", target=gone, reason="BackOff", type="Warning", component="kubelet",
-            message="", count=3, first_seen=now, last_seen=now, origin="event", family=attributes["family"],
-        ).to_message()  # fmt: skip
+        return Signal(target=gone, family=attributes["family"]).to_message("1")
     data: dict[str, Any] = json.loads((CASE / "event.json").read_text()) if kind == EVENT_ADD else {}
     return Message(id="1", type=kind, subject="none", attributes=attributes, data=data)
 

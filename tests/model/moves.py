@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from quietpager.cluster.port import ClusterUnavailable, Rejected
 from quietpager.errors import GiveUp
-from quietpager.model.event import signal_from_event
+from quietpager.model.event import read_event
 from quietpager.model.incident import Autonomy, Incident, Intent, State
 from quietpager.model.message import DECISION, INCIDENT, REHEARSE, SIGNAL, Message
 from quietpager.render import function_folders, triggers
@@ -355,8 +355,8 @@ def intent_of(world: World, worker: Worker) -> Intent:
 
 def _signal(name: str = "") -> Message:
     """Give the recorded Event as it comes in; named, it is another one."""
-    signal = signal_from_event(arrived(), cluster="model", received=START).but(family="crash")
-    return signal.but(id=name or signal.id).to_message()
+    event = read_event(arrived(), received=START)
+    return event.signal("crash").to_message(name or event.id)
 
 
 def _asks(world: World) -> list[str]:

@@ -104,6 +104,10 @@ class TapeStore:
         found: list[Due] = self.tape.ask("store", "claim_due", now, limit)
         return found
 
+    def due_item(self, id_: str) -> Due | None:
+        found: Due | None = self.tape.ask("store", "due_item", id_)
+        return found
+
     def due_items(self) -> list[Due]:
         raise NotImplementedError
 

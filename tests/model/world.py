@@ -282,6 +282,9 @@ class World:
                 return Answer(str(self.now), self.clock)
             case "store", "get":
                 return Answer(str(self.store.get(call.args[0])), self.record(call.args[0]))
+            case "store", "due_item":
+                item = self.due.get(call.args[0])
+                return Answer("none" if item is None else to_text(item.at), item)
             case "store", "get_many":
                 there = [key for key in call.args[0] if key in self.store]
                 value = {key: _record(key, *self.store[key]) for key in there}

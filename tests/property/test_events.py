@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from quietpager.cli.replay import replay
 from quietpager.errors import BadMessage
-from quietpager.model.event import CLOCK_SKEW, signal_from_event
+from quietpager.model.event import CLOCK_SKEW, Event, read_event
 from quietpager.model.signal import Signal
 from quietpager.model.text import LONGEST_MESSAGE
 from quietpager.runtime.context import functions_folder
@@ -85,20 +85,22 @@ def mutated(draw: st.DrawFn) -> dict[str, Any]:
 
 def check(raw: Any) -> None:
     try:
-        signal = signal_from_event(raw, cluster="c", received=NOW)
+        event = read_event(raw, received=NOW)
     except BadMessage as no:
         if not str(no):
             raise AssertionError("a refusal without a sentence") from no
         return
-    assert isinstance(signal, Signal)
-    assert signal.count >= 1
-    assert signal.first_seen <= signal.last_seen <= NOW + CLOCK_SKEW or signal.first_seen == NOW
-    assert len(signal.message) < LONGEST_MESSAGE + 60
-    assert not {"\x00", "\x1b"} & set(signal.message + signal.reason + signal.component + signal.type)
-    Signal.from_json(json.loads(json.dumps(signal.to_json())))
-    message = signal.to_message()
+    assert isinstance(event, Event)
+    assert event.count >= 1
+    assert event.first_seen <= event.last_seen <= NOW + CLOCK_SKEW or event.first_seen == NOW
+    assert len(event.message) < LONGEST_MESSAGE + 60
+    assert not {"\x00", "\x1b"} & set(event.message + event.reason + event.component + event.type)
+    signal = event.signal("crash")
+    assert Signal.from_json(json.loads(json.dumps(signal.to_json()))) == signal
+    assert len(json.dumps(signal.to_json())) < 2000
+    message = signal.to_message(event.id)
     assert all(key.isalnum() and key == key.lower() for key in message.attributes)
-    assert signal_from_event(raw, cluster="c", received=NOW + timedelta(days=1)).id == signal.id
+    assert read_event(raw, received=NOW + timedelta(days=1)).id == event.id
 
 
 @given(json_values)
@@ -113,8 +115,8 @@ def test_a_recorded_event_changed_anywhere_gives_a_signal_or_a_refusal(raw: dict
 
 
 def test_the_recorded_event_itself_gives_a_signal() -> None:
-    signal = signal_from_event(RECORDED, cluster="c", received=NOW)
-    assert (signal.reason, signal.container, signal.target.name) == (
+    event = read_event(RECORDED, received=NOW)
+    assert (event.reason, event.container, event.target.name) == (
         "BackOff", "cache", "cache-767f6f8c67-vgnlq",
     )  # fmt: skip
 

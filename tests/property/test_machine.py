@@ -22,7 +22,6 @@ from quietpager.model.incident import (
     State,
 )
 from quietpager.model.objects import ObjectRef
-from quietpager.model.signal import Signal
 from quietpager.safety import machine
 from quietpager.safety.machine import TABLE, keep, reopened, step
 from quietpager.safety.news import Commit, Input, News, Step, Undo
@@ -57,9 +56,8 @@ def diagnosis(now: datetime, *, old: bool) -> Diagnosis:
 
 
 def symptom(now: datetime, *, old: bool) -> Finding:
-    signal = Signal(id="s", cluster="c", target=POD, reason="BackOff", first_seen=now, last_seen=now)
     return Finding(
-        id="f", outcome="failing", at=now, family="crash", target=POD, why="killed", signal=signal,
+        id="f", outcome="failing", at=now, family="crash", target=POD, why="killed", cluster="c",
         diagnosis=diagnosis(now, old=old), remedies=REMEDIES, autonomy="auto",
     )  # fmt: skip
 

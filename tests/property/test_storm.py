@@ -18,7 +18,6 @@ from quietpager.model.finding import Diagnosis, Evidence, Finding
 from quietpager.model.incident import Incident
 from quietpager.model.message import FINDING, Message
 from quietpager.model.objects import ObjectRef
-from quietpager.model.signal import Signal
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Lazy, make_context
 from quietpager.safety import records, storm
@@ -185,7 +184,7 @@ def finding(number: int, namespace: str) -> Finding:
     pod = ObjectRef(api_version="v1", kind="Pod", namespace=namespace, name=f"web-{number}", uid=f"p{number}")
     return Finding(
         id=f"f{number}", outcome="failing", at=NOW, family="crash", target=pod, why="killed", autonomy="auto",
-        signal=Signal(id="s", cluster="c", target=pod, reason="BackOff", first_seen=NOW, last_seen=NOW),
+        cluster="c",
         diagnosis=Diagnosis(
             failure_class="oom_killed", cause=f"workload:u{number}", owner=owner(namespace, f"web-{number}"),
             since=NOW - timedelta(hours=1), evidence=(Evidence(text="killed", source="status"),),

@@ -11,7 +11,6 @@ from quietpager.analysis.gather import Gathered, gather
 from quietpager.analysis.logs import joined
 from quietpager.analysis.unwell import unwell
 from quietpager.cluster.port import LogReader
-from quietpager.masking.mask import mask
 from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotYet, Verdict
 from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Similar
@@ -41,13 +40,13 @@ def analyse(
     Raises what the reader raises while the target itself is read; evidence that cannot be read is
     named in the page instead.
     """
-    trouble = unwell(signal, reader, now)
+    trouble = unwell(live, reader, now)
     if trouble is None:
         return Healthy(why=f"{signal.target} and its owner are well, gone, or starting")
     left = timedelta(seconds=dwell) - (now - trouble.since)
     if left > timedelta():
         return NotYet(why=f"{trouble.why}, but not for {dwell:.0f} s yet", again_in=left.total_seconds())
-    found = gather(signal, live, reader, trouble, now)
+    found = gather(signal.origin, live, reader, trouble, now)
     page = compose(found, *remember(search_text(found)))
     summary = Evidence(text=page.summary, source=str(found.owner))
     facts = [Evidence(text=one.text, source=one.source) for one in page.facts[:MOST_EVIDENCE]]
@@ -70,13 +69,7 @@ def cause_of(owner: ObjectRef) -> str:
 
 def search_text(found: Gathered) -> str:
     """Say what is known in words that a past incident may share."""
-    signal = found.signal
-    told = [
-        UNKNOWN,
-        found.owner.name,
-        signal.reason,
-        signal.component,
-        mask(signal.message),
-        found.trouble.why,
-    ]
+    event = found.told
+    said = [] if event is None else [event.reason, event.component, event.message]
+    told = [UNKNOWN, found.owner.name, *said, found.trouble.why]
     return " ".join([*told, joined(found.logs), *(one.text for one in found.facts)])

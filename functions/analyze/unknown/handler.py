@@ -3,18 +3,20 @@
 from datetime import datetime
 
 from quietpager.analysis.past import remembered
-from quietpager.analysis.unwell import JUDGED, warned_of
-from quietpager.cluster.port import LogReader
+from quietpager.analysis.unwell import JUDGED, events_about, warned_of
+from quietpager.cluster.port import ClusterUnavailable, LogReader, Rejected
+from quietpager.errors import Retry
 from quietpager.functions.analyze.unknown.analyse import UNKNOWN, analyse, cause_of
-from quietpager.masking.mask import mask
 from quietpager.model.finding import Diagnosis, Healthy, NotYet, Outcome, Verdict
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import Message
-from quietpager.model.signal import Signal
+from quietpager.model.signal import Recheck, Signal, read_signal
 from quietpager.rules.health import Health
-from quietpager.rules.live import Live
+from quietpager.rules.judging import Diagnose
+from quietpager.rules.live import READABLE, Live
 from quietpager.runtime.context import Context
-from quietpager.runtime.detecting import Diagnose, detect, look
+from quietpager.runtime.detecting import detect
+from quietpager.runtime.rechecking import look
 from quietpager.safety import records
 
 
@@ -24,10 +26,8 @@ def handle(message: Message, ctx: Context) -> list[Message]:
     Raises:
         Retry: the cluster cannot be read just now.
     """
-    signal = Signal.from_json(message.data)
-    # Before anything is stored: the signal itself is kept, in the finding and until it is looked at again.
-    masked = signal.but(message=mask(signal.message))
     now = ctx.clock()
+    message = _as_events_name_it(message, ctx, now)
 
     def diagnose(asked: Signal, live: Live) -> Verdict:
         taken = None if asked.origin == "recheck" else _taken(asked, live, ctx)
@@ -36,11 +36,23 @@ def handle(message: Message, ctx: Context) -> list[Message]:
         return analyse(asked, live, ctx.cluster, now, _dwell(ctx), lambda text: remembered(ctx.store, text))
 
     def looker(
-        incident: Incident, live: Live, after: datetime | None, diagnose: Diagnose, asked: Signal
+        incident: Incident, live: Live, after: datetime | None, diagnose: Diagnose
     ) -> tuple[Outcome, Health, Diagnosis | None]:
-        return look_again(incident, live, ctx.cluster, after, diagnose, asked, now)
+        return look_again(incident, live, ctx.cluster, after, diagnose, now)
 
-    return detect(message.but(data=masked.to_json()), ctx, UNKNOWN, diagnose, looker)
+    return detect(message, ctx, UNKNOWN, diagnose, looker)
+
+
+def _as_events_name_it(message: Message, ctx: Context, now: datetime) -> Message:
+    """Name a target that cannot be read as the newest Event about it does, not as the sender wrote it."""
+    hint = read_signal(message.data)
+    if isinstance(hint, Recheck) or hint.target.kind in READABLE:
+        return message
+    try:
+        told = events_about(ctx.cluster, [hint.target], now)
+    except (ClusterUnavailable, Rejected) as away:
+        raise Retry(f"the Events about {hint.target} cannot be read: {away}") from away
+    return message if not told else message.but(data=hint.but(target=told[0].target).to_json())
 
 
 def _dwell(ctx: Context) -> float:
@@ -70,22 +82,21 @@ def look_again(
     reader: LogReader,
     after: datetime | None,
     diagnose: Diagnose,
-    signal: Signal,
     now: datetime,
 ) -> tuple[Outcome, Health, Diagnosis | None]:
     """Judge the owner again. The page is made anew only while nobody has it yet.
 
     Raises what the reader raises.
     """
-    outcome, health = _outcome(incident, live, reader, after, signal, now)
+    outcome, health = _outcome(incident, live, reader, after, now)
     if outcome != "failing" or incident.state is not State.WAITING:
         return outcome, health, None
-    verdict = diagnose(signal.but(target=incident.owner), live)
+    verdict = diagnose(Signal(target=incident.owner, family=UNKNOWN, origin="recheck"), live)
     return outcome, health, verdict if isinstance(verdict, Diagnosis) else None
 
 
 def _outcome(
-    incident: Incident, live: Live, reader: LogReader, after: datetime | None, signal: Signal, now: datetime
+    incident: Incident, live: Live, reader: LogReader, after: datetime | None, now: datetime
 ) -> tuple[Outcome, Health]:
     owner = incident.owner
     if owner.kind == "Node":
@@ -96,7 +107,7 @@ def _outcome(
         return "failing", Health(healthy=False, why="the node is not ready")
     has_pods = any(one.kind == "Pod" for one in incident.symptoms)
     if owner.kind in JUDGED or has_pods:
-        outcome, health, _ = look(incident, live, after, _not_now, signal)
+        outcome, health, _ = look(incident, live, after, _not_now)
         return outcome, health
     trouble = warned_of(owner, reader, now)
     if trouble is None:

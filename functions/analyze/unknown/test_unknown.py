@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from quietpager.functions.analyze.unknown.analyse import analyse
-from quietpager.model.event import signal_from_event
+from quietpager.model.event import read_event
 from quietpager.model.finding import Diagnosis, Healthy, NotYet
 from quietpager.model.yaml import read_yaml
 from quietpager.rules.live import Live
-from quietpager.rules.recorded import Recorded, read_json
+from quietpager.rules.recorded import Recorded, case_event
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
 [TWIN, UNWELL] = CASES
@@ -41,8 +41,9 @@ def test_replay_shows_the_page() -> None:
 def test_before_the_dwell_is_over_it_is_looked_at_again_when_it_is(after: int, expected: type) -> None:
     reader = Recorded(UNWELL)
     now = BEGAN + timedelta(seconds=after)
-    signal = signal_from_event(read_json(UNWELL / "event.json"), cluster="c", received=now)
-    verdict = analyse(signal, Live(reader, signal.target), reader, now, dwell=60.0)
+    signal = read_event(case_event(UNWELL), received=now).signal("unknown")
+    live = Live(reader, signal.target, now=now, told=signal.event)
+    verdict = analyse(signal, live, reader, now, dwell=60.0)
     assert isinstance(verdict, expected)
     if isinstance(verdict, NotYet):
         assert verdict.again_in == 1.0
@@ -51,5 +52,6 @@ def test_before_the_dwell_is_over_it_is_looked_at_again_when_it_is(after: int, e
 def test_a_workload_that_is_well_is_nothing_however_old_the_warning() -> None:
     reader = Recorded(TWIN)
     now = BEGAN + timedelta(days=1)
-    signal = signal_from_event(read_json(TWIN / "event.json"), cluster="c", received=now)
-    assert isinstance(analyse(signal, Live(reader, signal.target), reader, now, dwell=0.0), Healthy)
+    signal = read_event(case_event(TWIN), received=now).signal("unknown")
+    live = Live(reader, signal.target, now=now, told=signal.event)
+    assert isinstance(analyse(signal, live, reader, now, dwell=0.0), Healthy)

@@ -42,7 +42,7 @@ class Missing(NamedTuple):
     name: str
 
 
-def diagnose(signal: Signal, live: Live) -> Verdict:
+def diagnose(_signal: Signal, live: Live) -> Verdict:
     """Judge the pod's containers, then its volumes; the first that lacks something counts."""
     pod = live.pod
     if pod is None or live.owner is None:
@@ -55,7 +55,7 @@ def diagnose(signal: Signal, live: Live) -> Verdict:
             return _container(live, pod, one, waiting.message)
     if pod.ready or not waits_to_start(pod):
         return Healthy(why="no container waits for its configuration")
-    return _volume(signal, live, pod)
+    return _volume(live, pod)
 
 
 def _container(live: Live, pod: Pod, one: ContainerStatus, message: str) -> Verdict:
@@ -71,30 +71,31 @@ def _container(live: Live, pod: Pod, one: ContainerStatus, message: str) -> Verd
     return NotMine(family="unknown", why=f"{one.name}: {clean(message, 200)}")
 
 
-def _volume(signal: Signal, live: Live, pod: Pod) -> Verdict:
+def _volume(live: Live, pod: Pod) -> Verdict:
     ready = pod.condition("PodReadyToStartContainers")
     if ready is not None and ready.status == "True":
         return NotYet(why="its volumes are there, and no container has started yet")
     referred = set(_referred(pod.spec.volumes))
-    missing = next((one for one in _named(signal, pod) if one in referred), None)
+    told = "" if live.event is None else live.event.message
+    missing = next((one for one in _named(live.cause or "", told, pod) if one in referred), None)
     if missing is None:
         return NotYet(why="it waits for its volumes, and nothing says yet for which")
     text = f"{pod.metadata.name} waits for a volume of {missing.kind} {missing.name}"
-    if signal.message:
-        text += f": {clean(signal.message, 200)}"
+    if told:
+        text += f": {clean(told, 200)}"
     where = f"Pod {pod.metadata.namespace}/{pod.metadata.name} spec.volumes, status.conditions"
     return _found(live, pod, missing, Evidence(text=text, source=where))
 
 
-def _named(signal: Signal, pod: Pod) -> Iterator[Missing]:
-    """Give what the Event, or the incident that asks again, says is missing."""
-    kind, _, place = (signal.cause or "").partition(":")
+def _named(cause: str, told: str, pod: Pod) -> Iterator[Missing]:
+    """Give what the incident that asks again, or the Event on the API server, says is missing."""
+    kind, _, place = cause.partition(":")
     namespace, _, name = place.partition("/")
     if kind in CLASSES and namespace == pod.metadata.namespace:
         yield Missing(kind, name)
-    for match in _ABSENT.finditer(signal.message):
+    for match in _ABSENT.finditer(told):
         yield Missing(match["kind"], match["name"])
-    key, volume = _NO_VOLUME_KEY.search(signal.message), _VOLUME.search(signal.message)
+    key, volume = _NO_VOLUME_KEY.search(told), _VOLUME.search(told)
     if key is not None and volume is not None:
         wanted = "secret" if key["kind"] == "secret" else "configmap"
         mine = [one for one in pod.spec.volumes if one.name == volume["volume"]]

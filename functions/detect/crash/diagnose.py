@@ -27,14 +27,14 @@ _START_WAITS = frozenset({"RunContainerError", "CreateContainerError"})
 _HOOK = frozenset({"PostStartHookError", "PreStopHookError"})
 
 
-def diagnose(signal: Signal, live: Live) -> Verdict:
+def diagnose(_signal: Signal, live: Live) -> Verdict:
     """Judge the pod's containers; the worst one counts."""
     pod = live.pod
     if pod is None or live.owner is None:
         return NotMine(family="unknown", why="only pods crash")
     if pod.leaving:
         return Healthy(why="the pod is on its way out")
-    verdicts = [_container(signal, live, pod, one) for one in pod.containers]
+    verdicts = [_container(live, pod, one) for one in pod.containers]
     for kinds in (Diagnosis | NotMine, NotYet):
         for verdict in verdicts:
             if isinstance(verdict, kinds):
@@ -44,7 +44,7 @@ def diagnose(signal: Signal, live: Live) -> Verdict:
     return NotYet(why="no container has ended yet")
 
 
-def _container(signal: Signal, live: Live, pod: Pod, one: ContainerStatus) -> Verdict:
+def _container(live: Live, pod: Pod, one: ContainerStatus) -> Verdict:
     waiting, ended = one.state.waiting, one.ended
     if waiting is not None and waiting.reason in _HOOK:
         return _found(live, pod, one, "lifecycle_hook_failed", clean(waiting.message, 300))
@@ -52,7 +52,7 @@ def _container(signal: Signal, live: Live, pod: Pod, one: ContainerStatus) -> Ve
         return _found(live, pod, one, "container_start_error", clean(waiting.message, 300))
     if ended is None or crash_of(one, None) is None:
         return Healthy(why=f"{one.name} has not failed")
-    if pod.ready and ended.finished_at is not None and signal.last_seen - ended.finished_at > QUIET:
+    if pod.ready and ended.finished_at is not None and live.now - ended.finished_at > QUIET:
         return Healthy(why=f"{one.name} last failed at {ended.finished_at}, and has run since")
     limit = next((c.resources.limits.get("memory") for c in pod.spec.containers if c.name == one.name), None)
     if ended.reason == "OOMKilled":

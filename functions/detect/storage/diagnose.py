@@ -10,6 +10,7 @@ never the difference between fault and none.
 from datetime import datetime
 from typing import Final
 
+from quietpager.model.event import Event
 from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotMine, NotYet, Verdict
 from quietpager.model.kubernetes import Claim, Pod
 from quietpager.model.signal import Signal
@@ -20,10 +21,10 @@ CLAIM: Final = "PersistentVolumeClaim"
 _PROVISIONING: Final = "ProvisioningFailed"
 
 
-def diagnose(signal: Signal, live: Live) -> Verdict:
+def diagnose(_signal: Signal, live: Live) -> Verdict:
     """Judge a pod by its claims, or a claim by the pods that wait for it."""
     if live.target.kind == CLAIM:
-        return _claim(signal, live)
+        return _claim(live)
     pod = live.pod
     if pod is None:
         return NotMine(family="unknown", why="only pods wait for claims")
@@ -32,20 +33,20 @@ def diagnose(signal: Signal, live: Live) -> Verdict:
     if not _claims(pod):
         return NotMine(family="unknown", why="the pod has no claim to wait for")
     for name in _claims(pod):
-        verdict = _unbound(signal, live, pod, name)
+        verdict = _unbound(live, pod, name)
         if verdict is not None:
             return verdict
     return NotYet(why="all of its claims are bound")
 
 
-def _claim(signal: Signal, live: Live) -> Verdict:
+def _claim(live: Live) -> Verdict:
     name, namespace = live.target.name, live.target.namespace
     every = (
         Pod.read(raw | {"kind": "Pod", "apiVersion": "v1"}) for raw in live.reader.each("Pod", namespace)
     )
     waiting = [pod for pod in every if name in _claims(pod) and _waits(pod) and not pod.leaving]
     for pod in waiting:
-        verdict = _unbound(signal, Live(live.reader, pod.ref), pod, name)
+        verdict = _unbound(Live(live.reader, pod.ref), pod, name, live.event)
         if verdict is not None:
             return verdict
     return Healthy(why="it is bound" if waiting else "no pod waits for it")
@@ -61,7 +62,7 @@ def _claims(pod: Pod) -> list[str]:
     return [source.claim_name for source in sources if source is not None]
 
 
-def _unbound(signal: Signal, live: Live, pod: Pod, name: str) -> Diagnosis | None:
+def _unbound(live: Live, pod: Pod, name: str, told: Event | None = None) -> Diagnosis | None:
     namespace, owner = pod.metadata.namespace, live.owner
     raw = live.reader.get("PersistentVolumeClaim", namespace, name)
     claim = None if raw is None else Claim.read(raw)
@@ -72,9 +73,9 @@ def _unbound(signal: Signal, live: Live, pod: Pod, name: str) -> Diagnosis | Non
     if claim is not None:
         text += f" (storage class {claim.spec.storage_class_name or 'none given'})"
     evidence = [Evidence(text=text, source=f"{CLAIM} {namespace}/{name} status.phase")]
-    failed = signal.reason == _PROVISIONING and signal.target.name == name and claim is not None
-    if failed:
-        evidence.append(Evidence(text=clean(signal.message, 300), source=f"Event about {signal.target}"))
+    failed = claim is not None and told is not None and told.reason == _PROVISIONING
+    if failed and told is not None:
+        evidence.append(Evidence(text=clean(told.message, 300), source=f"Event about {told.target}"))
     return Diagnosis(
         failure_class="pvc_provisioning_failed" if failed else "pvc_unbound",
         cause=f"pvc:{namespace}/{name}",

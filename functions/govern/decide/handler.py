@@ -72,7 +72,8 @@ def _finding(message: Message, ctx: Context) -> list[Message]:
     if finding.diagnosis is None:
         return []
     news, now = Input(News.SYMPTOM, finding=finding), ctx.clock()
-    done: list[Write] = [DueDone(records.talk(name))]
+    # A newer look at the same target has another version, and a due item of its own that must stay.
+    done: list[Write] = [DueDone(records.talk(name)), Check(record.key, record.version)]
     key = records.cause(finding.diagnosis.cause)
     seen = ctx.store.get_many([key, records.EPISODES])
     lock = seen.get(key)

@@ -8,7 +8,7 @@ from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, R
 from quietpager.model.message import APPLY, DUE, REHEARSE, UNDO, Message
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Context
-from quietpager.runtime.detecting import recheck_message
+from quietpager.runtime.rechecking import recheck_message
 from quietpager.safety import records, storm
 from quietpager.safety.decisions import needed
 from quietpager.safety.effect import reversed_edits, talk_about, tell_about
@@ -75,8 +75,8 @@ def _dues(old: Incident | None, incident: Incident, now: datetime) -> list[Write
         return [DueDone(recheck), DueDone(deadline)]
     writes: list[Write] = []
     every = timedelta(seconds=incident.recheck_every)
-    if old is None or (old.state, old.recheck_every, old.state_since) != (
-        incident.state, incident.recheck_every, incident.state_since,
+    if old is None or (old.state, old.recheck_every, old.state_since, old.family) != (
+        incident.state, incident.recheck_every, incident.state_since, incident.family,
     ):  # fmt: skip
         asks = recheck_message(incident).to_json()
         writes.append(Due(recheck, now + every, every, asks, incident.opened_at))

@@ -1,8 +1,12 @@
-"""ingest/intake: an Event comes in, a signal with its family goes out. It judges nothing."""
+"""ingest/intake: an Event comes in, a signal with its family goes out. It judges nothing.
+
+What the Event says chooses the family and goes no further: anybody may have sent it.
+"""
 
 from quietpager.errors import BadMessage
-from quietpager.model.event import created_at, signal_from_event
+from quietpager.model.event import created_at, read_event
 from quietpager.model.message import EVENT_ADD, EVENT_UPDATE, HEARTBEAT, Message
+from quietpager.rules.routing import Observation
 from quietpager.runtime.beat import canary_arrived, event_arrived
 from quietpager.runtime.context import Context
 
@@ -18,9 +22,9 @@ def handle(message: Message, ctx: Context) -> list[Message]:
         return []
     if message.type not in (EVENT_ADD, EVENT_UPDATE):
         raise BadMessage(f"intake reads Kubernetes Events, not {message.type[:100]}.")
-    signal = signal_from_event(message.data, cluster=ctx.cluster_name, received=ctx.clock())
+    event = read_event(message.data, received=ctx.clock())
     event_arrived(created_at(message.data, ctx.clock()), ctx)
-    family = ctx.routes.family_of(signal)
+    family = ctx.routes.family_of(Observation.of(event))
     if family is None:
         return []
-    return [signal.but(family=family).to_message()]
+    return [event.signal(family).to_message(event.id)]

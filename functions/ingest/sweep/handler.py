@@ -5,11 +5,12 @@
          ├ runs, and is not ready for a while ──────────────▶ a signal of its condition
          └ has its node, and starts nothing for a while ────▶ the Warnings that the API server holds about it
 
-A signal's id says which failure it means (pod, container, restart count, reason), so a failure that
-has been found is not found again; every ten minutes it may be, for the case that it was closed.
+A signal says which pod and which family, nothing of what was seen: the detector finds that anew. A failure
+that still stands is said again with each sweep, and the detector knows what it has told already.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice, zip_longest
 from typing import Any
@@ -22,15 +23,11 @@ from quietpager.errors import Retry
 from quietpager.model.kubernetes import ContainerStatus, Pod
 from quietpager.model.message import Message
 from quietpager.model.objects import ObjectRef
-from quietpager.model.signal import Signal
+from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.rules.health import STARTING, crash_of, waits_to_start
-from quietpager.rules.routing import RouteTable
+from quietpager.rules.routing import Observation, RouteTable
 from quietpager.runtime.beat import beat, canary, compare_source
 from quietpager.runtime.context import Context
-
-BUCKET = 600
-"""Seconds after which a failure that still stands is reported once more."""
-
 
 PATIENCE = 30
 """Seconds that a pod may be unready, or start nothing, before it is worth a look; a start takes its time."""
@@ -62,7 +59,7 @@ def handle(_message: Message, ctx: Context) -> list[Message]:
 
 def _sweep(ctx: Context) -> list[Message]:
     try:
-        found = [one.to_message() for one in find(ctx.cluster, ctx.routes, ctx.clock(), ctx.cluster_name)]
+        found = [one.to_message() for one in find(ctx.cluster, ctx.routes, ctx.clock())]
     except (ClusterUnavailable, Rejected) as away:
         raise Retry(f"the pods cannot be listed: {away}") from away
     compare_source(ctx)
@@ -70,8 +67,8 @@ def _sweep(ctx: Context) -> list[Message]:
     return [*found, canary(ctx)]
 
 
-def find(reader: EventReader, routes: RouteTable, now: datetime, cluster: str) -> Iterator[Signal]:
-    """Look at everything once, and give a signal with its family for each thing that is wrong.
+def find(reader: EventReader, routes: RouteTable, now: datetime) -> Iterator[Signal]:
+    """Look at everything once, and give a signal for each pod and family that something is wrong for.
 
     Who else calls it: `quietpager scan`. Raises whatever the reader raises.
     """
@@ -81,18 +78,22 @@ def find(reader: EventReader, routes: RouteTable, now: datetime, cluster: str) -
             pod = Pod.read(raw | {"kind": "Pod", "apiVersion": "v1"})
         except ValidationError:
             continue
+        seen = _Seen(pod.ref.but(kind="Pod", api_version="v1"), routes)
         if waits_for_a_node(pod):
-            yield from _routed(_of_condition(pod, "PodScheduled", "Unschedulable", now, cluster), routes)
+            seen.condition(pod, "PodScheduled", "Unschedulable")
         failing = [(one, why) for one in pod.containers if (why := reason_of(pod, one)) is not None]
         for container, reason in failing:
-            yield from _routed(signal_of(pod, container, reason, now, cluster), routes)
+            state = container.state.waiting
+            seen.add(reason, state.message if state else "")
         if not failing and runs_unready(pod, now):
-            yield from _routed(_of_condition(pod, "Ready", "NotReady", now, cluster), routes)
+            seen.condition(pod, "Ready", "NotReady")
         if not failing and starts_nothing(pod, now):
             waiting.setdefault(pod.metadata.namespace or "", []).append(pod.ref)
+        yield from seen.signals
     for ref in _in_turns(waiting, int(now.timestamp()) // PATIENCE):
-        for told in _warnings(reader, ref, now, cluster):
-            yield from _routed(told, routes)
+        seen = _Seen(ref, routes)
+        seen.warnings(reader, now)
+        yield from seen.signals
 
 
 def _in_turns(waiting: Mapping[str, Sequence[ObjectRef]], turn: int) -> Iterator[ObjectRef]:
@@ -109,10 +110,36 @@ def _from(every: Sequence[Any], turn: int) -> list[Any]:
     return [*every[start:], *every[:start]]
 
 
-def _routed(signal: Signal, routes: RouteTable) -> Iterator[Signal]:
-    family = routes.family_of(signal)
-    if family is not None:
-        yield signal.but(family=family)
+@dataclass(slots=True)
+class _Seen:
+    """What one pod is worth a look for; a family is told once, however many containers fail for it."""
+
+    target: ObjectRef
+    routes: RouteTable
+    signals: list[Signal] = field(default_factory=list)
+
+    def condition(self, pod: Pod, kind: str, reason: str) -> None:
+        """Say what only a condition says."""
+        condition = pod.condition(kind)
+        self.add(reason, condition.message if condition else "")
+
+    def add(self, reason: str, message: str) -> None:
+        """Route what the status says."""
+        seen = Observation(kind="Pod", reason=reason, message=message, component="sweep", origin="sweep")
+        self._route(seen, Signal(target=self.target, origin="sweep"))
+
+    def warnings(self, reader: EventReader, now: datetime) -> None:
+        """Route the newest Warning of each reason about the pod, as the source would have brought it."""
+        reasons: set[str] = set()
+        for told in events_about(reader, [self.target], now):
+            if told.type == "Warning" and told.reason not in reasons:
+                reasons.add(told.reason)
+                self._route(Observation.of(told), told.signal(UNKNOWN_FAMILY))
+
+    def _route(self, seen: Observation, signal: Signal) -> None:
+        family = self.routes.family_of(seen)
+        if family is not None and (routed := signal.but(family=family)) not in self.signals:
+            self.signals.append(routed)
 
 
 def waits_for_a_node(pod: Pod) -> bool:
@@ -138,31 +165,6 @@ def starts_nothing(pod: Pod, now: datetime) -> bool:
     return (now - created).total_seconds() >= PATIENCE
 
 
-def _warnings(reader: EventReader, ref: ObjectRef, now: datetime, cluster: str) -> Iterator[Signal]:
-    """Give the newest Warning of each reason about a pod, as the Event source would have brought it."""
-    seen: set[str] = set()
-    for told in events_about(reader, [ref], now):
-        if told.type == "Warning" and told.reason not in seen:
-            seen.add(told.reason)
-            yield told.but(cluster=cluster)
-
-
-def _of_condition(pod: Pod, kind: str, reason: str, now: datetime, cluster: str) -> Signal:
-    """Make the signal of a pod about which only a condition says something."""
-    condition = pod.condition(kind)
-    return Signal(
-        id=f"sweep.{pod.metadata.uid}.{reason}.{int(now.timestamp()) // BUCKET}",
-        cluster=cluster,
-        target=pod.ref,
-        reason=reason,
-        component="sweep",
-        message=condition.message if condition else "",
-        first_seen=pod.metadata.creation_timestamp or now,
-        last_seen=now,
-        origin="sweep",
-    )
-
-
 def reason_of(pod: Pod, container: ContainerStatus) -> str | None:
     """Name what is wrong with a container, or None. An end that was no clean exit comes first."""
     if pod.leaving or pod.status.phase == "Failed":
@@ -174,23 +176,3 @@ def reason_of(pod: Pod, container: ContainerStatus) -> str | None:
     if waiting is not None and waiting.reason not in STARTING:
         return waiting.reason
     return None
-
-
-def signal_of(pod: Pod, container: ContainerStatus, reason: str, now: datetime, cluster: str) -> Signal:
-    """Make the signal of one failing container."""
-    bucket = int(now.timestamp()) // BUCKET
-    waiting, ended = container.state.waiting, container.ended
-    seen = (ended.finished_at if ended else None) or pod.metadata.creation_timestamp or now
-    return Signal(
-        id=f"sweep.{pod.metadata.uid}.{container.name}.{container.restart_count}.{reason}.{bucket}",
-        cluster=cluster,
-        target=pod.ref,
-        container=container.name,
-        reason=reason,
-        component="sweep",
-        message=waiting.message if waiting else "",
-        count=max(container.restart_count, 1),
-        first_seen=seen,
-        last_seen=now,
-        origin="sweep",
-    )

@@ -42,13 +42,14 @@ def case() -> Asked:
     return Asked(SECRET)
 
 
-def swept(case: Asked, seconds: float = PATIENCE) -> list[tuple[str | None, str, str]]:
-    found = find(case, routes, CREATED + timedelta(seconds=seconds), "c")
-    return [(one.family, one.reason, one.target.name) for one in found]
+def swept(case: Asked, seconds: float = PATIENCE) -> list[tuple[str, str, str]]:
+    found = find(case, routes, CREATED + timedelta(seconds=seconds))
+    return [(one.family, one.event.uid if one.event else "", one.target.name) for one in found]
 
 
 def test_a_volume_that_is_not_there_is_found_though_its_event_was_lost(case: Asked) -> None:
-    assert swept(case) == [("config", "FailedMount", case.pod["metadata"]["name"])]
+    [told] = [one for one in case.list("Event") if one["reason"] == "FailedMount"]
+    assert swept(case) == [("config", told["metadata"]["uid"], case.pod["metadata"]["name"])]
 
 
 def test_a_start_gets_its_time_and_its_events_are_not_asked_for(case: Asked) -> None:

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from quietpager.analysis.gather import EDITS, Gathered
+from quietpager.model.event import Event
 from quietpager.model.page import Changed, Page, RuledOut, Similar, Suspect
-from quietpager.model.signal import Signal
+from quietpager.model.signal import UNCONFIRMED
 from quietpager.model.text import clean
 
 SLACK: Final = timedelta(seconds=30)
@@ -43,19 +44,23 @@ def compose(found: Gathered, similar: Sequence[Similar] = (), helped: Sequence[s
 
 def _summary(found: Gathered) -> str:
     lasted = max((found.now - found.trouble.since).total_seconds(), 0)
-    signal = speaker(found)
-    who = signal.component or "somebody"
-    said = f" {who} says {signal.reason}: {signal.message}" if signal.message else ""
+    told, said = speaker(found), ""
+    if told is not None and told.message:
+        said = f" {told.component or 'somebody'} says {told.reason}: {told.message}"
+    if found.origin in UNCONFIRMED:
+        said += f" The {found.origin} that pointed here is unconfirmed."
     return clean(f"{found.owner} has been unwell for {lasted:.0f} s: {found.trouble.why}.{said}", 600)
 
 
-def speaker(found: Gathered) -> Signal:
+def speaker(found: Gathered) -> Event | None:
     """Choose the Event that says most: an operator's own before what the platform says of everything.
 
-    A kubelet is quicker than any operator, so the signal that came first is seldom the one to read.
+    A kubelet is quicker than any operator, so the Event that came first is seldom the one to read. None where
+    the API server holds no Event about it.
     """
-    told = [found.signal, *(one for one in found.events if one.type != "Normal")]
-    return next((one for one in told if one.component not in _PLATFORM), found.signal)
+    first = [] if found.told is None else [found.told]
+    told = [*first, *(one for one in found.events if one.type != "Normal")]
+    return next((one for one in told if one.component not in _PLATFORM), next(iter(told), None))
 
 
 def causes(found: Gathered) -> Iterator[Suspect]:
@@ -121,13 +126,13 @@ def _not_a_change(found: Gathered) -> Iterator[RuledOut]:
 
 def look_next(found: Gathered) -> Iterator[str]:
     """Name the next places, the most promising first."""
-    signal, owner = speaker(found), found.owner
+    told, owner = speaker(found), found.owner
     kubectl = f"kubectl -n {owner.namespace}" if owner.namespace else "kubectl"
     it = f"{clean(owner.kind, 60).lower()}/{clean(owner.name, 253)}"
-    if signal.component not in _PLATFORM:
+    if told is not None and told.component not in _PLATFORM:
         yield (
-            f"{clean(signal.component, 60)} sent the Event: read its own log around "
-            f"{signal.last_seen:%H:%M:%S} and what its documentation says of {clean(signal.reason, 60)}."
+            f"{clean(told.component, 60)} sent the Event: read its own log around "
+            f"{told.last_seen:%H:%M:%S} and what its documentation says of {clean(told.reason, 60)}."
         )
     for ref, there in found.config.items():
         if there is False and not ref.optional:

@@ -17,11 +17,11 @@ from quietpager.analysis.logs import MOST, TAIL, Tail, tail_of
 from quietpager.analysis.templates import ConfigRef, config_refs, differences
 from quietpager.analysis.unwell import Trouble, events_about
 from quietpager.cluster.port import ClusterUnavailable, Json, LogReader, Rejected
-from quietpager.masking.mask import mask
+from quietpager.model.event import Event
 from quietpager.model.kubernetes import ContainerStatus, Node, Pod, ReplicaSet
 from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Changed, Fact
-from quietpager.model.signal import Signal
+from quietpager.model.signal import UNCONFIRMED, Origin
 from quietpager.model.text import clean
 from quietpager.rules.health import pod_fault
 from quietpager.rules.live import Live
@@ -29,6 +29,7 @@ from quietpager.rules.revision import revision_facts
 
 T = TypeVar("T")
 
+_A: Final = {"alert": "an alert", "release": "word of a release"}
 EDITS: Final = "metadata.managedFields"
 """Source of a change that an object itself tells of."""
 MOST_EVENTS: Final = 8
@@ -44,16 +45,22 @@ _NOT_PEOPLE: Final = frozenset({"kube-controller-manager", "kubelet", "kube-sche
 
 @dataclass
 class Gathered:
-    """What was found. `missing` says what could not be read; `config` is None for "cannot be told"."""
+    """What was found. `missing` says what could not be read; `config` is None for "cannot be told".
 
-    signal: Signal
+    `told` is the Event that pointed here, as it was read from the API server; `origin` says who did where
+    that was no Event.
+    """
+
+    target: ObjectRef
     owner: ObjectRef
     trouble: Trouble
     now: datetime
     facts: list[Fact] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    events: list[Signal] = field(default_factory=list)
+    told: Event | None = None
+    origin: Origin = "event"
+    events: list[Event] = field(default_factory=list)
     logs: list[Tail] = field(default_factory=list)
     config: dict[ConfigRef, bool | None] = field(default_factory=dict)
     nodes: dict[str, str] = field(default_factory=dict)
@@ -94,12 +101,16 @@ class _Reading:
         return None
 
 
-def gather(signal: Signal, live: Live, reader: LogReader, trouble: Trouble, now: datetime) -> Gathered:
+def gather(origin: Origin, live: Live, reader: LogReader, trouble: Trouble, now: datetime) -> Gathered:
     """Read everything that can be read about the target and its owner; never raises for what cannot."""
-    into = Gathered(signal=signal, owner=signal.target, trouble=trouble, now=now)
+    target = live.target
+    into = Gathered(target=target, owner=target, trouble=trouble, now=now, origin=origin)
     reading = _Reading(into)
-    into.owner = reading.part(f"The owner of {signal.target}", lambda: live.owner) or signal.target
+    into.owner = reading.part(f"The owner of {target}", lambda: live.owner) or target
+    into.told = reading.part("The Event that pointed here", lambda: live.event)
     into.fact(trouble.why, str(into.owner))
+    if origin in UNCONFIRMED:
+        into.fact(f"somebody sent {_A[origin]} about {target}; nothing confirms what it said", origin)
     pods = reading.part(f"The pods of {into.owner}", lambda: live.pods) or ()
     unwell = [pod for pod in pods if pod_fault(pod, None) is not None]
     into.pods_seen = bool(pods)
@@ -117,14 +128,15 @@ def gather(signal: Signal, live: Live, reader: LogReader, trouble: Trouble, now:
 
 
 def _events(into: Gathered, live: Live, reader: LogReader, pods: Iterable[Pod]) -> None:
-    about = [into.signal.target, into.owner, *(one.ref.but(kind="ReplicaSet") for one in live.replica_sets)]
+    about = [into.target, into.owner, *(one.ref.but(kind="ReplicaSet") for one in live.replica_sets)]
     # One request for each object: so of a large workload the pods that are looked at closely anyway.
     about += [pod.ref.but(kind="Pod", api_version="v1") for pod in [*pods][:MOST_PODS]]
     every = events_about(reader, dict.fromkeys(about), into.now)
     warnings = [one for one in every if one.type != "Normal"]
-    into.events = [one.but(message=mask(one.message)) for one in every]
-    if not any(_same_text(one, into.signal) for one in warnings):
-        warnings.insert(0, into.signal)
+    into.events = every
+    told = into.told
+    if told is not None and not any(_same_text(one, told) for one in warnings):
+        warnings.insert(0, told)
     for one in warnings[:MOST_EVENTS]:
         often = f", {one.count} times" if one.count > 1 else ""
         who = f" by {one.component}" if one.component else ""
@@ -133,8 +145,8 @@ def _events(into: Gathered, live: Live, reader: LogReader, pods: Iterable[Pod]) 
         )
 
 
-def _same_text(one: Signal, two: Signal) -> bool:
-    return (one.reason, mask(one.message)) == (two.reason, mask(two.message))
+def _same_text(one: Event, two: Event) -> bool:
+    return (one.reason, one.message) == (two.reason, two.message)
 
 
 def _status(into: Gathered, live: Live, pods: Iterable[Pod]) -> None:

@@ -14,10 +14,9 @@ from quietpager.cluster.port import EventReader, Json, LogReader
 from quietpager.errors import BadMessage
 from quietpager.masking.told import Told
 from quietpager.model.data import Data
-from quietpager.model.event import signal_from_event
+from quietpager.model.event import Event, read_event
 from quietpager.model.kubernetes import Condition, ContainerStatus, Pod
 from quietpager.model.objects import ObjectRef
-from quietpager.model.signal import Signal
 from quietpager.rules.health import health_of, pod_fault
 from quietpager.rules.live import READABLE, Live
 
@@ -39,21 +38,21 @@ class Trouble(Data):
     since: datetime
 
 
-def unwell(signal: Signal, reader: LogReader, now: datetime) -> Trouble | None:
+def unwell(live: Live, reader: LogReader, now: datetime) -> Trouble | None:
     """Say what is wrong with the target or its owner; None where it is well, or gone.
 
     Raises what the reader raises.
     """
-    kind = signal.target.kind
-    if kind not in JUDGED:
-        return warned_of(signal.target, reader, now)
-    live = Live(reader, signal.target)
+    target = live.target
+    if target.kind not in JUDGED:
+        return warned_of(target, reader, now)
     try:
-        why = _judged(signal, live, kind)
+        why = _judged(live, target.kind)
         # A status may be written after the Event that speaks of it.
         return None if why is None else Trouble(why=why, since=min(_since(live) or now, now))
     except ValidationError:
-        return Trouble(why=f"{signal.target} cannot be read", since=min(signal.first_seen, now))
+        first = now if live.event is None else live.event.first_seen
+        return Trouble(why=f"{target} cannot be read", since=min(first, now))
 
 
 def warned_of(target: ObjectRef, reader: LogReader, now: datetime) -> Trouble | None:
@@ -67,14 +66,14 @@ def warned_of(target: ObjectRef, reader: LogReader, now: datetime) -> Trouble | 
     return Trouble(why=why, since=min(one.first_seen for one in fresh))
 
 
-def events_about(reader: EventReader, targets: Iterable[ObjectRef], now: datetime) -> list[Signal]:
+def events_about(reader: EventReader, targets: Iterable[ObjectRef], now: datetime) -> list[Event]:
     """List the Events about some objects, newest first. What cannot be an Event is left out."""
-    found: dict[str, Signal] = {}
+    found: dict[str, Event] = {}
     for target in targets:
         # An Event about an object without a namespace stands in `default` (Kubernetes API validation).
         for raw in reader.events(target.kind, target.namespace or "default", target.name):
             try:
-                one = signal_from_event(raw, cluster="", received=now)
+                one = read_event(raw, received=now)
             except BadMessage:
                 continue
             if _is(one.target, target):
@@ -112,14 +111,21 @@ def _turned(conditions: Iterable[Condition], kind: str) -> datetime | None:
     return next((c.last_transition_time for c in conditions if c.type == kind and c.status != "True"), None)
 
 
-def _judged(signal: Signal, live: Live, kind: str) -> str | None:
+def _judged(live: Live, kind: str) -> str | None:
     if live.raw_target is None:
         return None
     if kind == "Node":
         return None if live.node is not None and live.node.ready else "the node is not ready"
     health = health_of(live, None)
-    early = PROBED_EARLY.match(signal.message) and _only_slow(live, signal.last_seen)
-    return None if health.healthy or early else health.why
+    if health.healthy or _probed_early(live):
+        return None
+    return health.why
+
+
+def _probed_early(live: Live) -> bool:
+    """Say whether the Event that pointed here only says that a slow rollout is not ready yet."""
+    told = live.event
+    return told is not None and bool(PROBED_EARLY.match(told.message)) and _only_slow(live, told.last_seen)
 
 
 def _only_slow(live: Live, now: datetime) -> bool:

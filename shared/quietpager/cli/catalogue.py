@@ -14,11 +14,11 @@ from quietpager.cluster.port import Reader
 from quietpager.model.finding import NotMine, Verdict
 from quietpager.model.incident import Autonomy, Incident, Rehearsal
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
+from quietpager.rules.judging import Diagnose, forwarded, judge
 from quietpager.rules.live import Live
 from quietpager.rules.routing import RouteTable, render_routes
 from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime.context import functions_folder
-from quietpager.runtime.detecting import Diagnose, forwarded, judge
 from quietpager.safety import guards
 from quietpager.safety.ground import scopes
 from quietpager.safety.policy import Policy
@@ -78,13 +78,16 @@ def ground(
     )  # fmt: skip
 
 
-def verdict_on(signal: Signal, reader: Reader) -> tuple[Signal, Verdict | None]:
-    """Let the family judge; "not mine" goes on, at most two hops, at last to `unknown`: no verdict."""
+def verdict_on(signal: Signal, reader: Reader, now: datetime) -> tuple[Signal, Verdict | None]:
+    """Let the family judge, as of `now`.
+
+    "Not mine" goes on, at most two hops, at last to `unknown`: no verdict.
+    """
     while True:
         diagnose = detector(signal.family)
         if diagnose is None:
             return signal.but(family=UNKNOWN_FAMILY), None
-        verdict = judge(signal, Live(reader, signal.target), diagnose)
+        verdict = judge(signal, Live(reader, signal.target, now=now, told=signal.event), diagnose)
         if not isinstance(verdict, NotMine):
             return signal, verdict
         signal = forwarded(signal, verdict, routes())

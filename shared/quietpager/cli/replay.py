@@ -14,13 +14,14 @@ from quietpager.cli.catalogue import actions, ground, planner, routes, rule, ver
 from quietpager.cluster.port import Json
 from quietpager.errors import BadMessage
 from quietpager.functions.analyze.unknown.analyse import analyse
-from quietpager.model.event import signal_from_event
+from quietpager.model.event import read_event
 from quietpager.model.finding import Diagnosis, Finding, NotYet, Remedy
 from quietpager.model.incident import Autonomy, Fleet, Incident, Rehearsal, lowest
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.model.text import clean
 from quietpager.rules.live import Live
-from quietpager.rules.recorded import Recorded, read_json
+from quietpager.rules.recorded import Recorded, case_event
+from quietpager.rules.routing import Observation
 from quietpager.runtime.detecting import finding_of
 from quietpager.safety import guards
 from quietpager.safety.machine import PROPOSE, dwell_met, step
@@ -57,27 +58,27 @@ def _answer(folder: Path, failure_class: str, *, why: str, **more: Any) -> Json:
 
 
 def _replay(folder: Path) -> Json:
-    raw = read_json(folder / "event.json")
+    raw = case_event(folder)
     if raw is None:
         return _answer(folder, INVALID, why="event.json is missing or no JSON.")
     received = _newest(raw)
     try:
-        signal = signal_from_event(raw, cluster="replay", received=received)
+        event = read_event(raw, received=received)
     except BadMessage as no:
         return _answer(folder, INVALID, why=str(no))
     reader = Recorded(folder)
-    family = routes().family_of(signal)
+    family = routes().family_of(Observation.of(event))
     if family is None:
         return _answer(folder, BENIGN, why="No route: a Normal Event of no interest, or benign by rule.")
-    signal = signal.but(family=family)
-    signal, verdict = verdict_on(signal, reader)
+    now = event.last_seen
+    signal, verdict = verdict_on(event.signal(family), reader, now)
     if isinstance(verdict, Diagnosis):
-        return _known(folder, signal, verdict, reader)
+        return _known(folder, signal, verdict, reader, now)
     if signal.family != UNKNOWN_FAMILY and not isinstance(verdict, NotYet):
         why = verdict.why if verdict is not None else "nothing found"
         return _answer(folder, BENIGN, why=why, family=signal.family)
     # How long it lasted is not asked: a folder shows one moment of something that may go on.
-    verdict = analyse(signal, Live(reader, signal.target), reader, signal.last_seen, dwell=0.0)
+    verdict = analyse(signal, Live(reader, signal.target, now=now, told=signal.event), reader, now, dwell=0.0)
     if not isinstance(verdict, Diagnosis):
         return _answer(folder, BENIGN, why=f"{verdict.why}.")
     return _unknown(folder, verdict)
@@ -113,9 +114,9 @@ def _newest(raw: Any) -> datetime:
     return max(times, default=_EPOCH)
 
 
-def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded) -> Json:
+def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded, now: datetime) -> Json:
     known = rule(signal.family)
-    finding = finding_of(signal, verdict, known, "replay", signal.last_seen, None)
+    finding = finding_of(signal.target, verdict, known, "replay", now)
     dial = known.classes[verdict.failure_class].autonomy
     acts, proposes = _would_act(finding, reader)
     return _answer(

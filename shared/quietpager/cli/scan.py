@@ -176,12 +176,12 @@ def scan(reader: EventReader, namespace: str | None, policy: Policy, now: dateti
 def _verdicts(seen: WhatMayBeRead, now: datetime) -> Iterator[tuple[Signal, Any]]:
     """Judge each target once for each family, however many of its containers fail."""
     done: set[tuple[ObjectRef, str]] = set()
-    for signal in find(seen, routes(), now, "scan"):
+    for signal in find(seen, routes(), now):
         if (signal.target, signal.family) in done:
             continue
         done.add((signal.target, signal.family))
         try:
-            yield verdict_on(signal, seen)
+            yield verdict_on(signal, seen, now)
         except ValidationError:
             continue
 
@@ -207,7 +207,7 @@ def _row(
     """Make the row of a cause; where its pods fail in several ways, the most frequent one names it."""
     [(name, _)] = Counter(verdict.failure_class for _, verdict in found).most_common(1)
     signal, verdict = next(one for one in found if one[1].failure_class == name)
-    finding = finding_of(signal, verdict, rule(signal.family), "scan", now, None)
+    finding = finding_of(signal.target, verdict, rule(signal.family), "scan", now)
     return Row(
         cause=cause,
         owners=tuple(dict.fromkeys(one.owner for _, one in found)),

@@ -1,4 +1,7 @@
-"""From a Kubernetes Event to a Signal.
+"""A Kubernetes Event, read: what it is about, and what it says.
+
+Who may use its words: intake, to route it, and whoever has read it from the API server (`Live.event`). They
+go into no message.
 
 Both shapes are read: core/v1 (`count`, `firstTimestamp`, `source`) and events.k8s.io (`eventTime`,
 `series`, `reportingController`, `regarding`, `note`); the scheduler's core/v1 Events come in a mixture
@@ -12,10 +15,11 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, Field, StrictInt, StrictStr, ValidationError
 
 from quietpager.errors import BadMessage
-from quietpager.model.data import digest
+from quietpager.masking.told import Told
+from quietpager.model.data import Data, digest
 from quietpager.model.kubernetes import View
 from quietpager.model.objects import ObjectRef
-from quietpager.model.signal import Origin, Signal
+from quietpager.model.signal import EventRef, Signal
 from quietpager.model.text import clean, is_name
 
 CLOCK_SKEW = timedelta(minutes=5)
@@ -24,6 +28,30 @@ CLOCK_SKEW = timedelta(minutes=5)
 _CONTAINER = re.compile(r"spec\.(?:init|ephemeral)?[cC]ontainers\{([a-z0-9-]+)\}")
 _CLUSTER_SCOPED = {"Node", "Namespace", "PersistentVolume"}
 _Count = Annotated[StrictInt, Field(ge=0)]
+
+
+class Event(Data):
+    """One Event, normalised: `target` is what it is about; `count` is at least 1.
+
+    `id` is its uid and version, or made of its content where it has none. `ref` is None for an Event that
+    could not be read from the API server by name.
+    """
+
+    id: str
+    ref: EventRef | None = None
+    target: ObjectRef
+    container: str | None = None
+    reason: Told
+    component: Told = ""
+    type: Told = "Warning"
+    message: Told = ""
+    count: int = 1
+    first_seen: datetime
+    last_seen: datetime
+
+    def signal(self, family: str) -> Signal:
+        """Make the hint that it is: which object, and which Event said so."""
+        return Signal(target=self.target, family=family, event=self.ref)
 
 
 class _Meta(View):
@@ -84,14 +112,12 @@ def created_at(event: object, received: datetime) -> datetime | None:
         return None
 
 
-def signal_from_event(raw: Any, *, cluster: str, received: datetime, origin: Origin = "event") -> Signal:
-    """Normalise one Event. Called by ingest/intake and by replay.
+def read_event(raw: Any, *, received: datetime) -> Event:
+    """Normalise one Event. Called by ingest/intake, by replay, and by whoever reads it from the API server.
 
     Args:
         raw: the Event object, as JSON.
-        cluster: the name of the cluster it came from.
         received: when it came in; dates Events without a time, or with one in the future.
-        origin: where it came from.
 
     Raises:
         BadMessage: it cannot be an Event; the text says why.
@@ -114,9 +140,9 @@ def signal_from_event(raw: Any, *, cluster: str, received: datetime, origin: Ori
     container = _CONTAINER.fullmatch(involved.field_path)
     cluster_scoped = involved.kind in _CLUSTER_SCOPED
     meta = event.metadata
-    return Signal(
+    return Event(
         id=_identity(raw, meta),
-        cluster=cluster,
+        ref=_ref(meta),
         target=ObjectRef(
             api_version=clean(involved.api_version, 100),
             kind=involved.kind,
@@ -138,7 +164,6 @@ def signal_from_event(raw: Any, *, cluster: str, received: datetime, origin: Ori
         count=min(max(event.count or 0, event.deprecated_count or 0, event.series.count, 1), 10**9),
         first_seen=_sane(min(times), received),
         last_seen=_sane(max(times), received),
-        origin=origin,
     )
 
 
@@ -189,6 +214,14 @@ def _utc(moment: datetime | None, received: datetime) -> datetime | None:
         return None if moment is None else moment.astimezone(UTC)
     except OverflowError:
         return received
+
+
+def _ref(meta: _Meta) -> EventRef | None:
+    """Say by which name the API server would give it."""
+    namespace = meta.namespace or "default"
+    if not all(is_name(part) for part in (namespace, meta.name, meta.uid)):
+        return None
+    return EventRef(namespace=namespace, name=meta.name, uid=meta.uid)
 
 
 def _identity(raw: Any, meta: _Meta) -> str:

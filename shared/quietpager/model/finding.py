@@ -7,7 +7,6 @@ from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Fact, Page
-from quietpager.model.signal import Signal
 
 Outcome = Literal["failing", "healthy", "gone", "unreadable"]
 
@@ -77,9 +76,15 @@ class Dwell(Data):
 
 
 class Finding(Data):
-    """The record of one look. `serial` counts the looks of one incident; it is 0 for a first find."""
+    """The record of what a detector found, written over in place; `serial` counts how often.
+
+    Of an incident it is the newest look, and `spoken` the moment of the due item that it answers. Of a target
+    it says what is wrong for one cause; `rests_on` stands for what was read, and `closing` for the closed
+    incident, if there was one, that it was told after.
+    """
 
     id: str
+    cluster: str = ""
     incident: str | None = None
     serial: int = 0
     outcome: Outcome
@@ -92,4 +97,6 @@ class Finding(Data):
     autonomy: str = "alert"
     dwell: Dwell = Dwell()
     available: int = 0
-    signal: Signal | None = None
+    rests_on: str = ""
+    closing: str = ""
+    spoken: datetime | None = None

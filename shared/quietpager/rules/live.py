@@ -5,9 +5,12 @@ the same code runs in a function, in replay over a folder, and in tests.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, TypeVar
 
 from quietpager.cluster.port import Kind, Reader
+from quietpager.errors import BadMessage
+from quietpager.model.event import Event, read_event
 from quietpager.model.kubernetes import (
     Deployment,
     Namespace,
@@ -18,6 +21,7 @@ from quietpager.model.kubernetes import (
     ResourceQuota,
 )
 from quietpager.model.objects import ObjectRef
+from quietpager.model.signal import EventRef
 
 Json = dict[str, Any]
 READABLE: Mapping[str, Kind] = {
@@ -29,6 +33,13 @@ READABLE: Mapping[str, Kind] = {
     "PersistentVolumeClaim": "PersistentVolumeClaim",
 }
 """Kinds of targets that can be looked at; for any other kind only the Event itself is known."""
+
+
+_API_VERSIONS: Final = {"Deployment": "apps/v1", "ReplicaSet": "apps/v1"}
+"""Of the readable kinds; all others are of the core group, v1."""
+
+LONG_AGO: Final = datetime.fromtimestamp(0, UTC)
+"""The time of a look whose caller asks for nothing that depends on it."""
 
 
 class Once:
@@ -89,9 +100,64 @@ class _once(Generic[Read]):  # noqa: N801 (it is used as a decorator)
 class Live:
     """Everything the product may read about one target."""
 
-    def __init__(self, reader: Reader, target: ObjectRef) -> None:
-        """Nothing is read yet."""
-        self.reader, self.target = reader, target
+    def __init__(
+        self,
+        reader: Reader,
+        target: ObjectRef,
+        *,
+        now: datetime = LONG_AGO,
+        told: EventRef | None = None,
+        cause: str | None = None,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            reader: where everything is read.
+            target: what is looked at, as somebody has named it.
+            now: when the look is made; whoever lets a rule judge says it. In replay the case's own time.
+            told: which Event is said to have pointed here.
+            cause: the cause key of the incident that asks again; None where nobody does.
+        """
+        self.reader, self.target, self.now, self.told, self.cause = reader, target, now, told, cause
+
+    @_once
+    def event(self) -> Event | None:
+        """The Event that pointed here, as the API server holds it: the only place where its words come from.
+
+        None where nobody named one, where it is gone (they are kept for an hour), where the name is another
+        Event's by now, and where it is about something else than the target.
+        """
+        if self.told is None:
+            return None
+        raw = self.reader.get("Event", self.told.namespace, self.told.name)
+        try:
+            event = None if raw is None else read_event(raw, received=self.now)
+        except BadMessage:
+            return None
+        return event if event is not None and event.ref == self.told and self._is_about(event) else None
+
+    def _is_about(self, event: Event) -> bool:
+        about, target = event.target, self.named
+        # Where an Event or a signal gives no uid, as an operator's often does not, the name counts.
+        same = about.uid is None or target.uid is None or about.uid == target.uid
+        place = (about.kind, about.namespace, about.name)
+        return same and place == (target.kind, target.namespace, target.name)
+
+    @property
+    def confirmed(self) -> EventRef | None:
+        """The Event that was said to have pointed here, if it was read and did."""
+        return self.told if self.__dict__.get("event") is not None else None
+
+    @property
+    def named(self) -> ObjectRef:
+        """The target as the API server names it, so that one object has one name whoever spoke of it."""
+        if self.raw_target is None:
+            return self.target
+        meta = self.raw_target["metadata"]
+        return ObjectRef(
+            api_version=_API_VERSIONS.get(self.target.kind, "v1"), kind=self.target.kind,
+            namespace=meta.get("namespace"), name=self.target.name, uid=meta.get("uid"),
+        )  # fmt: skip
 
     @_once
     def raw_target(self) -> Json | None:

@@ -71,10 +71,20 @@ class Recorded:
         return self._previous[-most:]
 
 
+def case_event(folder: Path) -> Any:
+    """Read a case's Event; one without a name or uid gets what it lacks, so that it can be read by name."""
+    raw = read_json(folder / "event.json")
+    meta = raw.get("metadata") if isinstance(raw, dict) else None
+    if not isinstance(meta, dict):
+        return raw
+    given = {key: value for key, value in meta.items() if value not in (None, "")}
+    return raw | {"metadata": {"name": "event", "uid": "event"} | given}
+
+
 def _events(folder: Path) -> list[Json]:
     related = read_json(folder / "related_events.json")
     items = related.get("items") if isinstance(related, dict) else related
-    every = [read_json(folder / "event.json"), *(items if isinstance(items, list) else ())]
+    every = [case_event(folder), *(items if isinstance(items, list) else ())]
     good = (one for one in every if isinstance(one, dict) and isinstance(one.get("metadata"), dict))
     return [{"kind": "Event", "apiVersion": "v1"} | one for one in good]
 

@@ -8,9 +8,29 @@ from pathlib import Path
 from yaml import YAMLError
 
 from quietpager.model.data import Data
-from quietpager.model.signal import UNKNOWN_FAMILY, Signal
+from quietpager.model.event import Event
+from quietpager.model.signal import UNKNOWN_FAMILY, Origin
 from quietpager.model.yaml import read_yaml
 from quietpager.rules.schema import Route, Rule
+
+
+class Observation(Data):
+    """What a route may look at. It exists where an Event, or a status, is at hand, and is never sent on."""
+
+    kind: str
+    reason: str
+    component: str = ""
+    type: str = "Warning"
+    message: str = ""
+    origin: Origin = "event"
+
+    @classmethod
+    def of(cls, event: Event) -> "Observation":
+        """Take from an Event what routes look at."""
+        return cls(
+            kind=event.target.kind, reason=event.reason, component=event.component, type=event.type,
+            message=event.message,
+        )  # fmt: skip
 
 
 class TableRow(Data):
@@ -26,12 +46,12 @@ class RouteTable(Data):
     rows: tuple[TableRow, ...]
     families: frozenset[str]
 
-    def family_of(self, signal: Signal) -> str | None:
+    def family_of(self, seen: Observation) -> str | None:
         """Tell the family, `unknown` for a Warning nobody routes, None for what may be dropped."""
         for row in self.rows:
-            if _matches(row.route, signal):
+            if _matches(row.route, seen):
                 return row.family
-        return None if signal.type == "Normal" else UNKNOWN_FAMILY
+        return None if seen.type == "Normal" else UNKNOWN_FAMILY
 
 
 @lru_cache(maxsize=512)
@@ -39,19 +59,19 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-def _matches(route: Route, signal: Signal) -> bool:
+def _matches(route: Route, seen: Observation) -> bool:
     return (
-        route.kind in ("", signal.target.kind)
-        and (not route.reason or signal.reason in route.reason)
-        and route.type in ("", signal.type)
-        and route.origin in ("", signal.origin)
-        and (not route.component or signal.component in route.component)
-        and (not route.message or _pattern(route.message).search(signal.message) is not None)
+        route.kind in ("", seen.kind)
+        and (not route.reason or seen.reason in route.reason)
+        and route.type in ("", seen.type)
+        and route.origin in ("", seen.origin)
+        and (not route.component or seen.component in route.component)
+        and (not route.message or _pattern(route.message).search(seen.message) is not None)
     )
 
 
 def _overlap(one: Route, two: Route) -> bool:
-    """Tell whether some signal could match both. Two different patterns count as disjoint by intent."""
+    """Tell whether something seen could match both. Two different patterns count as disjoint by intent."""
 
     def meet(a: tuple[str, ...] | str, b: tuple[str, ...] | str) -> bool:
         return (

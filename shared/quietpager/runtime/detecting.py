@@ -1,44 +1,49 @@
-"""What all detectors share: read the live object, let the rule judge, write the finding, say so.
+"""What all detectors share: read the live object, let the rule judge, keep the finding, say so once.
+
+    signal ─▶ the live object ─▶ the rule's verdict
+                 not yet   ──▶ one due item for this target: a few looks more, counted here, not by the sender
+                 failing   ──▶ one record for (target, family, class, cause), told where it says something new
+                 not mine  ──▶ the same hint to another family
+                 healthy   ──▶ nothing
+
+Nothing here depends on who sent the signal, how often, or under which id: its record is named by what was
+read. So a signal that is forged or repeated costs reads.
 
 Who calls it: the `handler.py` of every `functions/detect/*`, with its own `diagnose`.
 """
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Final
 
-from quietpager.cluster.port import ClusterUnavailable, Reader, Rejected
+from quietpager.cluster.port import ClusterUnavailable, Rejected
 from quietpager.errors import Retry
 from quietpager.model.data import digest
-from quietpager.model.finding import (
-    Diagnosis,
-    Finding,
-    Healthy,
-    NotMine,
-    NotYet,
-    Outcome,
-    Verdict,
-)
+from quietpager.model.finding import Diagnosis, Finding, NotMine, NotYet
 from quietpager.model.incident import Incident, State
-from quietpager.model.kubernetes import Pod
-from quietpager.model.message import FINDING, Message
+from quietpager.model.message import Message
 from quietpager.model.objects import ObjectRef
-from quietpager.model.signal import MOST_HOPS, UNKNOWN_FAMILY, Signal
-from quietpager.rules.health import Health, health_of, pod_fault
-from quietpager.rules.live import READABLE, Live, Once
-from quietpager.rules.routing import RouteTable
+from quietpager.model.signal import UNKNOWN_FAMILY, EventRef, Recheck, Signal, read_signal
+from quietpager.model.time import to_text
+from quietpager.rules.health import health_of
+from quietpager.rules.judging import Diagnose, judge
+from quietpager.rules.judging import forwarded as forwarded_to
+from quietpager.rules.live import Live
 from quietpager.rules.schema import Rule
 from quietpager.runtime.context import Context
+from quietpager.runtime.places import place_for, taken_place
+from quietpager.runtime.rechecking import Looker, finding_message, look, recheck
 from quietpager.safety import records
-from quietpager.store.port import ABSENT, Conflict, Due, DueDone, Put, Write
+from quietpager.safety.machine import MOST_SYMPTOMS
+from quietpager.store.port import ABSENT, Conflict, Delete, Due, DueDone, Put, Record
 
-Diagnose = Callable[[Signal, Live], Verdict]
-Looker = Callable[
-    [Incident, Live, datetime | None, Diagnose, Signal], tuple[Outcome, Health, Diagnosis | None]
-]
-"""Judges the owner of an incident; `look` is the usual one."""
-
-MOST_LOOKS = 3
+MOST_LOOKS: Final = 3
 """An Event arrives before the status does (recorded); so a detector looks again this often."""
+
+SAY_AGAIN: Final = timedelta(minutes=10)
+"""After so long a failure that still stands is told once more although its incident was closed."""
+
+TRIES: Final = 3
+"""How often a lost race for a finding's record is tried again at once."""
 
 
 def detect(
@@ -47,210 +52,158 @@ def detect(
     """Handle one signal. `looker` takes the place of `look` where a family judges more kinds of owners.
 
     Raises:
+        BadMessage: it is no signal.
         Retry: the cluster cannot be read just now.
     """
-    signal = Signal.from_json(message.data)
-    if signal.origin == "recheck":
-        return _recheck(signal, ctx, family, diagnose, looker or look)
-    again = f"again/{signal.id}"
-    seen = DueDone(again)
-    name = digest(signal.id, family)
-    if ctx.store.get(records.finding(name)) is not None:
-        return []
+    hint = read_signal(message.data)
+    if isinstance(hint, Recheck):
+        return recheck(hint.incident, ctx, family, diagnose, looker or look)
+    now = ctx.clock()
+    live = Live(ctx.cluster, hint.target, now=now, told=hint.event)
     try:
-        live = Live(ctx.cluster, signal.target)
-        verdict = judge(signal, live, diagnose)
-        health = health_of(live, None) if isinstance(verdict, Diagnosis) else None
+        verdict = judge(hint, live, diagnose)
+        said = _said(verdict, live, family, ctx) if isinstance(verdict, Diagnosis) else []
     except (ClusterUnavailable, Rejected) as away:
-        raise Retry(f"{signal.target} cannot be read: {away}") from away
-    if isinstance(verdict, NotYet) and signal.looks < MOST_LOOKS:
-        later = signal.but(looks=signal.looks + 1).to_message()
-        every = timedelta(seconds=ctx.policy.tick)
-        wait = every if verdict.again_in is None else timedelta(seconds=verdict.again_in)
-        ctx.store.transact([Due(again, ctx.clock() + wait, every, later.to_json())])
+        raise Retry(f"{hint.target} cannot be read: {away}") from away
+    if isinstance(verdict, NotYet):
+        _look_again(hint, live, verdict, family, ctx)
         return []
-    if isinstance(verdict, Diagnosis):
-        finding = finding_of(signal, verdict, ctx.rule(family), name, ctx.clock(), health)
-        return _write(finding, ABSENT, ctx, extra=[seen] if signal.looks else [])
-    if signal.looks:
-        ctx.store.transact([seen])
     if isinstance(verdict, NotMine):
-        return [forwarded(signal, verdict, ctx.routes).to_message()]
-    return []
+        said = [forwarded_to(hint, verdict, ctx.routes).to_message()]
+    _look_no_more(hint, live, family, ctx)
+    return said
 
 
-def judge(signal: Signal, live: Live, diagnose: Diagnose) -> Verdict:
-    """Let the rule judge, unless the target is gone. Pure but for the reader; replay calls it too."""
-    if signal.target.kind in READABLE and live.raw_target is None:
-        return Healthy(why=f"{signal.target} is gone, or has another uid by now")
-    return diagnose(signal, live)
+def finding_of(target: ObjectRef, verdict: Diagnosis, rule: Rule, cluster: str, now: datetime) -> Finding:
+    """Make the finding of a diagnosis, with the remedies that the rule has for it.
 
-
-def forwarded(signal: Signal, verdict: NotMine, routes: RouteTable) -> Signal:
-    """Send a signal on to another family, at most two hops, at last to `unknown`."""
-    hops = signal.hops + 1
-    known = verdict.family in routes.families and hops <= MOST_HOPS
-    return signal.but(family=verdict.family if known else UNKNOWN_FAMILY, hops=hops)
-
-
-def finding_of(
-    signal: Signal, verdict: Diagnosis, rule: Rule, name: str, now: datetime, health: Health | None
-) -> Finding:
-    """Make the finding of a diagnosis, with the remedies that the rule has for it."""
+    Its id is made of what is wrong with what; `rests_on` of what a newer look would know better.
+    """
     known = rule.classes[verdict.failure_class]
+    kept = (verdict.restarts, verdict.last_failure, verdict.since, sorted(verdict.facts))
     return Finding(
-        id=name,
+        id=digest(rule.family, verdict.failure_class, verdict.cause, *_place(target)),
+        cluster=cluster,
         outcome="failing",
         at=now,
         family=rule.family,
-        target=signal.target,
+        target=target,
         why=verdict.evidence[0].text if verdict.evidence else "",
         diagnosis=verdict,
         remedies=rule.candidates(verdict.failure_class, verdict.facts),
         autonomy=known.autonomy.value,
         dwell=known.dwell,
-        available=0 if health is None else health.available,
-        signal=signal,
+        rests_on=digest(*kept, *_place(verdict.owner)),
     )
 
 
-def _write(finding: Finding, expect: int, ctx: Context, extra: list[Write]) -> list[Message]:
-    message = Message(
-        id=f"{finding.id}.{finding.serial}",
-        type=FINDING,
-        subject=finding.incident,
-        attributes={
-            "family": finding.family,
-            "failureclass": finding.diagnosis.failure_class if finding.diagnosis else finding.outcome,
-        },
-        data={"finding": finding.id},
-    )
-    writes: list[Write] = [Put(records.finding(finding.id), finding.to_json(), expect), *extra]
-    if finding.incident is None:
-        tick = timedelta(seconds=ctx.policy.tick)
-        writes.append(Due(records.talk(finding.id), finding.at + tick, tick, message.to_json()))
-    try:
-        ctx.store.transact(writes)
-    except Conflict:
-        return []
-    return [message]
+def _place(target: ObjectRef) -> tuple[str | None, ...]:
+    return target.kind, target.namespace, target.name, target.uid
 
 
-def recheck_after(incident: Incident) -> datetime | None:
-    """Tell from when on a crash counts: the change that is verified, or the last failing look."""
-    return incident.acted_at if incident.state is State.VERIFYING else incident.failing_at
-
-
-def look(
-    incident: Incident, live: Live, after: datetime | None, diagnose: Diagnose, signal: Signal
-) -> tuple[Outcome, Health, Diagnosis | None]:
-    """Judge an incident's owner with its pods found anew; for a shared cause, the owners of all symptoms."""
-    if incident.shared:
-        return _look_at_all(incident, live.reader, after, diagnose, signal)
-    if incident.owner.kind in READABLE:
-        if live.deployment is None and (incident.owner.kind == "Deployment" or live.raw_target is None):
-            return "gone", Health(healthy=False, why=f"{incident.owner} is gone"), None
-        health, pods = health_of(live, after), live.pods
-    else:
-        pods = _symptom_pods(incident, live)
-        if not pods:
-            return "unreadable", Health(healthy=False, why=f"no pod of {incident.owner} is known"), None
-        faults = [fault for pod in pods if (fault := pod_fault(pod, after)) is not None]
-        health = Health(healthy=not faults, why=faults[0] if faults else "its pods are well")
-    if health.healthy:
-        return "healthy", health, None
-    for pod in pods:
-        if pod_fault(pod, None) is None:
+def _said(diagnosis: Diagnosis, live: Live, family: str, ctx: Context) -> list[Message]:
+    """Keep a finding in its one record and tell of it, unless it says nothing that decide does not know."""
+    finding = finding_of(live.named, diagnosis, ctx.rule(family), ctx.cluster_name, live.now)
+    key, lock = records.finding(finding.id), records.cause(diagnosis.cause)
+    for _ in range(TRIES):
+        found = ctx.store.get_many([key, lock])
+        record = found.get(key)
+        before = None if record is None else Finding.from_json(record.body)
+        incident = _incident(ctx, found.get(lock))
+        if (
+            before is not None
+            and before.rests_on == finding.rests_on
+            and _known(finding, before, incident, ctx)
+        ):
+            return []
+        told = finding.but(
+            serial=0 if before is None else before.serial + 1, closing=_closing(incident),
+            available=health_of(live, None).available,
+        )  # fmt: skip
+        message, tick = finding_message(told), timedelta(seconds=ctx.policy.tick)
+        try:
+            ctx.store.transact(
+                [
+                    Put(key, told.to_json(), ABSENT if record is None else record.version),
+                    Due(records.talk(told.id), told.at + tick, tick, message.to_json()),
+                ]
+            )
+        except Conflict:
             continue
-        target = pod.ref.but(kind="Pod", api_version="v1")
-        verdict = judge(signal.but(target=target), Live(live.reader, target), diagnose)
-        if isinstance(verdict, Diagnosis):
-            return "failing", health, verdict
-    return "failing", health, None
+        return [message]
+    raise Retry(f"other looks at {finding.target} were faster {TRIES} times")
 
 
-def _look_at_all(
-    incident: Incident, reader: Reader, after: datetime | None, diagnose: Diagnose, signal: Signal
-) -> tuple[Outcome, Health, Diagnosis | None]:
-    """Judge a cause that is no workload: it fails while any pod of any owner still fails for it.
+def _incident(ctx: Context, lock: Record | None) -> Incident | None:
+    record = None if lock is None else ctx.store.get(records.incident(str(lock.body["incident"])))
+    return None if record is None else Incident.from_json(record.body)
 
-    What else is wrong with those owners has causes, and incidents, of its own.
+
+def _known(finding: Finding, before: Finding, incident: Incident | None, ctx: Context) -> bool:
+    """Tell whether decide has, or will get, all that a finding says: it was told before of the same look.
+
+    What was told and not taken up yet speaks again by its own due item.
     """
-    lives = [Live(reader, owner) for owner in incident.owners or (incident.owner,)]
-    readable = [live for live in lives if live.target.kind in READABLE]
-    found = [pod for live in readable for pod in live.pods]
-    found += _symptom_pods(incident, Live(reader, incident.owner))
-    pods = {pod.metadata.uid: pod for pod in found}
-    if not pods and not any(live.deployment or live.raw_target for live in readable):
-        outcome: Outcome = "gone" if len(readable) == len(lives) else "unreadable"
-        return outcome, Health(healthy=False, why=f"nothing that {incident.cause} broke is there"), None
-    unclear: str | None = None
-    for pod in pods.values():
-        fault = pod_fault(pod, after)
-        if fault is None:
-            continue
-        target = pod.ref.but(kind="Pod", api_version="v1")
-        verdict = judge(signal.but(target=target), Live(reader, target), diagnose)
-        why = f"{pod.metadata.name}: {fault}"
-        if isinstance(verdict, Diagnosis) and verdict.cause == incident.cause:
-            return "failing", Health(healthy=False, why=why), verdict
-        if isinstance(verdict, NotYet):
-            unclear = why
-    if unclear is not None:
-        return "unreadable", Health(healthy=False, why=unclear), None
-    why = f"none of {len(pods)} pods of {len(lives)} workloads fails for {incident.cause}"
-    return "healthy", Health(healthy=True, why=why), None
-
-
-def _symptom_pods(incident: Incident, live: Live) -> tuple[Pod, ...]:
-    """Find the pods of an owner that cannot be read itself: those that failed, by name.
-
-    A StatefulSet's pod comes back under its name with another uid, so the uid does not count.
-    """
-    found = (
-        Live(live.reader, target.but(uid=None)).pod for target in incident.symptoms if target.kind == "Pod"
-    )
-    return tuple(pod for pod in found if pod is not None)
-
-
-def _recheck(signal: Signal, ctx: Context, family: str, diagnose: Diagnose, looker: Looker) -> list[Message]:
-    record = ctx.store.get(records.incident(signal.incident or ""))
-    if record is None:
-        return []
-    incident = Incident.from_json(record.body)
+    if incident is None:
+        return ctx.store.due_item(records.talk(before.id)) is not None
     if incident.state is State.CLOSED:
-        return []
-    name = f"{incident.id}.look"
-    before = ctx.store.get(records.finding(name))
-    diagnosis: Diagnosis | None = None
+        return before.closing == _closing(incident) and finding.at - before.at < SAY_AGAIN
+    if incident.state is State.WAITING and incident.family == UNKNOWN_FAMILY != finding.family:
+        return False
+    return finding.target in incident.symptoms or len(incident.symptoms) >= MOST_SYMPTOMS
+
+
+def _closing(incident: Incident | None) -> str:
+    if incident is None or incident.state is not State.CLOSED:
+        return ""
+    return f"{incident.id} {to_text(incident.state_since)}"
+
+
+def _look_again(hint: Signal, live: Live, verdict: NotYet, family: str, ctx: Context) -> None:
+    """Plan another look at a target whose status does not say enough yet, unless all have been made.
+
+    Its place says how many looks are planned by now, when the next one is, and which Event was read: what a
+    sender says of that counts for nothing, and a signal that comes before the next look changes nothing.
+    """
+    place = place_for(ctx, hint.origin, _looker(family, live.named))
+    if place is None:
+        return
+    every = timedelta(seconds=ctx.policy.tick)
+    at = live.now + (every if verdict.again_in is None else timedelta(seconds=verdict.again_in))
+    looks, event = 1, live.confirmed
+    if place.version != ABSENT:
+        kept = None if place.body["event"] is None else EventRef.from_json(place.body["event"])
+        looks, planned = int(place.body["looks"]), datetime.fromisoformat(place.body["at"])
+        if live.now < planned:
+            if kept is not None or event is None:
+                return
+            at = planned
+        elif looks >= MOST_LOOKS:
+            _write(ctx, Delete(place.key, place.version), DueDone(records.look_again(place.key)))
+            return
+        else:
+            looks += 1
+        event = kept or event
+    later = Signal(target=live.named, family=family, origin=hint.origin, event=event, hops=hint.hops)
+    kept_event = None if event is None else event.to_json()
+    body = place.body | {"looks": looks, "at": to_text(at), "event": kept_event}
+    due = Due(records.look_again(place.key), at, every, later.to_message().to_json())
+    _write(ctx, Put(place.key, body, place.version), due)
+
+
+def _look_no_more(hint: Signal, live: Live, family: str, ctx: Context) -> None:
+    """Take away the look that was planned, for its target is judged."""
+    place = taken_place(ctx, hint.origin, _looker(family, live.named))
+    if place is not None:
+        _write(ctx, Delete(place.key, place.version), DueDone(records.look_again(place.key)))
+
+
+def _looker(family: str, target: ObjectRef) -> str:
+    return f"{family} {target} {target.uid}"
+
+
+def _write(ctx: Context, write: Put | Delete, due: Due | DueDone) -> None:
     try:
-        live = Live(Once(ctx.cluster), incident.owner)
-        after = recheck_after(incident)
-        outcome, health, diagnosis = looker(incident, live, after, diagnose, signal)
-    except (ClusterUnavailable, Rejected) as away:
-        outcome, health = "unreadable", Health(healthy=False, why=str(away))
-    finding = Finding(
-        id=name,
-        incident=incident.id,
-        serial=1 if before is None else int(before.body["serial"]) + 1,
-        outcome=outcome,
-        at=ctx.clock(),
-        family=family,
-        target=incident.owner,
-        why=health.why,
-        diagnosis=diagnosis,
-        dwell=incident.dwell,
-        available=health.available,
-    )
-    return _write(finding, ABSENT if before is None else before.version, ctx, extra=[])
-
-
-def recheck_message(incident: Incident) -> Message:
-    """Make the recheck signal that the clock posts for an open incident."""
-    owner: ObjectRef = incident.owner
-    signal = Signal(
-        id=f"{incident.id}.recheck", cluster=incident.cluster, target=owner, reason="Recheck",
-        first_seen=incident.since, last_seen=incident.state_since, family=incident.family,
-        origin="recheck", incident=incident.id, cause=incident.cause,
-    )  # fmt: skip
-    return signal.to_message()
+        ctx.store.transact([write, due])
+    except Conflict:
+        return  # somebody else has just looked, and plans the next one

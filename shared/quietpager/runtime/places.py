@@ -8,6 +8,7 @@ origin's places, and not the clock's queue. Who takes a place writes its record 
 transaction, on the version found here; both are taken away together, at last by `retention`.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from quietpager.model.data import digest
@@ -34,14 +35,31 @@ def place_for(ctx: Context, origin: str, target: str) -> Record | None:
     Raises:
         StoreUnavailable: nothing is known.
     """
-    first = int(digest(target, length=8), 16)
-    keys = [records.place(origin, (first + 31 * n) % PLACES) for n in range(TRIED)]
+    keys = _keys(origin, target)
     found = ctx.store.get_many(keys)
-    for key in keys:
-        if key in found and found[key].body.get("target") == target:
-            return found[key]
+    mine = _of(target, found)
+    if mine is not None:
+        return mine
     for key in keys:
         if key not in found:
             return Record(key, ABSENT, {"target": target})
     ctx.metrics.add(CROWDED, origin=origin)
     return None
+
+
+def taken_place(ctx: Context, origin: str, target: str) -> Record | None:
+    """Find the place that a target has taken; None where no second look at it is planned.
+
+    Raises:
+        StoreUnavailable: nothing is known.
+    """
+    return _of(target, ctx.store.get_many(_keys(origin, target)))
+
+
+def _keys(origin: str, target: str) -> list[str]:
+    first = int(digest(target, length=8), 16)
+    return [records.place(origin, (first + 31 * n) % PLACES) for n in range(TRIED)]
+
+
+def _of(target: str, found: Mapping[str, Record]) -> Record | None:
+    return next((one for one in found.values() if one.body.get("target") == target), None)

@@ -190,14 +190,14 @@ def incident_id(cause: str, episode: int) -> str:
 def _open(news: Input, policy: Policy, now: datetime) -> Step:
     """Open an incident; it is announced only if it outlives the dwell."""
     finding = news.finding
-    if finding is None or finding.diagnosis is None or finding.signal is None:
+    if finding is None or finding.diagnosis is None:
         return Step(None)
     diagnosis = finding.diagnosis
     fresh = Incident(
         id=incident_id(diagnosis.cause, 1),
         cause=diagnosis.cause,
         episode=1,
-        cluster=finding.signal.cluster,
+        cluster=finding.cluster,
         family=finding.family,
         failure_class=diagnosis.failure_class,
         owner=diagnosis.owner,

@@ -119,7 +119,7 @@ def refused(who: str, kind: str) -> str:
 
 
 def place(origin: str, number: int) -> str:
-    """One place among the targets of an origin that are looked at again: body {target, at, …}."""
+    """One place among the targets of an origin that are looked at again: body {target, looks, at, event}."""
     return f"AGAIN#{origin}#{number}"
 
 

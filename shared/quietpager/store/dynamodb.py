@@ -163,6 +163,12 @@ class DynamoStore:
         ripe += [due for shard in range(SHARDS, 2 * SHARDS) for due in self._ripe(shard, now, None)]
         return [due for due in chosen(ripe, limit) if self._moved(due, now)]
 
+    def due_item(self, id_: str) -> Due | None:
+        """Read one due item."""
+        with self._speaking() as client:
+            found = client.get_item(TableName=self._due, Key={"pk": _text(id_)}, ConsistentRead=True)
+        return _due_of(found["Item"]) if "Item" in found else None
+
     def due_items(self) -> list[Due]:
         """Read all due items, oldest first."""
         items = self._pages("scan", TableName=self._due, ConsistentRead=True)

@@ -105,6 +105,12 @@ class MemoryStore:
                 self._due[item.id] = replace(item, at=now.astimezone(UTC) + item.every)
             return [replace(item, message=plain(item.message)) for item in taken]
 
+    def due_item(self, id_: str) -> Due | None:
+        """Read one due item."""
+        with self._lock:
+            item = self._due.get(id_)
+            return None if item is None else replace(item, message=plain(item.message))
+
     def due_items(self) -> list[Due]:
         """Read all due items, oldest first."""
         with self._lock:

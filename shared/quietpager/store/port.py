@@ -179,6 +179,10 @@ class Store(Protocol):
         """
         ...
 
+    def due_item(self, id_: str) -> Due | None:
+        """Read one due item, strongly consistent; None where it does not exist."""
+        ...
+
     def due_items(self) -> list[Due]:
         """Read all due items, oldest first (for people, tests and reports)."""
         ...

@@ -320,6 +320,15 @@ class PostgresStore:
             rows = connection.execute(_CLAIM, (now, first_share(limit), now, most, now)).fetchall()
         return sorted((_due(row) for row in rows), key=place)
 
+    def due_item(self, id_: str) -> Due | None:
+        """Read one due item."""
+        row = self._db.run(
+            lambda at: at.execute(
+                "SELECT id, at, every, message::text, since FROM quietpager.due WHERE id = %s", (escape(id_),)
+            ).fetchone()
+        )
+        return None if row is None else _due(row)
+
     def due_items(self) -> list[Due]:
         """Read all due items, oldest first."""
         rows = self._db.run(

@@ -44,6 +44,10 @@ class Wrapped:
         """See `Store.claim_due`."""
         return self._store.claim_due(now, limit)
 
+    def due_item(self, id_: str) -> Due | None:
+        """See `Store.due_item`."""
+        return self._store.due_item(id_)
+
     def due_items(self) -> list[Due]:
         """See `Store.due_items`."""
         return self._store.due_items()
