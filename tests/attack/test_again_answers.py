@@ -1,7 +1,7 @@
 """Attack: a pod calls a function's Service itself, and so gets the answer that was meant for the Broker.
 
 Who polled the clock got every due item, moved on and said to nobody else: no recheck, no deadline, no apply
-came through while the poll lasted. Who sent `rehearsed` to decide was given the intent's id, which is its mark.
+came through while the poll lasted. Who sent `rehearsed` to decide was given the intent's id, its mark.
 Who sent an intent to another action's remediator had it claimed there and refused. Who named another incident
 beside a message to people had it told there, and taken off the list.
 """
@@ -10,7 +10,6 @@ import asyncio
 import importlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -79,8 +78,8 @@ class Place:
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
-    yield Place()
+def place() -> Place:
+    return Place()
 
 
 def test_who_polls_the_clock_hears_nothing_and_the_broker_everything(place: Place) -> None:
@@ -126,7 +125,7 @@ def wrong_door(place: Place, action: str) -> IntentState:
     )
     cluster = type("Gone", (), {"get": lambda *_: None})()
     message = Message(id="x", type=APPLY, data={"intent": "int-1"})
-    remediating.remediate(message, place.context("remediate-rollout-undo", cluster), action, lambda *_: None)  # type: ignore[arg-type, return-value]
+    remediating.remediate(message, place.context("remediate-rollout-undo", cluster), action, lambda *_: None)  # type: ignore[arg-type]
     record = place.store.get(records.intent("int-1"))
     assert record is not None
     return Intent.from_json(record.body).state
@@ -182,5 +181,3 @@ def test_without_the_name_it_is_told_of_whatever_the_message_says(
     tells(place, monkeypatch)
     shown = capsys.readouterr()
     assert "bank" in shown.out + shown.err
-
-

@@ -1,5 +1,5 @@
-"""Attack: few messages that cost much. A megabyte as an id was masked and logged three times, for five seconds
-of a thread each; forged ticks ran sixteen sweeps at once, each with its own pages of pods in memory.
+"""Attack: few messages that cost much. A megabyte as an id was masked and logged three times, for five
+seconds of a thread each; forged ticks ran sixteen sweeps at once, each with its own pages of pods in memory.
 """
 
 import asyncio

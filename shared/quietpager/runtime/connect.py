@@ -93,6 +93,4 @@ def function(name: str, handler: Handler, *, posts: bool = False) -> Function:
         return make_context(name, lazy, metrics=from_environment())
 
     replies = not (posts and os.environ.get(SINK))
-    return Function(
-        handler, make, post_to_sink, policy=PolicyFile, check=check_of_senders(), replies=replies
-    )
+    return Function(handler, make, post_to_sink, policy=PolicyFile, check=check_of_senders(), replies=replies)

@@ -90,8 +90,8 @@ class Function:
         """Nothing is opened before `start`, or the first message. `threads` given stay the caller's.
 
         `policy` opens the file that is asked for the policy at each message; None: the context's for good.
-        `check` judges who sends, where tokens come. Without `replies` all answers are posted: whoever calls gets
-        none of them, so nobody can take the clock's words, or an intent's id, by asking first.
+        `check` judges who sends, where tokens come. Without `replies` all answers are posted: whoever calls
+        gets none of them, so nobody can take the clock's words, or an intent's id, by asking first.
         """
         self.replies = replies or post is None
         self._open_policy = policy
