@@ -8,6 +8,7 @@ from datetime import datetime
 
 from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotMine, NotYet, Verdict
 from quietpager.model.kubernetes import ContainerStatus, Pod
+from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import Signal
 from quietpager.model.text import clean
 from quietpager.rules.live import Live
@@ -90,11 +91,10 @@ def _found(live: Live, pod: Pod, one: ContainerStatus, reason: str, message: str
         else:
             # The kubelet shows the bare reason first and the registry's answer a moment later.
             return NotYet(why=f"{one.name}: {reason} without the registry's answer")
-    shared = failure_class in ("image_pull_auth", "image_pull_network", "image_pull_rate_limited")
     facts, more = revision_facts(live)
     return Diagnosis(
         failure_class=failure_class,
-        cause=f"registry:{registry_of(image)}" if shared else f"workload:{owner.uid or owner.name}",
+        cause=_cause(failure_class, registry_of(image), owner),
         owner=owner,
         evidence=(
             Evidence(
@@ -107,3 +107,16 @@ def _found(live: Live, pod: Pod, one: ContainerStatus, reason: str, message: str
         restarts=0,
         since=pod.metadata.creation_timestamp or datetime.fromisoformat("1970-01-01T00:00:00+00:00"),
     )
+
+
+def _cause(failure_class: str, registry: str, owner: ObjectRef) -> str:
+    """Name what is wrong: the registry for all, or for one namespace's credentials, or the workload.
+
+    Pull credentials are a namespace's own. A pod that asks anybody's registry for what it may not have must
+    not stand for the others, whose failures would then be added to its incident.
+    """
+    if failure_class in ("image_pull_network", "image_pull_rate_limited"):
+        return f"registry:{registry}"
+    if failure_class == "image_pull_auth":
+        return f"registry:{registry}/{owner.namespace}"
+    return f"workload:{owner.uid or owner.name}"

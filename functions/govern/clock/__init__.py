@@ -7,4 +7,4 @@ from quietpager.runtime.edge import Function
 
 def new() -> Function:
     """Make the function."""
-    return function("govern-clock", handle)
+    return function("govern-clock", handle, posts=True)

@@ -7,4 +7,4 @@ from quietpager.runtime.edge import Function
 
 def new() -> Function:
     """Make the function."""
-    return function("govern-decide", handle)
+    return function("govern-decide", handle, posts=True)

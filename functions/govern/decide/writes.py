@@ -5,13 +5,13 @@ from datetime import datetime, timedelta
 from quietpager.actions.marks import UNDO_OF
 from quietpager.model.data import digest
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
-from quietpager.model.message import APPLY, DUE, INCIDENT, REHEARSE, UNDO, Message
+from quietpager.model.message import APPLY, DUE, REHEARSE, UNDO, Message
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Context
 from quietpager.runtime.rechecking import recheck_message
 from quietpager.safety import records, storm
 from quietpager.safety.decisions import needed
-from quietpager.safety.effect import reversed_edits, talk_about
+from quietpager.safety.effect import reversed_edits, talk_about, tell_about
 from quietpager.safety.ground import Conditions
 from quietpager.safety.guards import AUDITED, Verdict, refusal
 from quietpager.safety.news import (
@@ -184,12 +184,7 @@ class _Paper:
             what, text = "needsperson", f"{speaks.sentence} This one: {text}"
         name = f"{self.incident.id}.{self.version + 1}.{number}"
         self.writes.append(Put(records.tell(name), {"what": what, "text": text}, ABSENT))
-        message = Message(
-            id=name, type=f"{INCIDENT}{what}", subject=self.incident.id,
-            attributes={"namespace": self.incident.owner.namespace or "none"},
-            data={"incident": self.incident.id, "tell": name},
-        )  # fmt: skip
-        self._say(name, message)
+        self._say(name, tell_about(name, what, self.incident))
 
     def _storm(self) -> dict[str, Record]:
         """Give the records of a storm that lasts, or nothing."""

@@ -7,4 +7,4 @@ from quietpager.runtime.edge import Function
 
 def new() -> Function:
     """Make the function."""
-    return function("ingest-sweep", handle)
+    return function("ingest-sweep", handle, posts=True)

@@ -43,9 +43,21 @@ must not keep those of the others from being asked about.
 def handle(_message: Message, ctx: Context) -> list[Message]:
     """Sweep once; the signals found are the answers, and a heartbeat that shows that the broker lives.
 
+    A tick that comes while a sweep is under way in this process finds nothing to do: what a look takes in
+    memory it takes once, however many ticks somebody sends.
+
     Raises:
         Retry: the cluster cannot be read just now.
     """
+    if not ctx.lazy.turn.acquire(blocking=False):
+        return []
+    try:
+        return _sweep(ctx)
+    finally:
+        ctx.lazy.turn.release()
+
+
+def _sweep(ctx: Context) -> list[Message]:
     try:
         found = [one.to_message() for one in find(ctx.cluster, ctx.routes, ctx.clock())]
     except (ClusterUnavailable, Rejected) as away:

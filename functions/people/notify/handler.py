@@ -20,6 +20,7 @@ from quietpager.runtime.context import Context
 from quietpager.runtime.links import incident_link
 from quietpager.runtime.trace import TRACE
 from quietpager.safety import records
+from quietpager.safety.effect import tell_about
 from quietpager.store.port import Audit, Conflict, Delete, Due, DueDone, Json, Put, Record, Write
 
 LONGEST_WAIT: Final = 300.0
@@ -39,7 +40,8 @@ def handle(message: Message, ctx: Context) -> list[Message]:
         raise BadMessage(f"notify tells of incidents, not of {message.type[:100]}.")
     name = str(message.data.get("tell"))
     record = ctx.store.get(records.tell(name))
-    found = ctx.store.get(records.incident(str(message.data.get("incident"))))
+    # Which incident it is about its name says, whatever the message does: nobody is told of another one.
+    found = ctx.store.get(records.incident(records.told_of(name)))
     if record is None or found is None:
         return []
     incident = Incident.from_json(found.body)
@@ -51,7 +53,9 @@ def handle(message: Message, ctx: Context) -> list[Message]:
     try:
         for channel in channels:
             record = _tell(channel, notice, record, incident, ctx)
-        _finish(channels, record, message.but(id=name), incident, ctx)
+        # Said again is what decide said, not what came: that may be anybody's.
+        again = tell_about(name, str(record.body["what"]), incident)
+        _finish(channels, record, again, incident, ctx)
     except Conflict:
         # Another delivery of the same message is at it.
         return []

@@ -108,7 +108,7 @@ class Host:
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="handler")
         self.folders = tuple(one for one in function_folders(functions_folder()) if not one.web)
         self.clusters = {f.name: connect_as(f) for f in self.folders}
-        self.functions = {f.name: self._function(f.name, f.module) for f in self.folders}
+        self.functions = {f.name: self._function(f) for f in self.folders}
         ready, self.not_ready = read_triggers(triggers(self.folders))
         self.broker = Broker(
             ready,
@@ -118,8 +118,9 @@ class Host:
         name = os.environ.get(CLUSTER_NAME, "default")
         self.source = EventSource(connect_as(None), name, self._take, say)
 
-    def _function(self, name: str, module: str) -> Function:
-        handle = importlib.import_module(f"{module}.handler").handle
+    def _function(self, folder: FunctionFolder) -> Function:
+        name = folder.name
+        handle = importlib.import_module(f"{folder.module}.handler").handle
         cluster = self.clusters[name]
 
         def open_cluster() -> Cluster:
@@ -135,7 +136,8 @@ class Host:
             return make_context(name, lazy, policy=self.policy, metrics=metrics)
 
         file = self.policy_file
-        return Function(handle, make, say, self.threads, None if file is None else lambda: file)
+        policy = None if file is None else lambda: file
+        return Function(handle, make, say, self.threads, policy, replies=not folder.posts)
 
     def beats(self) -> Reading:
         """Judge every part, and the policy's file."""

@@ -40,8 +40,8 @@ SAYS: Final = "quietpager.dev/says"
 """Annotation of a func.yaml's `deploy`: the types of message that it says, separated by spaces. Without it:
 none. Where the Broker authenticates, it takes no other type of this function."""
 POSTS: Final = "quietpager.dev/posts"
-"""Annotation of a func.yaml's `deploy`, `"true"`: it says more than its one reply, so it posts to the Broker
-itself. The others need no way to it."""
+"""Annotation of a func.yaml's `deploy`, `"true"`: all that it says is posted to the Broker, and it replies
+with nothing; its `new()` says so, too. The others need no way there."""
 REACHES: Final = "quietpager.dev/reaches"
 """Annotation of a func.yaml's `deploy`: TCP ports that it reaches outside the cluster, by spaces."""
 WEB: Final = "quietpager.dev/web"

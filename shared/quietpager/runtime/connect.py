@@ -81,11 +81,16 @@ def check_of_senders() -> Check | None:
     return from_environment().check
 
 
-def function(name: str, handler: Handler) -> Function:
-    """Make the function of a folder; what every folder's `new()` calls."""
+def function(name: str, handler: Handler, *, posts: bool = False) -> Function:
+    """Make the function of a folder; what every folder's `new()` calls.
+
+    `posts`: it says what only the Broker may hear, so it posts all its answers where there is a Broker, and
+    replies with none. Its func.yaml says so, too.
+    """
 
     def make() -> Context:
         lazy = Lazy(open_store, lambda: open_cluster(name))
         return make_context(name, lazy, metrics=from_environment())
 
-    return Function(handler, make, post_to_sink, policy=PolicyFile, check=check_of_senders())
+    replies = not (posts and os.environ.get(SINK))
+    return Function(handler, make, post_to_sink, policy=PolicyFile, check=check_of_senders(), replies=replies)

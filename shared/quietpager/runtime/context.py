@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 from quietpager.actions.schema import Action, load_actions
 from quietpager.cluster.port import Cluster
@@ -44,12 +45,13 @@ class Lazy:
 
         `beaten`: part → when this process last wrote its heartbeat; `refusals`: what it has refused;
         `undeliverable`: what it has seen at the dead letter; `log_anchor`: where the audit is anchored if no
-        place is named, which remembers what this process wrote.
+        place is named, which remembers what this process wrote; `turn`: held by whoever sweeps.
         """
         self._store, self._cluster = store, cluster
         self.beaten: dict[str, datetime] = {}
         self.refusals, self.undeliverable = Refusals(), Refusals(UNDELIVERABLE)
         self.log_anchor = LogAnchor()
+        self.turn = Lock()
 
     @cached_property
     def store(self) -> Store:

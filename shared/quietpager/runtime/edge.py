@@ -8,8 +8,8 @@ What a sender sees (Knative retries >= 500, 404, 408, 409 and 429; other 4xx go 
 
     | the handler            | status                                   |
     |------------------------|------------------------------------------|
-    | answers                | 200 and one CloudEvent                   |
-    | answers nothing        | 204                                      |
+    | answers                | 200 and one CloudEvent; the rest is posted |
+    | posts all its answers, or has none | 204                          |
     | BadMessage             | 400, audited or counted (`refusals`)     |
     | (a stranger's token)   | 401 or 403, the same; see `runtime.sender` |
     | GiveUp, body too large | 422, the same                            |
@@ -86,12 +86,16 @@ class Function:
         threads: ThreadPoolExecutor | None = None,
         policy: Callable[[], PolicyFile] | None = None,
         check: Check | None = None,
+        *,
+        replies: bool = True,
     ) -> None:
         """Nothing is opened before `start`, or the first message. `threads` given stay the caller's.
 
         `policy` opens the file that is asked for the policy at each message; None: the context's for good.
-        `check` judges who sends, where tokens come.
+        `check` judges who sends, where tokens come. Without `replies` all answers are posted: whoever calls
+        gets none of them, so nobody can take the clock's words, or an intent's id, by asking first.
         """
+        self.replies = replies or post is None
         self._open_policy = policy
         self._policy: PolicyFile | None = None
         self._handler, self._make, self._post, self._check = handler, make, post, check
@@ -211,9 +215,9 @@ class Function:
 
     def _reply(self, answers: list[Message]) -> tuple[int, dict[str, str], bytes]:
         ctx = self._ctx()
-        for more in answers[1:]:
+        for more in answers[1:] if self.replies else answers:
             self._say(more)
-        if not answers:
+        if not answers or not self.replies:
             return 204, {}, b""
         source = f"/{ctx.cluster_name}/{ctx.name}"
         event = event_from_message(answers[0], source=source, now=ctx.clock())

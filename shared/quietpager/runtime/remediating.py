@@ -31,7 +31,7 @@ def remediate(message: Message, ctx: Context, action: str, plan: Planner) -> lis
             return _rehearse(message, ctx, action, plan)
         if ctx.policy_fault:
             raise Retry(ctx.policy_fault)
-        return _apply(message, ctx)
+        return _apply(message, ctx, action)
     except (ClusterUnavailable, Rejected) as away:
         raise Retry(f"the cluster cannot be read: {away}") from away
 
@@ -91,13 +91,19 @@ def keep_rehearsed(record: Record, done: Rehearsal, ctx: Context) -> list[Messag
     return [answer]
 
 
-def _apply(message: Message, ctx: Context) -> list[Message]:
+def _apply(message: Message, ctx: Context, action: str) -> list[Message]:
+    name = str(message.data.get("intent"))
+    record = ctx.store.get(records.intent(name))
+    if record is None or record.body["action"] != action:
+        # Another action's: claimed here it would be refused by the API server, and be over.
+        return []
+
     def still_failing(target: ObjectRef) -> bool:
         quiet = ctx.clock() - timedelta(seconds=ctx.policy.window)
         return not health_of(Live(ctx.cluster, target), quiet).healthy
 
     outcome = carry_out(
-        str(message.data.get("intent")),
+        name,
         store=ctx.store,
         cluster=ctx.cluster,
         policy=ctx.policy,

@@ -22,6 +22,10 @@ from quietpager.model.text import clean
 LARGEST_BODY = 1 << 20
 """Bytes of a request body that a function accepts (1 MiB)."""
 
+LONGEST_ATTRIBUTE = 2048
+"""Characters of an attribute: id, type, subject, trace. The longest that we or Knative write is below 1,500
+(`knativeerrordata`: 1 KiB as base64). Attributes are logged and masked several times for each message."""
+
 _CORE = frozenset({"id", "source", "type", "specversion", "subject", "time", "datacontenttype", "dataschema"})
 
 
@@ -69,7 +73,7 @@ def message_from_event(event: CloudEvent) -> Message:
     """Take a CloudEvent apart; its data must be a JSON object (or nothing).
 
     Raises:
-        BadMessage: the data is something else, or broken JSON.
+        BadMessage: the data is something else, or broken JSON; or an attribute is too long.
     """
     data = event.get_data()
     if isinstance(data, bytes | str):
@@ -83,6 +87,11 @@ def message_from_event(event: CloudEvent) -> Message:
     if not isinstance(data, dict):
         raise BadMessage(f"The data must be a JSON object, it is a {type(data).__name__}.")
     attributes: dict[str, Any] = event.get_attributes()
+    for name, value in attributes.items():
+        if max(len(name), len(str(value))) > LONGEST_ATTRIBUTE:
+            raise BadMessage(
+                f"An attribute of the CloudEvent, {name[:40]}, is longer than {LONGEST_ATTRIBUTE} characters."
+            )
     return Message(
         id=str(attributes["id"]),
         type=str(attributes["type"]),

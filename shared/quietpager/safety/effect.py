@@ -16,8 +16,8 @@ from quietpager.actions.marks import MARK, WROTE, record_of
 from quietpager.actions.promise import applied
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Rejected
 from quietpager.model.data import Json
-from quietpager.model.incident import Edit, Intent, IntentState
-from quietpager.model.message import APPLY, OUTCOME, UNDO, Message
+from quietpager.model.incident import Edit, Incident, Intent, IntentState
+from quietpager.model.message import APPLY, INCIDENT, OUTCOME, UNDO, Message
 from quietpager.model.objects import ObjectRef
 from quietpager.model.time import Clock, to_text
 from quietpager.safety import records
@@ -92,6 +92,17 @@ def talk_about(intent: Intent, kind: str) -> Message:
         subject=intent.incident,
         attributes={"action": intent.action},
         data={"intent": intent.id},
+    )
+
+
+def tell_about(name: str, what: str, incident: Incident) -> Message:
+    """Make the message that has people told something of an incident; the text is in record `tell(name)`."""
+    return Message(
+        id=name,
+        type=f"{INCIDENT}{what}",
+        subject=incident.id,
+        attributes={"namespace": incident.owner.namespace or "none"},
+        data={"incident": incident.id, "tell": name},
     )
 
 

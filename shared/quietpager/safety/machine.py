@@ -56,6 +56,9 @@ MOST_OWNERS = 500
 """Workloads that a shared cause's incident looks at; so many keep its record below 400 KB, the most that
 DynamoDB takes (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)."""
 
+MOST_PLACES_TOLD = 10
+"""Namespaces of one incident whose people are told each that they have it, too; a registry may serve all."""
+
 Handler = Callable[[Incident, Input, Policy, datetime], Step]
 
 
@@ -256,11 +259,11 @@ def keep(incident: Incident, _news: Input, _policy: Policy, _now: datetime) -> S
 
 
 def add_symptom(incident: Incident, news: Input, _policy: Policy, _now: datetime) -> Step:
-    """Same state: the symptom is added, nothing is sent to people."""
+    """Same state: the symptom is added; people are told only of the first one in another namespace."""
     finding = news.finding
     if finding is None or finding.target in incident.symptoms:
         return Step(incident)
-    incident = _with_owner(incident, finding)
+    before, incident = incident, _with_owner(incident, finding)
     kept = incident.symptoms
     if len(kept) < MOST_SYMPTOMS:
         kept = (*kept, finding.target)
@@ -268,7 +271,16 @@ def add_symptom(incident: Incident, news: Input, _policy: Policy, _now: datetime
     if incident.page is not None and finding.diagnosis is not None:
         # The analyst has looked once more: what it knows now contains what it knew.
         after = after.but(page=finding.diagnosis.page or incident.page)
-    return Step(after, (), f"also {finding.target}")
+    return Step(after, _also_in(before, incident), f"also {finding.target}")
+
+
+def _also_in(before: Incident, after: Incident) -> tuple[Effect, ...]:
+    """Tell of a namespace that has an announced incident as well: nobody's failure is hidden in another's."""
+    known = {one.namespace for one in before.owners or (before.owner,)}
+    new = [one for one in after.owners if one.namespace not in known]
+    if not new or not before.announced or len(known) >= MOST_PLACES_TOLD:
+        return ()
+    return (Tell("updated", f"Also in namespace {new[0].namespace}: {new[0]}."),)
 
 
 def _with_owner(incident: Incident, finding: Finding) -> Incident:

@@ -147,3 +147,8 @@ def session(digest: str) -> str:
 def tries(kind: str, number: int) -> str:
     """One of a fixed number of buckets that count attempts to sign in: body {empty}; never deleted."""
     return f"TRIES#{kind}-{number:04d}"
+
+
+def told_of(name: str) -> str:
+    """Name the incident that a message to people is about: `<incident>.<version>.<number>` is its name."""
+    return name.rsplit(".", 2)[0]

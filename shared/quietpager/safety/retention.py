@@ -125,7 +125,7 @@ RULES: Final = (
     ),
     Rule(
         "TELL", "its incident is on record", lambda _: 0.0, lambda _: PASSED,
-        lambda record: _name(record).rsplit(".", 2)[0], says="not at all; told, it is taken away at once",
+        lambda record: records.told_of(_name(record)), says="not at all; told, it is taken away at once",
     ),
     Rule(
         "PAST", "its incident is on record", lambda p: p.retention.past, _latest("closed_at"), _name,
@@ -151,6 +151,10 @@ RULES: Final = (
         "REFUSED", "its hour lasts", lambda _: 3600.0, _counted_until, _nobody,
         says="an hour after it; then the total is audited",
     ),
+    Rule(
+        "SESSION", "it has not expired", lambda _: 3600.0, _latest("expires"), _nobody,
+        says="an hour after it expired",
+    ),
 )  # fmt: skip
 """Every kind that grows. In this order: an incident goes before what belongs to it."""
 
@@ -160,10 +164,11 @@ KEPT: Final[Mapping[str, str]] = {
     "EPISODES": "one record: the highest episode that was purged",
     "PURGE": "one record: where the walk stands",
     "SWITCH": "one record: the kill switch",
-    "STORM": "one record: when people were last told of a storm",
-    "OPENING": "one for each incident that makes a storm",
+    "STORM": "when people were last told of a storm: one for the cluster, two for each namespace",
+    "OPENING": "one for each incident that makes a storm, in each namespace and in the cluster",
     "HEARTBEAT": "one for each part",
     "LEDGER": "one for each failure class and action",
+    "TRIES": "a fixed number of buckets that count attempts to sign in",
 }
 """The kinds that no rule takes away, and why they do not grow without bound."""
 
