@@ -31,7 +31,7 @@ def remediate(message: Message, ctx: Context, action: str, plan: Planner) -> lis
             return _rehearse(message, ctx, action, plan)
         if ctx.policy_fault:
             raise Retry(ctx.policy_fault)
-        return _apply(message, ctx)
+        return _apply(message, ctx, action)
     except (ClusterUnavailable, Rejected) as away:
         raise Retry(f"the cluster cannot be read: {away}") from away
 
@@ -91,13 +91,14 @@ def keep_rehearsed(record: Record, done: Rehearsal, ctx: Context) -> list[Messag
     return [answer]
 
 
-def _apply(message: Message, ctx: Context) -> list[Message]:
+def _apply(message: Message, ctx: Context, action: str) -> list[Message]:
     def still_failing(target: ObjectRef) -> bool:
         quiet = ctx.clock() - timedelta(seconds=ctx.policy.window)
         return not health_of(Live(ctx.cluster, target), quiet).healthy
 
     outcome = carry_out(
         str(message.data.get("intent")),
+        action=ctx.actions[action],
         store=ctx.store,
         cluster=ctx.cluster,
         policy=ctx.policy,
