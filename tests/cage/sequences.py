@@ -141,7 +141,7 @@ class Sequence:
 
     def plausible(self, live: Json) -> list[Json]:
         """Give changes that the action may make, just now."""
-        times = {"raise-memory": (1.25, 1.5, 2), "set-requests": (0.5, 0.8), "rollout-undo": (0.5, 2)}
+        times = {"raise-memory": (1.25, 1.5, 2), "set-requests": (0.5, 0.8), "rollout-undo": (0.5, 2, 4)}
         app = oracle.listed(live)[0]["resources"]
         found = [edit(f"{BELOW['app']}/image", self.random.choice(IMAGES[:2]))]
         if self.action != "rollout-undo" or self.random.random() < 0.5:
