@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from quietpager.actions.schema import load_actions
 from quietpager.functions.govern.decide.handler import handle
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import (
@@ -22,11 +23,12 @@ from quietpager.model.incident import (
 )
 from quietpager.model.message import REHEARSED, Message
 from quietpager.model.objects import ObjectRef
-from quietpager.runtime.context import Context, Lazy, make_context
+from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
 from quietpager.safety import records
 from quietpager.safety.policy import Policy
 from quietpager.store.port import ABSENT, Put, Store
 
+RAISE_MEMORY = load_actions(functions_folder())["raise-memory"]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OLD = NOW - timedelta(hours=1)
 

@@ -31,7 +31,7 @@ from quietpager.safety.effect import carry_out
 from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.sandbox import patching
 from quietpager.store.memory import MemoryStore
-from tests.acts import incident, intents, tell
+from tests.acts import RAISE_MEMORY, incident, intents, tell
 from tests.deciding import put, world
 from tests.flow.harness import Product
 
@@ -208,7 +208,8 @@ def acts_of(moves: list[tuple[int, float, float, float]], policy: Policy) -> lis
         claimed = begin + timedelta(seconds=true + waits + claims)
         with suppress(ClusterUnavailable):
             carry_out(
-                mine[0].id, store=store, cluster=_Away(), policy=policy, clock=lambda at=claimed: at,  # type: ignore[misc,arg-type]
+                mine[0].id, action=RAISE_MEMORY, store=store, cluster=_Away(), policy=policy,  # type: ignore[arg-type]
+                clock=lambda at=claimed: at,  # type: ignore[misc]
                 still_failing=lambda _: True, actor="test",
             )  # fmt: skip
         record = store.get(records.intent(mine[0].id))

@@ -29,7 +29,7 @@ from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.store import embedded
 from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore
-from tests.acts import NOW, add, context, intents, owner, rehearsal, tell
+from tests.acts import NOW, RAISE_MEMORY, add, context, intents, owner, rehearsal, tell
 
 CLAIMS, BLOCK = 4000, 200
 """Claims of each kind, and how many of one kind follow each other before the other has its turn."""
@@ -72,7 +72,7 @@ def claims(url: str) -> list[tuple[str, str]]:
     def ours(number: int) -> None:
         with suppress(ClusterUnavailable):
             carry_out(
-                f"int-ours-{number}", store=store, cluster=Away(), policy=policy,  # type: ignore[arg-type]
+                f"int-ours-{number}", action=RAISE_MEMORY, store=store, cluster=Away(), policy=policy,  # type: ignore[arg-type]
                 clock=lambda: NOW, still_failing=lambda _: True, actor="bench",
             )  # fmt: skip
 

@@ -69,7 +69,7 @@ def frozen(action: str, obj: Json) -> Json:
     kept.pop("status", None)
     for one in ("generation", "resourceVersion", "managedFields"):
         kept["metadata"].pop(one, None)
-    for note in ("quietpager.dev/intent", "quietpager.dev/wrote"):
+    for note in ("quietpager.dev/intent", "quietpager.dev/wrote", "quietpager.dev/rolled-back"):
         (kept["metadata"].get("annotations") or {}).pop(note, None)
     if not kept["metadata"].get("annotations"):
         kept["metadata"].pop("annotations", None)

@@ -14,7 +14,16 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from quietpager.actions.marks import MARK, UNDO_OF, WROTE, annotation, record_of
+from quietpager.actions.marks import (
+    MARK,
+    ROLLED,
+    UNDO_OF,
+    WROTE,
+    annotation,
+    is_rolled_back,
+    record_of,
+    shape_of,
+)
 from tests.apiserver import Answer, ApiServer
 
 Json = dict[str, Any]
@@ -31,6 +40,7 @@ BELOW: Final = {
     "side": "/spec/template/spec/containers/1",
 }
 PATCH: Final = "application/json-patch+json"
+ROLLED_AT: Final = "/metadata/annotations/" + ROLLED.replace("/", "~1")
 WROTE_AT: Final = "/metadata/annotations/" + WROTE.replace("/", "~1")
 TRUE: Final = "{record}"
 """Stands in a merge patch for the record that belongs to it."""
@@ -71,6 +81,8 @@ class Request:
     name: str
     wrote: str | None = ""
     """The record that goes with it: empty for the true one, None for none."""
+    rolled: str | None = ""
+    """How a rollback left it: empty for the truth, None where nothing is said, or a text."""
 
     @property
     def rule(self) -> str:
@@ -112,17 +124,25 @@ def _request(action: str, line: Json) -> Request:
         edits = {**{one: VALID[action][one] for one in [*free][:1]}, **edits}
     annotated = place != "shop/fresh" and place.partition("/")[0] == "shop"
     patch = [*_edits(edits), *_mark(line.get("mark", NEW), annotated=annotated)]
-    what = " ".join(f"{key}={line[key]!r}" for key in ("at", "below", "mark", "edit") if key in line)
-    return patch_request(action, place, patch, line["gets"], what, line.get("wrote", ""))
+    told = ("at", "below", "mark", "edit", "rolled")
+    what = " ".join(f"{key}={line[key]!r}" for key in told if key in line)
+    notes = line.get("wrote", ""), line.get("rolled", "")
+    return patch_request(action, place, patch, line["gets"], what, *notes)
 
 
 def patch_request(
-    action: str, at: str, patch: list[Json], gets: str, what: str, wrote: str | None = ""
+    action: str,
+    at: str,
+    patch: list[Json],
+    gets: str,
+    what: str,
+    wrote: str | None = "",
+    rolled: str | None = "",
 ) -> Request:
     """Make the request of a JSON Patch of a Deployment."""
     namespace, _, name = at.partition("/")
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}?dryRun=All"
-    return Request(action, "PATCH", path, patch, PATCH, gets, f"{action} {what}", wrote)
+    return Request(action, "PATCH", path, patch, PATCH, gets, f"{action} {what}", wrote, rolled)
 
 
 def marked(*changes: Json) -> list[Json]:
@@ -168,9 +188,9 @@ _KNOWN: dict[str, Any] = {}
 
 def recorded(server: ApiServer, request: Request) -> Any:
     """Add the record to a patch, as the API server itself would have the object then; an undo removes it."""
-    if request.wrote is None or request.method != "PATCH":
+    if request.wrote is request.rolled is None or request.method != "PATCH":
         return request.body
-    key = json.dumps([request.action, request.path, request.body, request.wrote])
+    key = json.dumps([request.action, request.path, request.body, request.wrote, request.rolled])
     if key not in _KNOWN:
         _KNOWN[key] = _recorded(server, request)
     return _KNOWN[key]
@@ -183,6 +203,12 @@ def _recorded(server: ApiServer, request: Request) -> Any:
     live = server.send("GET", request.path.partition("?")[0]).body
     after = server.send("PATCH", request.path, body, content=content).body
     if "annotations" not in after.get("metadata", {}):
+        return body
+    rolls = request.action == "rollout-undo" or is_rolled_back(live)
+    rolled = request.rolled or (shape_of(after) if rolls and request.rolled is not None else None)
+    if content == PATCH and rolled is not None:
+        body = [*body, {"op": "add", "path": ROLLED_AT, "value": rolled}]
+    if request.wrote is None:
         return body
     before, meta = annotation(live, MARK), live["metadata"]
     if before and annotation(after, MARK) == before + UNDO_OF and request.wrote == "":

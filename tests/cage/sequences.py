@@ -5,7 +5,7 @@ from decimal import Decimal
 from random import Random
 from typing import Any, Final
 
-from quietpager.actions.marks import MARK, UNDO_OF, WROTE, annotation, record_of
+from quietpager.actions.marks import MARK, ROLLED, UNDO_OF, WROTE, annotation, record_of, shape_of
 from tests.apiserver import ApiServer
 from tests.cage import oracle
 from tests.cage.requests import BELOW, GROUPS, PATCH, WROTE_AT, edit
@@ -14,6 +14,7 @@ Json = dict[str, Any]
 
 WRITES: Final = 6
 PATH: Final = "/apis/apps/v1/namespaces/shop/deployments"
+ROLLED_AT: Final = "/metadata/annotations/" + ROLLED.replace("/", "~1")
 MARK_AT: Final = "/metadata/annotations/" + MARK.replace("/", "~1")
 SIZES: Final = ("4Mi", "16Mi", "64Mi", "100Mi", "128Mi", "200Mi", "256Mi", "512Mi", "1Gi", "3Gi", "100Gi")
 CPUS: Final = ("5m", "10m", "60m", "100m", "250m", "500m", "2")
@@ -133,11 +134,14 @@ class Sequence:
             value = record_of(self.action, meta["uid"], meta["generation"] + 1, live, after)
         elif self.seen and self.random.random() < 0.6:
             value = self.random.choice(self.seen)
-        return [*patch, edit(WROTE_AT, value)]
+        rolled = (
+            [edit(ROLLED_AT, shape_of(after))] if self.action == "rollout-undo" and "spec" in after else []
+        )
+        return [*patch, edit(WROTE_AT, value), *rolled]
 
     def plausible(self, live: Json) -> list[Json]:
         """Give changes that the action may make, just now."""
-        times = {"raise-memory": (1.25, 1.5, 2), "set-requests": (0.5, 0.8), "rollout-undo": (0.5, 2)}
+        times = {"raise-memory": (1.25, 1.5, 2), "set-requests": (0.5, 0.8), "rollout-undo": (0.5, 2, 4)}
         app = oracle.listed(live)[0]["resources"]
         found = [edit(f"{BELOW['app']}/image", self.random.choice(IMAGES[:2]))]
         if self.action != "rollout-undo" or self.random.random() < 0.5:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from quietpager.actions.marks import MARK, UNDO_OF, WROTE, annotation
+from quietpager.actions.marks import MARK, ROLLED, UNDO_OF, WROTE, annotation
 from quietpager.actions.promise import breaches
 from quietpager.actions.schema import load_actions
 from quietpager.model.incident import Edit, Intent
@@ -120,7 +120,7 @@ def without_mark(deployment: Json) -> Json:
     found.pop("status", None)
     for one in ("managedFields", "generation", "resourceVersion"):
         found["metadata"].pop(one, None)
-    for mark in (MARK, WROTE):
+    for mark in (MARK, WROTE, ROLLED):
         found["metadata"].get("annotations", {}).pop(mark, None)
     return found
 
@@ -284,6 +284,7 @@ def write(server: ApiServer, intent: Intent, live: Json) -> Verdict:
         "application/json-patch+json",
         "",
         "",
+        None,
         None,
     )
     return ask(server, request, account(intent.action))

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from quietpager.actions.marks import MARK
+from quietpager.actions.schema import load_actions
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.cluster.port import ClusterUnavailable, Kind
 from quietpager.model.incident import Edit, Intent, IntentState
 from quietpager.model.message import OUTCOME, Message
 from quietpager.model.objects import ObjectRef
+from quietpager.runtime.context import functions_folder
 from quietpager.safety import effect, records
 from quietpager.safety.effect import carry_out, patch_of, reversed_edits
 from quietpager.safety.policy import Policy
@@ -24,6 +26,7 @@ from quietpager.store.port import Put
 Json = dict[str, Any]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = Policy()
+RAISE_MEMORY = load_actions(functions_folder())["raise-memory"]
 LIMIT = "/spec/template/spec/containers/0/resources/limits/memory"
 RAISE = (Edit(path=LIMIT, had="32Mi", gets="64Mi"),)
 ENV = (Edit(path="/spec/template/spec/containers/0/env", gets=[{"name": "A", "value": "1"}]),)
@@ -75,7 +78,7 @@ class World:
 
     def carry(self, name: str = "int-1") -> Message | None:
         return carry_out(
-            name, store=self.store, cluster=self, policy=POLICY,  # type: ignore[arg-type]
+            name, action=RAISE_MEMORY, store=self.store, cluster=self, policy=POLICY,  # type: ignore[arg-type]
             clock=lambda: self.now, still_failing=lambda _target: self.ill, actor="test",
         )  # fmt: skip
 

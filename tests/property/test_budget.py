@@ -19,7 +19,7 @@ from quietpager.safety.guards import Ground
 from quietpager.safety.policy import Budget, Limit, Policy
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
-from tests.acts import NOW, add, facts_of, incident, intents, rehearsal, tell
+from tests.acts import NOW, RAISE_MEMORY, add, facts_of, incident, intents, rehearsal, tell
 from tests.deciding import POLICY, world
 
 
@@ -51,7 +51,7 @@ class Away:
 def claim(store: MemoryStore, intent: Intent, now: datetime) -> None:
     with suppress(ClusterUnavailable):
         carry_out(
-            intent.id, store=store, cluster=Away(), policy=POLICY, clock=lambda: now,  # type: ignore[arg-type]
+            intent.id, action=RAISE_MEMORY, store=store, cluster=Away(), policy=POLICY, clock=lambda: now,  # type: ignore[arg-type]
             still_failing=lambda _: True, actor="test",
         )  # fmt: skip
 

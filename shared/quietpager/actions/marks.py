@@ -20,7 +20,18 @@ WROTE: Final = "quietpager.dev/wrote"
 after. An undo must find it true, restore what it says, and remove it. Every other write moves the generation
 (Kubernetes 1.35: any change of spec or annotations), so a record is true only directly after its write."""
 
+NAME: Final = "[A-Za-z0-9._-]{1,200}"
+"""What a mark may look like, as a regular expression (RE2 and Python): an id, and no text for a person, nor
+a load that fills the room which Kubernetes gives all annotations of an object together."""
+
+ROLLED: Final = "quietpager.dev/rolled-back"
+"""Annotation with the shape that the object had after a rollback. As long as it has that shape, there is no
+second rollback. Each of our writes that finds it true makes it true again, so no other action's write makes
+room for one; nor does what changes another field only, such as an autoscaler."""
+
 BOUNDED: Final = ("limits", "requests")
+SHAPED: Final = ("cpu", "ephemeral-storage", "memory")
+"""The amounts that are part of a shape."""
 
 
 def annotation(obj: Json, name: str) -> str:
@@ -50,6 +61,25 @@ def changed(old: Json, new: Json) -> Iterator[str]:
     for key, value in amounts(new).items():
         if before.get(key, value) != value:
             yield f"{'.'.join(key)}={before[key]}/{value}"
+
+
+def shape_of(obj: Json) -> str:
+    """Write each container's image and amounts, all that any action changes of them but for probes.
+
+    Such as `app=web:2 limits.memory=256Mi requests.cpu=250m; side=side:1`.
+    """
+    return "; ".join(f"{one['name']}={one.get('image') or ''}{_amounts_of(one)}" for one in containers(obj))
+
+
+def _amounts_of(container: Json) -> str:
+    resources = container.get("resources") or {}
+    found = ((kind, name, (resources.get(kind) or {}).get(name)) for kind in BOUNDED for name in SHAPED)
+    return "".join(f" {kind}.{name}={value}" for kind, name, value in found if value is not None)
+
+
+def is_rolled_back(obj: Json) -> bool:
+    """Tell whether a rollback of ours is the latest change of images and amounts by anybody but us."""
+    return annotation(obj, ROLLED) != "" and annotation(obj, ROLLED) == shape_of(obj)
 
 
 def record_of(action: str, uid: str, generation: int, old: Json, new: Json) -> str:

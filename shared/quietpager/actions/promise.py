@@ -17,13 +17,17 @@ from typing import Any, Final
 from quietpager.actions.marks import (
     BOUNDED,
     MARK,
+    NAME,
+    ROLLED,
     UNDO_OF,
     WROTE,
     Json,
     annotation,
     changed,
     containers,
+    is_rolled_back,
     record_of,
+    shape_of,
 )
 from quietpager.actions.schema import Action
 from quietpager.model.incident import Edit
@@ -109,7 +113,8 @@ def _is_undo(action: Action, old: Json, new: Json) -> bool:
 
 def _intent(old: Json, new: Json, *, undo: bool) -> Iterator[Breach]:
     mark = annotation(new, MARK)
-    if not mark or mark == annotation(old, MARK) or (mark.endswith(UNDO_OF) and not undo):
+    known = re.fullmatch(NAME, mark) is not None
+    if not known or mark == annotation(old, MARK) or (mark.endswith(UNDO_OF) and not undo):
         yield Breach("intent", f"the annotation {MARK} must name a new intent, and an undo's its own")
 
 
@@ -120,7 +125,8 @@ def _held(action: Action, old: Json, new: Json) -> Iterator[Breach]:
     levels = {
         "metadata": _metadata(old, new),
         "annotations": _differing(
-            _below(old, "metadata.annotations"), _below(new, "metadata.annotations"), {MARK, WROTE}, ""
+            _below(old, "metadata.annotations"), _below(new, "metadata.annotations"),
+            {MARK, WROTE, ROLLED}, "",
         ),
         "spec": _level(old, new, "spec", "template"),
         "template": _level(old, new, "spec.template", "spec"),
@@ -270,8 +276,9 @@ def _rollout_undo(action: Action, old: Json, new: Json, pairs: Pairs, _undo: boo
         yield Breach("image", said, tuple(moved))
     if gained:
         yield Breach("probe", "a probe may not gain this", tuple(gained))
-    if annotation(old, WROTE).startswith(_prefix(action, old)):
-        yield Breach("once", "it rolled this back already, and nobody else has written since")
+    if is_rolled_back(old):
+        said = "it rolled this back already, and images and amounts are as our own writes left them"
+        yield Breach("once", said)
 
 
 def _repository(image: object) -> str:
@@ -308,6 +315,9 @@ def _prefix(action: Action, obj: Json) -> str:
 
 def _records(action: Action, old: Json, new: Json, *, undo: bool) -> Iterator[Breach]:
     """Hold a write to its record: a forward one writes it, an undo finds it true and removes it."""
+    rolls = action.name == "rollout-undo" or is_rolled_back(old)
+    if annotation(new, ROLLED) != (shape_of(new) if rolls else annotation(old, ROLLED)):
+        yield Breach("rolled", f"the annotation {ROLLED} must say how a rollback left it, and go along")
     if not undo:
         meta = new["metadata"]
         wanted = record_of(action.name, str(meta.get("uid")), int(meta.get("generation") or 0), old, new)

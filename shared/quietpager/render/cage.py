@@ -14,13 +14,13 @@ published names of fields (`fields`). The expressions use what Kubernetes 1.30 h
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from quietpager.actions.marks import BOUNDED, MARK, UNDO_OF, WROTE
+from quietpager.actions.marks import BOUNDED, MARK, NAME, ROLLED, UNDO_OF, WROTE
 from quietpager.actions.promise import CONTAINER, POD, PROBES, SERVERS_OWN
 from quietpager.actions.schema import Action
 from quietpager.render.cel import NEW, OLD, Rule, named, text, texts, without
 from quietpager.render.fields import Fields
 from quietpager.render.folders import FunctionFolder
-from quietpager.render.promises import changed_amounts, probes, rules_of
+from quietpager.render.promises import changed_amounts, probes, rules_of, shape
 from quietpager.safety.policy import Policy
 
 Json = dict[str, Any]
@@ -148,7 +148,7 @@ def _places(policy: Policy, namespace: str) -> list[Rule]:
 def _intent() -> Rule:
     return Rule(
         "intent",
-        "variables.mark != '' && variables.mark != variables.oldMark && "
+        f"variables.mark.matches({text(f'^{NAME}$')}) && variables.mark != variables.oldMark && "
         f"(variables.undo || !variables.mark.endsWith({text(UNDO_OF)}))",
         f"the annotation {MARK} must name a new intent, and an undo's the intent that it undoes",
     )
@@ -185,6 +185,10 @@ def _variables(action: Action, fields: Fields) -> dict[str, str]:
         "oldMark": _note("oldObject", MARK),
         "wrote": _note("object", WROTE),
         "oldWrote": _note("oldObject", WROTE),
+        "rolled": _note("object", ROLLED),
+        "oldRolled": _note("oldObject", ROLLED),
+        "shape": shape(NEW),
+        "isRolledBack": f"variables.oldRolled != '' && variables.oldRolled == {shape(OLD)}",
         "undo": _undo(action),
         "changed": named(changed_amounts(action, "o", "c"), " "),
         "restored": named(changed_amounts(action, "c", "o"), " "),
@@ -198,7 +202,9 @@ def _variables(action: Action, fields: Fields) -> dict[str, str]:
             ),
         ),
         "annotations": _joined(
-            *_keys("object.metadata.?annotations", "oldObject.metadata.?annotations", [MARK, WROTE], "")
+            *_keys(
+                "object.metadata.?annotations", "oldObject.metadata.?annotations", [MARK, WROTE, ROLLED], ""
+            )
         ),
         "spec": _level("spec", fields["DeploymentSpec"], {"template"}),
         "template": _level("spec.template", fields["PodTemplateSpec"], {"spec"}),

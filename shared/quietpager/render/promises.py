@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
-from quietpager.actions.marks import WROTE
+from quietpager.actions.marks import BOUNDED, ROLLED, SHAPED, WROTE
 from quietpager.actions.promise import CONTAINER, HANDLERS, HARMLESS, REPOSITORY
 from quietpager.actions.schema import Action, Param
 from quietpager.render.cel import (
@@ -66,6 +66,16 @@ def record(action: Action, of: str, changed: str) -> str:
     return f"{text(action.name + '/')} + {meta}.uid + '/' + string({meta}.generation) + ':' + {changed}"
 
 
+def shape(containers: str) -> str:
+    """Render what `quietpager.actions.marks.shape_of` writes, of the containers of one object."""
+    parts = ["c.name + '=' + c.?image.orValue('')"]
+    for kind in BOUNDED:
+        for name in SHAPED:
+            one = amount("c", kind, name)
+            parts.append(f"({one}.hasValue() ? {text(f' {kind}.{name}=')} + {one}.value() : '')")
+    return f"{containers}.map(c, {' + '.join(parts)}).join('; ')"
+
+
 def _present(action: Action) -> Rule:
     parts = []
     for path in amounts(action):
@@ -95,12 +105,18 @@ def _records(action: Action) -> list[Rule]:
 
     Any other write since has moved the generation, and the record is true no more.
     """
+    rolls = "true" if action.name == "rollout-undo" else "variables.isRolledBack"
     found = [
+        Rule(
+            "rolled",
+            f"variables.rolled == ({rolls} ? variables.shape : variables.oldRolled)",
+            f"the annotation {ROLLED} must say how a rollback left it, and go along",
+        ),
         Rule(
             "record",
             f"variables.undo || variables.wrote == {record(action, 'object', 'variables.changed')}",
             f"the annotation {WROTE} must hold exactly what it changes",
-        )
+        ),
     ]
     if action.inverse == "restore":
         found.append(
@@ -193,15 +209,12 @@ def _rollout_undo(action: Action) -> list[Rule]:
     """Admission cannot see the older revision; so it holds what a rollback has no need to change.
 
     An older image comes from the same repository, whatever its tag or digest; amounts stay near what they
-    were; a probe gains no command, no header and no other host. And once: a second rollback without another
-    writer in between could lead anywhere, a step of four at a time.
+    were; a probe gains no command, no header and no other host. And once: a second rollback, where nobody but
+    our actions has changed an image or an amount since, could lead anywhere, a step of four at a time.
     """
     times = _decimal(action, "times", action.promise.times)
     repository = f".image.find({text(REPOSITORY)})"
     held = double(times)
-    before = (
-        f"{text(action.name + '/')} + oldObject.metadata.uid + '/' + string(oldObject.metadata.generation)"
-    )
     return [
         Rule(
             "near",
@@ -222,8 +235,8 @@ def _rollout_undo(action: Action) -> list[Rule]:
         Rule("probe", "variables.probes == ''", "a probe may not gain this", "variables.probes"),
         Rule(
             "once",
-            f"!variables.oldWrote.startsWith({before} + ':')",
-            "it rolled this back already, and nobody else has written since",
+            "!variables.isRolledBack",
+            "it rolled this back already, and images and amounts are as our own writes left them",
         ),
     ]
 

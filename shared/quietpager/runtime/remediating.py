@@ -92,18 +92,13 @@ def keep_rehearsed(record: Record, done: Rehearsal, ctx: Context) -> list[Messag
 
 
 def _apply(message: Message, ctx: Context, action: str) -> list[Message]:
-    name = str(message.data.get("intent"))
-    record = ctx.store.get(records.intent(name))
-    if record is None or record.body["action"] != action:
-        # Another action's: claimed here it would be refused by the API server, and be over.
-        return []
-
     def still_failing(target: ObjectRef) -> bool:
         quiet = ctx.clock() - timedelta(seconds=ctx.policy.window)
         return not health_of(Live(ctx.cluster, target), quiet).healthy
 
     outcome = carry_out(
-        name,
+        str(message.data.get("intent")),
+        action=ctx.actions[action],
         store=ctx.store,
         cluster=ctx.cluster,
         policy=ctx.policy,

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from quietpager.actions.marks import MARK, WROTE, record_of
+from quietpager.actions.marks import MARK, ROLLED, WROTE, is_rolled_back, record_of, shape_of
 from quietpager.actions.promise import applied
+from quietpager.actions.schema import Action
 from quietpager.cluster.port import Cluster, ClusterUnavailable, Rejected
 from quietpager.model.data import Json
 from quietpager.model.incident import Edit, Incident, Intent, IntentState
@@ -26,6 +27,7 @@ from quietpager.safety.policy import Policy
 from quietpager.store.port import Audit, Check, Conflict, Due, Put, Record, Store
 
 _MARK_POINTER = "/metadata/annotations/" + MARK.replace("/", "~1")
+_ROLLED_POINTER = "/metadata/annotations/" + ROLLED.replace("/", "~1")
 _WROTE_POINTER = "/metadata/annotations/" + WROTE.replace("/", "~1")
 
 StillFailing = Callable[[ObjectRef], bool]
@@ -58,16 +60,19 @@ def patch_of(intent: Intent, live: Json) -> list[Json]:
 
 
 def _marks(intent: Intent, live: Json) -> list[Json]:
-    """Name the intent, and record what is changed; an undo removes the record of what it takes back."""
+    """Name the intent, record what is changed, and how a rollback left it; an undo removes its record."""
     mark: Json = {"op": "add", "path": _MARK_POINTER, "value": intent.id}
-    if intent.undoes is not None:
-        return [mark, {"op": "remove", "path": _WROTE_POINTER}]
     after = applied(live, intent.edits)
+    rolled = intent.action == "rollout-undo" or is_rolled_back(live)
+    shape = {ROLLED: shape_of(after)} if rolled else {}
+    shaped: list[Json] = [{"op": "add", "path": _ROLLED_POINTER, "value": one} for one in shape.values()]
+    if intent.undoes is not None:
+        return [mark, *shaped, {"op": "remove", "path": _WROTE_POINTER}]
     record = record_of(intent.action, intent.target.uid or "", intent.generation + 1, live, after)
     if live["metadata"].get("annotations") is None:
-        both = {MARK: intent.id, WROTE: record}
-        return [{"op": "add", "path": "/metadata/annotations", "value": both}]
-    return [mark, {"op": "add", "path": _WROTE_POINTER, "value": record}]
+        notes = {MARK: intent.id, WROTE: record, **shape}
+        return [{"op": "add", "path": "/metadata/annotations", "value": notes}]
+    return [mark, *shaped, {"op": "add", "path": _WROTE_POINTER, "value": record}]
 
 
 def _change(edit: Edit) -> Json:
@@ -109,6 +114,7 @@ def tell_about(name: str, what: str, incident: Incident) -> Message:
 def carry_out(
     intent_id: str,
     *,
+    action: Action,
     store: Store,
     cluster: Cluster,
     policy: Policy,
@@ -118,6 +124,10 @@ def carry_out(
 ) -> Message | None:
     """Carry out one intent at most once, and give the outcome message, or None if it is not ours to say.
 
+    `action` is the one that the caller has rights for. Of an intent of another action, or for a kind of
+    object that the action is not for, nothing is claimed and nothing recorded, whoever says that it is due:
+    it waits for its own remediator until it expires.
+
     Raises:
         StoreUnavailable, ClusterUnavailable: nothing is lost; the due item at `act_by` speaks again.
     """
@@ -125,6 +135,8 @@ def carry_out(
     if record is None:
         return None
     intent = Intent.from_json(record.body)
+    if not is_for(action, intent):
+        return None
     if intent.state not in (IntentState.INTENT, IntentState.CLAIMED):
         return talk_about(intent, OUTCOME)
     now = clock()
@@ -154,6 +166,11 @@ def carry_out(
     if outcome is None:
         return None
     return _record(store, record, intent.but(**changes), outcome, result, policy, clock(), actor)
+
+
+def is_for(action: Action, intent: Intent) -> bool:
+    """Tell whether an intent is this action's, for an object that it is for."""
+    return intent.action == action.name and intent.target.kind in action.applies_to
 
 
 def _claim(

@@ -7,13 +7,18 @@ half-way leaves nothing behind. Files are never edited after a release; a change
 """
 
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 LOCK = 7_110_312_055_118_093_000
 """Any number that nobody else in the database uses for an advisory lock."""
+
+OWN_NAMES: Final = "SET LOCAL search_path = pg_catalog, pg_temp"
+"""Names without a schema mean PostgreSQL's own, whatever else is in the database. Up to PostgreSQL 14 every
+role may create functions in `public`, and one that fits the arguments better than the built-in one would run
+with the owner's rights (CVE-2018-1058)."""
 
 
 def migrations() -> list[tuple[int, str, str]]:
@@ -46,6 +51,7 @@ def migrate(connection: "Connection[Any]") -> list[str]:
     wanted, done = migrations(), []
     with connection.transaction():
         # Held until the transaction ends, also when this process is killed.
+        connection.execute(OWN_NAMES)
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         connection.execute("CREATE SCHEMA IF NOT EXISTS quietpager")
         connection.execute(

@@ -6,7 +6,7 @@ functions must not be the owner; `migrate` refuses a role for which its own gran
 
 from typing import TYPE_CHECKING, Any, Final
 
-from quietpager.store.migrate import migrate
+from quietpager.store.migrate import OWN_NAMES, migrate
 from quietpager.store.port import StoreUnavailable
 from quietpager.store.postgres import WAIT, speaking
 
@@ -55,6 +55,7 @@ def migrate_as_owner(url: str, functions: str | None = None) -> list[str]:
         done = migrate(connection)
         if functions is not None:
             with connection.transaction():
+                connection.execute(OWN_NAMES)
                 if (
                     connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (functions,)).fetchone()
                     is None
