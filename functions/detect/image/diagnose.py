@@ -94,7 +94,7 @@ def _found(live: Live, pod: Pod, one: ContainerStatus, reason: str, message: str
     facts, more = revision_facts(live)
     return Diagnosis(
         failure_class=failure_class,
-        cause=f"registry:{registry_of(image)}" if shared else f"workload:{owner.uid or owner.name}",
+        cause=f"registry:{registry_of(image)}" if shared else f"workload:{owner.identity}",
         owner=owner,
         evidence=(
             Evidence(
