@@ -92,9 +92,12 @@ def _found(live: Live, pod: Pod, one: ContainerStatus, reason: str, message: str
             return NotYet(why=f"{one.name}: {reason} without the registry's answer")
     shared = failure_class in ("image_pull_auth", "image_pull_network", "image_pull_rate_limited")
     facts, more = revision_facts(live)
+    # Per namespace: credentials, accounts and repositories are its own, and whoever refers to an image that
+    # fails must not take the registry's other failures into an incident of theirs.
+    registry = f"{pod.metadata.namespace}/{registry_of(image)}"
     return Diagnosis(
         failure_class=failure_class,
-        cause=f"registry:{registry_of(image)}" if shared else f"workload:{owner.identity}",
+        cause=f"registry:{registry}" if shared else f"workload:{owner.identity}",
         owner=owner,
         evidence=(
             Evidence(
