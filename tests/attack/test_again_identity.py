@@ -78,7 +78,7 @@ def test_budget_breaker_and_cool_down_of_another_namespaces_uid_are_not_used_up(
         assert ours != theirs
 
 
-# --- causes --------------------------------------------------------------------------------------------------
+# --- causes ---
 
 
 class Moved(Changeable):
@@ -118,7 +118,7 @@ def test_without_the_namespace_a_registry_is_shared(monkeypatch: pytest.MonkeyPa
     assert causes(folder, "shop") == causes(folder, "evil") != set()
 
 
-# --- owner references ----------------------------------------------------------------------------------------
+# --- owner references ---
 
 
 def owned(**more: Any) -> Live:
@@ -163,7 +163,7 @@ def test_a_replica_set_that_is_its_own_owner_has_an_end() -> None:
     owner = own(cluster).owner
     assert owner is not None
     assert owner.kind == "ReplicaSet"
-    assert [one for one in scan(cluster, None, Policy(), system_clock()).rows]
+    assert scan(cluster, None, Policy(), system_clock()).rows
 
 
 def test_another_replica_set_of_that_name_is_not_asked() -> None:
@@ -182,4 +182,4 @@ def test_a_revision_of_any_text_stops_no_look(revision: str) -> None:
     for one in cluster.list("ReplicaSet"):
         one["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = revision
     assert causes_of(cluster)
-    assert [one for one in scan(cluster, None, Policy(), system_clock()).rows]
+    assert scan(cluster, None, Policy(), system_clock()).rows

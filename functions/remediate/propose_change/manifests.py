@@ -122,9 +122,9 @@ def edit_tree(
 ) -> Edited:
     """Find the one manifest of an object and edit it; nothing is written.
 
-    A manifest that names the namespace comes before one that leaves it to the tool that applies it. The latter
-    counts where the repository, by the policy, is for this namespace `alone`: else it may be that of another
-    namespace's object of the same name.
+    A manifest that names the namespace comes before one that leaves it to the tool that applies it. The
+    latter counts where the repository, by the policy, is for this namespace `alone`: else it may be that of
+    another namespace's object of the same name.
 
     Raises:
         Refused: there is none, or more than one, or it cannot be edited without a person.
