@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from quietpager.functions.remediate.propose_change import handler
 from quietpager.functions.remediate.propose_change import test_propose_change as usual
 from quietpager.functions.remediate.propose_change.test_propose_change import (
     BRANCH,
@@ -75,7 +74,7 @@ def test_a_namespaces_storm_makes_no_branches(bare: Path) -> None:
 
 
 def test_where_the_storm_is_not_counted_it_does(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handler.storm, "openings", lambda *_: storm.CALM)
+    monkeypatch.setattr(storm, "openings", lambda *_: storm.CALM)
     done = rehearsed(*stormy(bare))
     assert done.proposal is not None
     assert (done.proposal.kind, branches(bare)) == ("branch", ["main", BRANCH])
