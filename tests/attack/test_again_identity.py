@@ -111,7 +111,7 @@ def test_what_fails_in_one_namespace_is_never_the_cause_of_another(folder: Path)
     assert not one & other
 
 
-def test_without_the_namespace_a_registry_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_the_uid_alone_two_namespaces_share_a_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     everywhere = property(lambda ref: ref.uid or ref.name)
     monkeypatch.setattr(ObjectRef, "identity", everywhere)
     folder = functions_folder() / "detect/crash/cases/30-oom-bounded"
