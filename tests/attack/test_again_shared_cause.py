@@ -61,7 +61,7 @@ def test_credentials_that_fail_are_a_cause_of_one_namespace() -> None:
     mine = _cause("image_pull_auth", "ghcr.io", owner("mallory"))
     assert mine != _cause("image_pull_auth", "ghcr.io", owner("shop"))
     # What truly is the registry's stays one for all.
-    assert _cause("image_pull_network", "ghcr.io", owner("mallory")) == "registry:ghcr.io"
+    assert _cause("image_pull_network", "ghcr.io", owner("mallory")) == "registry:ghcr.io#network"
 
 
 def test_another_namespace_is_told_once_that_it_has_it_too() -> None:

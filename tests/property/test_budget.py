@@ -112,16 +112,16 @@ def test_each_scope_has_its_own_budget_and_its_own_window() -> None:
     budget = Budget(window=60.0, actions={"raise-memory": Limit(acts=7, window=70.0)})
     found = scopes(incident(), rehearsal(), Policy(budget=budget))
     assert {name: (limit.acts, limit.window) for name, limit in found.items()} == {
-        "target/u0": (1, 60.0), "namespace/shop": (3, 60.0), "cluster": (10, 60.0),
+        "target/shop/u0": (1, 60.0), "namespace/shop": (3, 60.0), "cluster": (10, 60.0),
         "action/raise-memory": (7, 70.0),
     }  # fmt: skip
     in_a_zone = rehearsal().but(facts=facts_of().but(domains=("a",)))
     assert {name: limit.acts for name, limit in scopes(incident(), in_a_zone, Policy()).items()} == {
-        "target/u0": 1, "namespace/shop": 3, "domain/a": 3, "cluster": 10,
+        "target/shop/u0": 1, "namespace/shop": 3, "domain/a": 3, "cluster": 10,
     }  # fmt: skip
     on_a_node = scopes(incident().but(owner=node), rehearsal().but(owner=node), Policy())
     assert {name: (limit.acts, limit.window) for name, limit in on_a_node.items()} == {
-        "target/n1": (1, 3600.0), "cluster": (10, 3600.0), "node/n1": (1, 3600.0), "nodes": (2, 86400.0),
+        "target//n1": (1, 3600.0), "cluster": (10, 3600.0), "node/n1": (1, 3600.0), "nodes": (2, 86400.0),
     }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def test_every_verdict_is_audited_once_with_every_guards_figures() -> None:
     assert [one.number for one in said] == [number for number, _, _ in GUARDS]
     assert kept[0].body["note"] == "all pass"
     figures = {one.number: dict(one.figures) for one in said}
-    assert figures[8] == {"target/u0": "0 of 1", "cluster": "0 of 4", "namespace/shop": "0 of 100"}
+    assert figures[8] == {"target/shop/u0": "0 of 1", "cluster": "0 of 4", "namespace/shop": "0 of 100"}
     assert figures[6] == {
         "here": 0, "here_allowed": 10, "everywhere": 0, "everywhere_allowed": 20, "namespaces": 0,
         "each_counts_for": 5, "window": 300.0, "unhealthy": 0, "nodes": 10, "part": 0.2,

@@ -88,7 +88,7 @@ def test_neither_freeze_nor_storm_nor_cool_down_nor_dwell_keeps_a_failed_act_in_
         ("1 (kill switch)", lambda store: change(store, records.SWITCH, stopped=True)),
         ("2 (protected)", lambda store: spoil_facts(store, opted_in=False)),
         ("2 (protected)", lambda store: spoil_facts(store, ignored=True)),
-        ("8 (budget)", lambda store: change(store, records.slot("target/u0", 0), holder="inc-9")),
+        ("8 (budget)", lambda store: change(store, records.slot("target/shop/u0", 0), holder="inc-9")),
         ("10 (rehearsal)", lambda store: spoil_facts(store, outside_may_change=("/spec/replicas",))),
     ],
 )

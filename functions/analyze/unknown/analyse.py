@@ -63,8 +63,7 @@ def analyse(
 
 def cause_of(owner: ObjectRef) -> str:
     """Make the cause key: nothing says more than which object it is about."""
-    name = owner.uid or f"{owner.namespace or ''}/{owner.name}"
-    return f"node:{name}" if owner.kind == "Node" else f"workload:{name}"
+    return f"node:{owner.identity}" if owner.kind == "Node" else f"workload:{owner.identity}"
 
 
 def search_text(found: Gathered) -> str:

@@ -126,7 +126,7 @@ def _diagnosis(
 ) -> Diagnosis:
     owner = live.owner
     assert owner is not None  # noqa: S101 (diagnose has looked)
-    own = f"workload:{owner.uid or owner.name}"
+    own = f"workload:{owner.identity}"
     return Diagnosis(
         failure_class=failure_class,
         cause=own if missing is None else f"{missing.kind}:{pod.metadata.namespace}/{missing.name}",

@@ -98,7 +98,7 @@ def _found(live: Live, pod: Pod, one: ContainerStatus, failure_class: str, what:
     facts, more = revision_facts(live)
     return Diagnosis(
         failure_class=failure_class,
-        cause=f"workload:{owner.uid or owner.name}",
+        cause=f"workload:{owner.identity}",
         owner=owner,
         evidence=(
             Evidence(

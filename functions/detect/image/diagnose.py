@@ -113,10 +113,11 @@ def _cause(failure_class: str, registry: str, owner: ObjectRef) -> str:
     """Name what is wrong: the registry for all, or for one namespace's credentials, or the workload.
 
     Pull credentials are a namespace's own. A pod that asks anybody's registry for what it may not have must
-    not stand for the others, whose failures would then be added to its incident.
+    not stand for the others, whose failures would then be added to its incident. One registry can fail in several
+    ways at once, and each is a cause of its own.
     """
     if failure_class in ("image_pull_network", "image_pull_rate_limited"):
-        return f"registry:{registry}"
+        return f"registry:{registry}#{failure_class.removeprefix('image_pull_')}"
     if failure_class == "image_pull_auth":
-        return f"registry:{registry}/{owner.namespace}"
-    return f"workload:{owner.uid or owner.name}"
+        return f"registry:{registry}/{owner.namespace}#auth"
+    return f"workload:{owner.identity}"

@@ -122,7 +122,7 @@ def _found(live: Live, pod: Pod, kinds: Counter[str], message: str) -> Diagnosis
         evidence.append(too_large)
     return Diagnosis(
         failure_class=f"unschedulable_{kind}",
-        cause=f"workload:{owner.uid or owner.name}",
+        cause=f"workload:{owner.identity}",
         owner=owner,
         evidence=tuple(evidence),
         facts=frozenset() if too_large is None else frozenset({FITS_NO_NODE}),

@@ -22,7 +22,7 @@ from quietpager.model.message import REHEARSE, Message
 from quietpager.rules.live import Live
 from quietpager.runtime.context import Context
 from quietpager.runtime.remediating import keep_rehearsed, rehearsed_message
-from quietpager.safety import records
+from quietpager.safety import records, storm
 
 ACTION = "propose-change"
 
@@ -109,6 +109,13 @@ def not_pushed(incident: Incident, live: Live, ctx: Context) -> str | None:
         return f"Nothing was pushed: autonomy is {incident.autonomy}."
     if policy.is_protected(namespace):
         return f"Nothing was pushed: namespace {namespace} belongs to the platform."
+    if not policy.names(namespace):
+        return f"Nothing was pushed: the policy does not name namespace {namespace}."
+    count = storm.openings(
+        ctx.store.get_many(storm.keys(live.target, policy)), live.target, policy, ctx.clock()
+    )
+    if count.own > policy.storm.namespace or count.acting > policy.storm.incidents:
+        return "Nothing was pushed: a storm lasts, and nothing is done until it is over."
     labels = {} if live.namespace is None else live.namespace.metadata.labels
     if labels.get(policy.opt_in_label) != "true":
         return f"Nothing was pushed: namespace {namespace} has no label {policy.opt_in_label}=true."

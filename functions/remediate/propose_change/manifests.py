@@ -39,6 +39,8 @@ _INDENTS: Final = ((2, 2, 0), (2, 4, 2), (4, 4, 0), (4, 6, 4), (4, 4, 2))
 _BY_NAME: Final = frozenset({"containers", "initContainers", "env", "volumes"})
 """Lists whose items are known by `name`: in Git they may stand in another order."""
 
+_SEVERAL: Final = "and the repository is for several; give this one an entry of its own in the policy."
+
 Step = str | int | tuple[str]
 """One step into a document: a key, a place in a list, or (in a tuple) the name of a list's item."""
 
@@ -115,10 +117,14 @@ class Edited:
     text: str
 
 
-def edit_tree(root: Path, below: str, ref: ObjectRef, fields: Sequence[Field]) -> Edited:
+def edit_tree(
+    root: Path, below: str, ref: ObjectRef, fields: Sequence[Field], *, alone: bool = True
+) -> Edited:
     """Find the one manifest of an object and edit it; nothing is written.
 
-    A manifest that names the namespace comes before one that leaves it to the tool that applies it.
+    A manifest that names the namespace comes before one that leaves it to the tool that applies it. The
+    latter counts where the repository, by the policy, is for this namespace `alone`: else it may be that of
+    another namespace's object of the same name.
 
     Raises:
         Refused: there is none, or more than one, or it cannot be edited without a person.
@@ -145,8 +151,10 @@ def edit_tree(root: Path, below: str, ref: ObjectRef, fields: Sequence[Field]) -
             continue
         if ref.namespace in spaces:
             exact.append(path)
-        elif None in spaces:
+        elif None in spaces and alone:
             bare.append(path)
+        elif None in spaces:
+            broken.append(f"{name} names it without a namespace, {_SEVERAL}")
     return _choose(root, exact or bare, broken, ref, fields)
 
 

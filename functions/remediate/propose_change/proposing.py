@@ -107,7 +107,10 @@ def _branch(wanted: Wanted, repository: Repository, env: Mapping[str, str]) -> t
         if there:
             return base, ""
         git.clone(repository.branch)
-        edited = edit_tree(git.tree, repository.path, wanted.plan.owner, wanted.fields)
+        edited = edit_tree(
+            git.tree, repository.path, wanted.plan.owner, wanted.fields,
+            alone=repository.namespaces == (wanted.plan.owner.namespace,),
+        )  # fmt: skip
         diff = git.commit(
             edited.file, edited.text, wanted.branch, f"{wanted.title}\n\n{wanted.body}", wanted.at
         )

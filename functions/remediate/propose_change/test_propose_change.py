@@ -30,7 +30,7 @@ from quietpager.model.objects import ObjectRef
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.runtime.outgoing import LOOPBACK
 from quietpager.safety import records
-from quietpager.safety.policy import Policy, Repository
+from quietpager.safety.policy import Places, Policy, Repository
 from quietpager.store.memory import MemoryStore
 from quietpager.store.port import Put
 
@@ -437,9 +437,9 @@ class OneDeployment:
 
 def world(
     policy: Policy, *, stopped: bool = False, enabled: bool = True, dial: Autonomy = Autonomy.AUTO,
-    params: Mapping[str, str | float] | None = None,
+    params: Mapping[str, str | float] | None = None, named: tuple[str, ...] = ("shop",),
 ) -> tuple[MemoryStore, Context]:  # fmt: skip
-    store = MemoryStore()
+    store, policy = MemoryStore(), policy.but(namespaces=Places(allow=named))
     wants = Remedy(action="propose-change", params=dict({"of": "inc-1-r1"} if params is None else params))
     asked = Rehearsal(id="inc-1-r2", incident="inc-1", remedy=wants, owner=WEB, asked_at=NOW)
     store.transact(
@@ -477,6 +477,7 @@ def test_the_plan_becomes_a_branch(bare: Path) -> None:
     [
         ({"stopped": True}, "writing is stopped"),
         ({"enabled": False}, "no label"),
+        ({"named": ()}, "the policy does not name namespace shop"),
         ({"dial": Autonomy.ANALYZE}, "autonomy is analyze"),
     ],
 )

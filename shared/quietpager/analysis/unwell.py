@@ -27,6 +27,8 @@ NOT_READY = "not ready"
 """What `pod_fault` says of a pod that runs, has not crashed, and is not ready."""
 QUIET: Final = timedelta(minutes=10)
 """An object whose status nothing here reads has come to rest once nobody has warned for so long."""
+LONGEST_START: Final = 86400 * 365
+"""Seconds that a container may take to become ready at most, whatever its author allows it."""
 JUDGED: Final = frozenset({*READABLE} - {"Namespace"})
 """Kinds whose own status says how they are; of any other kind only Events tell."""
 
@@ -157,5 +159,6 @@ def _in_time(container: Json, status: ContainerStatus, now: datetime) -> bool:
         return False
     # The defaults are the API's own; a recorded object carries them filled in.
     delay, period = probe.get("initialDelaySeconds", 0), probe.get("periodSeconds", 10)
-    allowed = timedelta(seconds=delay + period * probe.get("failureThreshold", 3))
+    # Each of them may be as large as an int32; the product is more than a timedelta holds.
+    allowed = timedelta(seconds=min(delay + period * probe.get("failureThreshold", 3), LONGEST_START))
     return now - running.started_at < allowed

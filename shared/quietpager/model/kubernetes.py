@@ -279,7 +279,8 @@ class Workload(Object):
     def revision(self) -> int:
         """The rollout revision that the Deployment controller wrote; 0 where it has not."""
         text = self.metadata.annotations.get("deployment.kubernetes.io/revision", "0")
-        return int(text) if text.isdecimal() else 0
+        # Who may edit the object may write anything there; 18 digits are fewer than Go's int64 has.
+        return int(text) if text.isdecimal() and len(text) <= 18 else 0
 
 
 class Deployment(Workload):

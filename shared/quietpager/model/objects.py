@@ -12,6 +12,15 @@ class ObjectRef(Data):
     name: str
     uid: str | None = None
 
+    @property
+    def identity(self) -> str:
+        """What locks, budgets, breakers and cool-downs are kept under: one object is one identity.
+
+        The namespace comes first, for a uid that an Event or an owner reference gives is said by whoever
+        wrote it, and may be that of anything. The namespace the API server saw to, and no name has a slash.
+        """
+        return f"{self.namespace or ''}/{self.uid or self.name}"
+
     def __str__(self) -> str:
         """Write it as a person would: Deployment shop/web."""
         place = f"{self.namespace}/" if self.namespace else ""

@@ -22,6 +22,7 @@ from quietpager.model.kubernetes import (
 )
 from quietpager.model.objects import ObjectRef
 from quietpager.model.signal import EventRef
+from quietpager.model.text import is_name
 
 Json = dict[str, Any]
 READABLE: Mapping[str, Kind] = {
@@ -196,16 +197,17 @@ class Live:
         return None if self.raw_target is None else self.raw_target["metadata"].get("uid")
 
     def _top(self, of: ObjectRef, controller: OwnerReference | None) -> ObjectRef:
-        if controller is None:
+        if controller is None or not _can_be(controller):
             return of
         up = ObjectRef(
             api_version=controller.api_version, kind=controller.kind, namespace=of.namespace,
             name=controller.name, uid=controller.uid,
         )  # fmt: skip
-        if controller.kind != "ReplicaSet":
+        # A ReplicaSet is asked once whose it is: one that says it is a ReplicaSet's, or its own, has no end.
+        if controller.kind != "ReplicaSet" or of.kind == "ReplicaSet":
             return up
         raw = self.reader.get("ReplicaSet", of.namespace, controller.name)
-        if raw is None:
+        if raw is None or (raw.get("metadata") or {}).get("uid") != controller.uid:
             return up
         return self._top(up, ReplicaSet.read(raw).metadata.controller)
 
@@ -293,6 +295,15 @@ class Live:
         """The namespace's quotas."""
         found = self.reader.list("ResourceQuota", self.target.namespace)
         return tuple(ResourceQuota.read(raw) for raw in found)
+
+
+def _can_be(owner: OwnerReference) -> bool:
+    """Tell whether an owner reference can be one: the API server takes any text that is not empty.
+
+    What cannot be a name is text for the page and the terminal, or too long for a key of the store. Then the
+    object is its own owner.
+    """
+    return all(map(is_name, (owner.kind, owner.name, owner.uid, *owner.api_version.split("/", 1))))
 
 
 def _controller_uid(raw: Json) -> str | None:

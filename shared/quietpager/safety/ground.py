@@ -38,7 +38,7 @@ class Conditions:
 def scopes(incident: Incident, rehearsal: Rehearsal, policy: Policy) -> dict[str, Limit]:
     """Name every scope that an act counts in, with its limit."""
     budget, owner = policy.budget, incident.owner
-    in_window = {f"target/{owner.uid}": budget.target, "cluster": budget.cluster}
+    in_window = {f"target/{owner.identity}": budget.target, "cluster": budget.cluster}
     if owner.namespace:
         in_window[f"namespace/{owner.namespace}"] = budget.namespace
     facts = rehearsal.facts

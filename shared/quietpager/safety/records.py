@@ -38,12 +38,12 @@ def approval(name: str) -> str:
 
 def breaker(of: Incident) -> str:
     """Open breaker of a failure class on a target: body {until}."""
-    return f"BREAKER#{of.failure_class}#{of.owner.uid}"
+    return f"BREAKER#{of.failure_class}#{of.owner.identity}"
 
 
 def target(of: Incident) -> str:
     """When a target was last acted on: body {at}."""
-    return f"TARGET#{of.owner.uid}"
+    return f"TARGET#{of.owner.identity}"
 
 
 def slot(scope: str, number: int) -> str:

@@ -115,7 +115,7 @@ def _take(
 ) -> Put | None:
     """Take one of the cluster's records: a free one, or where the share is used up one of the place's own."""
     window = timedelta(seconds=policy.storm.window)
-    ring = _ring("named" if policy.may_write(place) else "other", policy)
+    ring = _ring("named" if place != NODES and policy.may_write(place) else "other", policy)
     ages = {key: _age(found[key].body, now) if key in found else timedelta.max for key in ring}
     held = [key for key in ring if ages[key] < window and found[key].body.get("namespace") == place]
     free = [key for key in ring if ages[key] >= window]
@@ -130,6 +130,9 @@ def _take(
     body = {"at": to_text(now), "incident": incident, "namespace": place}
     return Put(key, body, found[key].version if key in found else ABSENT)
 
+
+NODES: Final = "/nodes"
+"""Where nodes count."""
 
 HELD_BACK: Final = frozenset({"opened", "needsperson"})
 """What is not told of a single incident while a storm lasts."""
@@ -202,16 +205,22 @@ def _of_cluster(count: Openings, policy: Policy) -> str:
 
 def _of_namespace(place: str, policy: Policy) -> str:
     limits = policy.storm
+    where = "namespace (none)" if not place else "the nodes" if place == NODES else f"namespace {place}"
     return (
-        f"A storm in namespace {place or '(none)'}: more than {limits.namespace} incidents opened there in "
+        f"A storm in {where}: more than {limits.namespace} incidents opened there in "
         f"{limits.window:.0f} s. Nothing is done there until it is over; no other namespace is affected. "
         "Its other incidents are in the queue and are not told one by one."
     )
 
 
 def _place(owner: ObjectRef) -> str:
-    """Name where an owner counts; what lives in no namespace counts together, as one."""
-    return owner.namespace or ""
+    """Name where an owner counts; what lives in no namespace counts together, as one.
+
+    But nodes count by themselves: of them only what is there opens an incident, while of a volume, say, an
+    Event in `default` is all that there is, and whoever may write there could make a storm that silences the
+    nodes. No namespace begins with a slash.
+    """
+    return owner.namespace or (NODES if owner.kind == "Node" else "")
 
 
 def _ring(ring: Ring, policy: Policy) -> list[str]:
