@@ -99,7 +99,8 @@ def causes(folder: Path, namespace: str) -> set[str]:
 
 
 def causes_of(cluster: Changeable) -> set[str]:
-    found = (verdict_on(one, cluster)[1] for one in find(cluster, routes(), system_clock(), "c"))
+    now = system_clock()
+    found = (verdict_on(one, cluster, now)[1] for one in find(cluster, routes(), now))
     return {one.cause for one in found if isinstance(one, Diagnosis)}
 
 

@@ -113,8 +113,8 @@ def _cause(failure_class: str, registry: str, owner: ObjectRef) -> str:
     """Name what is wrong: the registry for all, or for one namespace's credentials, or the workload.
 
     Pull credentials are a namespace's own. A pod that asks anybody's registry for what it may not have must
-    not stand for the others, whose failures would then be added to its incident. One registry can fail in several
-    ways at once, and each is a cause of its own.
+    not stand for the others, whose failures would then be added to its incident. One registry can fail in
+    several ways at once, and each is a cause of its own.
     """
     if failure_class in ("image_pull_network", "image_pull_rate_limited"):
         return f"registry:{registry}#{failure_class.removeprefix('image_pull_')}"
