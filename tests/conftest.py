@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from quietpager.masking.mask import mask
 from quietpager.store.embedded import Embedded, start
@@ -18,6 +19,10 @@ from quietpager.store.embedded import Embedded, start
 os.environ.setdefault(
     "HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir()) / "quietpager-hypothesis")
 )
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("quietpager", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("quietpager")
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,7 @@ def overheard(monkeypatch: pytest.MonkeyPatch, url: str, minutes: float = 0) -> 
     """What the channel sends, caught before it arrives."""
     caught: list[tuple[bytes, dict[str, str]]] = []
     with monkeypatch.context() as patched:
-        patched.setattr(channels, "_post", lambda _url, body, head: caught.append((body, dict(head))))
+        patched.setattr(channels, "_post", lambda _url, body, head, **_how: caught.append((body, dict(head))))
         hook(url, minutes=minutes).tell(NOTICE)
     return caught[0]
 

@@ -241,7 +241,7 @@ def test_a_folder_of_manifests_has_one_file_for_each_kind_and_a_table(root: Path
     assert all(len(one) == 1 for one in kinds)
     table = (out / "README.md").read_text(encoding="utf-8")
     for folder in function_folders(root / "functions"):
-        assert f"| {folder.module.removeprefix('functions.').replace('.', '/')} |" in table
+        assert f"| {folder.module.removeprefix('quietpager.functions.').replace('.', '/')} |" in table
     assert "| 50 | Pod | FailedMount | Warning |  |  |  | volume |" in table
     for action in load_actions(root / "functions"):
         assert f"### {action}\n" in table

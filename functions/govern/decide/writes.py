@@ -206,7 +206,7 @@ class _Paper:
         edits = [edit.to_json() for edit in rehearsal.edits]
         known = digest(self.incident.id, rehearsal.id, rehearsal.remedy.to_json(), owner.uid, edits)
         return Intent(
-            id=f"int-{known}{self.ctx.nonce()}",
+            id="-".join(part for part in ("int", known, self.ctx.nonce()) if part),
             incident=self.incident.id,
             rehearsal=rehearsal.id,
             action=rehearsal.remedy.action,
