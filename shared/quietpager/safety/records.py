@@ -141,7 +141,7 @@ SESSION = "SESSION"
 
 def session(digest: str) -> str:
     """Session of a person at the console, by its id's hash: body {account, …, expires}; then it may go."""
-    return f"{SESSION}#{digest}"
+    return f"SESSION#{digest}"
 
 
 def tries(kind: str, number: int) -> str:
