@@ -22,14 +22,14 @@ from pydantic.fields import FieldInfo
 
 from quietpager.cli.main import main as command_line
 from quietpager.cli.policy import schema
+from quietpager.incident.freeze import Freeze
+from quietpager.incident.machine import TABLE, Handler, keep
+from quietpager.incident.news import News
+from quietpager.incident.policy import Dial, Limit, Policy, Repository
+from quietpager.incident.retention import KEPT, RULES
 from quietpager.model.incident import IntentState, State
 from quietpager.render.catalogue import GENERATED, first_line, functions, table
 from quietpager.runtime.metrics import INSTRUMENTS
-from quietpager.safety.freeze import Freeze
-from quietpager.safety.machine import TABLE, Handler, keep
-from quietpager.safety.news import News
-from quietpager.safety.policy import Dial, Limit, Policy, Repository
-from quietpager.safety.retention import KEPT, RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -116,7 +116,7 @@ def state_machine() -> str:
         "# The incident's state machine",
         GENERATED,
         "",
-        "`quietpager.safety.machine.step` looks up (state, news) here, in production, replay and tests.",
+        "`quietpager.incident.machine.step` looks up (state, news) here, in production, replay and tests.",
         "News that a state does not name changes nothing there and is kept as evidence. News about a",
         "rehearsal or an intent that is not the incident's current one changes nothing in any state.",
         "",
@@ -243,7 +243,7 @@ def _given(field: FieldInfo) -> str:
 
 def _meaning(name: str, field: FieldInfo) -> str:
     if not field.description:
-        raise SystemExit(f"shared/quietpager/safety/policy.py: {name} has no description.")
+        raise SystemExit(f"shared/quietpager/incident/policy.py: {name} has no description.")
     return field.description
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from quietpager.actions.schema import load_actions
 from quietpager.functions.govern.decide.handler import handle
+from quietpager.incident import records
+from quietpager.incident.policy import Policy
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import (
     Applies,
@@ -22,11 +24,9 @@ from quietpager.model.incident import (
     State,
 )
 from quietpager.model.message import REHEARSED, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import ABSENT, Put, Store
 from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
-from quietpager.safety import records
-from quietpager.safety.policy import Policy
-from quietpager.store.port import ABSENT, Put, Store
 
 RAISE_MEMORY = load_actions(functions_folder())["raise-memory"]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from quietpager.functions.govern.decide.handler import handle
+from quietpager.incident import records
+from quietpager.incident.policy import Dial, Places, Policy
 from quietpager.model.finding import Diagnosis, Evidence, Finding, Remedy
 from quietpager.model.incident import Applies, Autonomy, Edit, Fleet, Incident, Intent, PlanFacts, Rehearsal
 from quietpager.model.message import DECISION, DUE, FINDING, REHEARSED, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import Put, Store
 from quietpager.runtime.context import Context, Lazy, make_context
-from quietpager.safety import records
-from quietpager.safety.policy import Dial, Places, Policy
-from quietpager.store.port import Put, Store
 
 START = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
 POLICY = Policy(

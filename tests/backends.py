@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from quietpager.model.store import Store
 from quietpager.store.dynamodb import DynamoStore
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Store
 from quietpager.store.postgres import PostgresStore
 from tests.roles import functions_url
 

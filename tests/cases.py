@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from quietpager.cli.replay import replay
-from quietpager.cluster.port import Json
-from quietpager.model.objects import ObjectRef
+from quietpager.cluster.recorded import Recorded
+from quietpager.model.cluster import Json
+from quietpager.model.reference import ObjectRef
 from quietpager.model.yaml import read_yaml
-from quietpager.rules.live import Live
-from quietpager.rules.recorded import Recorded
+from quietpager.objects.live import Live
 
 
 def judged_as_expected(case: Path) -> Json:

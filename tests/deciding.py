@@ -6,12 +6,12 @@ Who uses it: the tests of what decide makes of guards, budgets and undo.
 from datetime import datetime
 from typing import Any
 
+from quietpager.incident import records
+from quietpager.incident.policy import Budget, Places, Policy
 from quietpager.model.incident import Autonomy, Incident, Rehearsal
+from quietpager.model.store import Put
 from quietpager.runtime.context import Context
-from quietpager.safety import records
-from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put
 from tests.acts import NOW, add, context, rehearsal
 
 POLICY = Policy(

@@ -20,15 +20,15 @@ from infra.progress import Progress
 from infra.testbed import layout
 from infra.testbed.addons import kubectl
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import Cluster
+from quietpager.incident import records
+from quietpager.model.cluster import Cluster
+from quietpager.model.store import Store
 from quietpager.render import FunctionFolder, Settings, function_folders, manifests, write_bindings
 from quietpager.render.fields import OPENAPI, fields_of
 from quietpager.render.folders import PART_OF
 from quietpager.render.walls import KNATIVE, Network
 from quietpager.render.workloads import DIGEST
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import records
-from quietpager.store.port import Store
 from quietpager.store.postgres import PostgresStore
 from quietpager.store.roles import FUNCTIONS, migrate_as_owner
 

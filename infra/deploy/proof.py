@@ -11,11 +11,11 @@ from datetime import datetime
 from time import monotonic, sleep
 from typing import Final
 
-from quietpager.cluster.port import Cluster, ClusterUnavailable
 from quietpager.functions.ingest.dead_letter.handler import CHAIN
+from quietpager.incident import records
+from quietpager.model.cluster import Cluster, ClusterUnavailable
+from quietpager.model.store import Store, StoreUnavailable
 from quietpager.model.time import system_clock
-from quietpager.safety import records
-from quietpager.store.port import Store, StoreUnavailable
 
 PATIENCE: Final = 90.0
 AGAIN: Final = 3.0

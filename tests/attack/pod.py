@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from quietpager.cluster.client import ApiServer, connect
+from quietpager.incident.policy import Policy
 from quietpager.model.incident import Incident
 from quietpager.model.message import FINDING, PING, SIGNAL, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import EventRef, Signal
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
 from quietpager.runtime.edge import Function
 from quietpager.runtime.wire import event_from_http, message_from_event
-from quietpager.safety.policy import Policy
 from quietpager.sandbox.load import Case, load_case
 from quietpager.sandbox.server import running
 from quietpager.store.memory import MemoryStore

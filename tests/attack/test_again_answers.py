@@ -17,16 +17,16 @@ from typing import Any
 import pytest
 
 from quietpager.functions.people.notify.handler import handle as notify
+from quietpager.incident import records
 from quietpager.model.incident import Incident, Intent, IntentState, State
 from quietpager.model.message import APPLY, DUE, INCIDENT, PING, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import ABSENT, Due, Put
 from quietpager.render import function_folders
 from quietpager.runtime import connect, remediating
 from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
 from quietpager.runtime.edge import Function
-from quietpager.safety import records
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import ABSENT, Due, Put
 from tests.contract.test_edge import Answer, ask
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,15 +13,15 @@ import pytest
 from quietpager.cli.catalogue import routes, verdict_on
 from quietpager.cli.scan import scan
 from quietpager.functions.ingest.sweep.handler import find
+from quietpager.incident import records
+from quietpager.incident.policy import Policy
 from quietpager.model.finding import Diagnosis
 from quietpager.model.incident import State
-from quietpager.model.kubernetes import Pod
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.time import system_clock, to_text
-from quietpager.rules.live import Live
+from quietpager.objects.live import Live
+from quietpager.objects.types import Pod
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import records
-from quietpager.safety.policy import Policy
 from tests.acts import incident
 from tests.cases import Changeable
 from tests.flow.test_stories import OOM, World, memory
@@ -143,7 +143,7 @@ def owned(**more: Any) -> Live:
 def test_an_owner_that_can_be_none_is_not_followed(forged: Json, monkeypatch: pytest.MonkeyPatch) -> None:
     live = owned(**forged)
     assert live.owner == live.target
-    monkeypatch.setattr("quietpager.rules.live._can_be", lambda _owner: True)
+    monkeypatch.setattr("quietpager.objects.live._can_be", lambda _owner: True)
     found = owned(**forged).owner
     assert found is not None
     assert found.name != live.target.name

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from quietpager.model.objects import ObjectRef
-from quietpager.safety import storm
-from quietpager.safety.policy import Places, Policy
+from quietpager.incident import storm
+from quietpager.incident.policy import Places, Policy
+from quietpager.model.reference import ObjectRef
 from quietpager.store.memory import MemoryStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -19,10 +19,10 @@ from quietpager.functions.remediate.propose_change.test_propose_change import (
     rehearsed,
     repository,
 )
+from quietpager.incident import records, storm
+from quietpager.incident.policy import Policy
+from quietpager.model.store import Put
 from quietpager.model.time import to_text
-from quietpager.safety import records, storm
-from quietpager.safety.policy import Policy
-from quietpager.store.port import Put
 
 BARE = """\
 apiVersion: apps/v1

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from quietpager.functions.detect.image.diagnose import _cause
+from quietpager.incident import machine
+from quietpager.incident.machine import MOST_PLACES_TOLD, step
+from quietpager.incident.news import Input, News, Tell
+from quietpager.incident.policy import Policy
 from quietpager.model.finding import Diagnosis, Evidence, Finding
 from quietpager.model.incident import Incident, State
-from quietpager.model.objects import ObjectRef
-from quietpager.safety import machine
-from quietpager.safety.machine import MOST_PLACES_TOLD, step
-from quietpager.safety.news import Input, News, Tell
-from quietpager.safety.policy import Policy
+from quietpager.model.reference import ObjectRef
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from quietpager.actions.schema import load_actions
+from quietpager.change import effect
 from quietpager.model.incident import IntentState
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import effect
 from tests.contract import test_effect
 from tests.contract.test_effect import World
 from tests.contract.test_effect import server as _server

@@ -17,9 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from quietpager.cluster.client import RESOURCES, connect
-from quietpager.cluster.port import Kind, LogReader
+from quietpager.cluster.recorded import Recorded
+from quietpager.model.cluster import Kind, LogReader
 from quietpager.render import function_folders, rights
-from quietpager.rules.recorded import Recorded
 from quietpager.runtime.context import Lazy, functions_folder
 from quietpager.store.memory import MemoryStore
 from tests.flow.harness import QUICK, Product

@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quietpager.cli.main import main as command
+from quietpager.model.store import Audit
 from quietpager.store import exported
 from quietpager.store.anchor import Anchored, Snapshot, heads_of, verify_anchors
 from quietpager.store.audit import canonical, entry_hash
 from quietpager.store.export import lines
 from quietpager.store.exported import read_export
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Audit
 from tests.docs.test_audit import script
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 5, tzinfo=UTC)

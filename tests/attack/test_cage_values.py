@@ -14,14 +14,14 @@ import pytest
 
 from quietpager.actions import digests
 from quietpager.actions import plan as planning
+from quietpager.change.effect import patch_of
 from quietpager.cli.people import story
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import Rejected
 from quietpager.functions.people.console import views
+from quietpager.model.cluster import Rejected
 from quietpager.model.incident import Autonomy, Edit, Intent, Rehearsal, State
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.time import system_clock
-from quietpager.safety.effect import patch_of
 from quietpager.sandbox.server import running
 from quietpager.store.memory import MemoryStore
 from tests.flow.harness import QUICK, Product

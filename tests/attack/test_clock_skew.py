@@ -17,18 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quietpager.actions.marks import MARK
-from quietpager.cluster.port import ClusterUnavailable, Json, Kind, Rejected
+from quietpager.change import effect
+from quietpager.change.effect import carry_out
+from quietpager.cluster.recorded import Recorded
+from quietpager.deciding import ground
+from quietpager.deciding.decisions import answer
 from quietpager.functions.govern.decide.handler import handle
+from quietpager.incident import records
+from quietpager.incident.policy import Budget, Places, Policy
+from quietpager.model.cluster import ClusterUnavailable, Json, Kind, Rejected
 from quietpager.model.incident import WITH_PERSON, Autonomy, Intent, IntentState, State
 from quietpager.model.message import DECISION, Message
 from quietpager.model.time import to_text
-from quietpager.rules.recorded import Recorded
 from quietpager.runtime.context import functions_folder
 from quietpager.runtime.pulse import judge
-from quietpager.safety import effect, ground, records
-from quietpager.safety.decisions import answer
-from quietpager.safety.effect import carry_out
-from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.sandbox import patching
 from quietpager.store.memory import MemoryStore
 from tests.acts import RAISE_MEMORY, incident, intents, tell

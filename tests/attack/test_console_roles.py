@@ -10,12 +10,12 @@ from typing import Any, Final
 import pytest
 from flask import Flask
 
+from quietpager.deciding.decisions import question_of
 from quietpager.functions.people.console import roles
 from quietpager.functions.people.console.app import make_app
 from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.users import Users
-from quietpager.safety import records
-from quietpager.safety.decisions import question_of
+from quietpager.incident import records
 from quietpager.store.memory import MemoryStore
 from tests.asked import Asked
 from tests.console_site import browser, quick_users

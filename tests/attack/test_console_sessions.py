@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from quietpager.deciding.decisions import question_of
 from quietpager.functions.people.console import sessions
 from quietpager.functions.people.console.app import make_app
 from quietpager.functions.people.console.roles import Role
@@ -25,9 +26,8 @@ from quietpager.functions.people.console.sessions import (
     Sessions,
 )
 from quietpager.functions.people.console.users import Users
-from quietpager.safety.decisions import question_of
+from quietpager.model.store import Json
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Json
 from tests.asked import Asked
 from tests.console_site import PASSWORD, Browser, browser, quick_users
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from quietpager.cli.catalogue import routes
+from quietpager.cluster.recorded import Recorded
 from quietpager.functions.ingest.sweep.handler import MOST_ASKED, find
+from quietpager.incident import storm
+from quietpager.incident.policy import Places, Policy, Storm
 from quietpager.model.incident import State
-from quietpager.rules.recorded import Recorded
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import storm
-from quietpager.safety.policy import Places, Policy, Storm
 from tests.flow.harness import QUICK
 from tests.flow.test_stories import OOM, World, memory
 from tests.flow.test_stories import world as _world

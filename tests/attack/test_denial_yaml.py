@@ -17,12 +17,12 @@ from quietpager.errors import Refused
 from quietpager.functions.people.notify.channels import CHANNELS, load_channels
 from quietpager.functions.remediate.propose_change import manifests
 from quietpager.functions.remediate.propose_change.manifests import edit_text, edit_tree, fields_of
+from quietpager.incident.policy import load_policy
 from quietpager.model import yaml as reader
 from quietpager.model.incident import Edit
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.yaml import NotPlain, load_documents, load_yaml, read_yaml
 from quietpager.rules.schema import load_rule
-from quietpager.safety.policy import load_policy
 
 ROOT = Path(__file__).parents[2]
 WEB = ObjectRef(api_version="apps/v1", kind="Deployment", namespace="shop", name="web", uid="u1")

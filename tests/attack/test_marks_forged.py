@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from quietpager.actions.marks import MARK, UNDO_OF
+from quietpager.change import effect
+from quietpager.change.effect import reversed_edits
 from quietpager.cluster.client import ApiServer
-from quietpager.cluster.port import ClusterUnavailable
+from quietpager.incident import records
+from quietpager.model.cluster import ClusterUnavailable
 from quietpager.model.incident import Intent, IntentState, State
-from quietpager.safety import effect, records
-from quietpager.safety.effect import reversed_edits
-from quietpager.store.port import Put
+from quietpager.model.store import Put
 from tests.acts import intents, tell
 from tests.contract.test_effect import World
 from tests.contract.test_effect import server as _server

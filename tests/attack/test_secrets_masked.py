@@ -26,11 +26,11 @@ from quietpager.masking.told import masked
 from quietpager.model.event import read_event
 from quietpager.model.finding import Evidence, Healthy
 from quietpager.model.page import Changed, Page
+from quietpager.model.store import Audit, Put
 from quietpager.model.text import clean
 from quietpager.runtime.context import functions_folder
 from quietpager.runtime.logs import mask_entry
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Audit, Put
 from tests.secrets.ordinary import recorded, written
 from tests.secrets.samples import Sample, samples
 

@@ -12,13 +12,13 @@ import pytest
 
 from quietpager.functions.people.console.app import LARGEST_FORM, make_app
 from quietpager.functions.people.console.web import Console
+from quietpager.incident.policy import Policy
 from quietpager.model.message import Message
 from quietpager.rules.routing import render_routes
 from quietpager.runtime.body import Bodies, Unread
 from quietpager.runtime.context import Context, Lazy
 from quietpager.runtime.edge import Function
 from quietpager.runtime.wire import LARGEST_BODY
-from quietpager.safety.policy import Policy
 from quietpager.store.memory import MemoryStore
 from tests.asked import Asked
 from tests.attack.hosting import answer, hosted, post

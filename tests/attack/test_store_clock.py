@@ -11,19 +11,19 @@ from datetime import datetime, timedelta
 import pytest
 
 from quietpager.functions.govern.clock.handler import MOST, handle
+from quietpager.incident import records
+from quietpager.incident.retention import purge
 from quietpager.model.message import PING, SIGNAL, Message
+from quietpager.model.store import Due, Put, Store, Write
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Context
 from quietpager.runtime.metrics import Exposition
 from quietpager.runtime.places import PLACES, place_for
-from quietpager.safety import records
-from quietpager.safety.retention import purge
+from quietpager.store.delegate import Wrapped
 from quietpager.store.embedded import Embedded
 from quietpager.store.memory import MemoryStore
 from quietpager.store.migrate import migrate, migrations
-from quietpager.store.port import Due, Put, Store, Write
 from quietpager.store.postgres import PostgresStore
-from quietpager.store.wrapped import Wrapped
 from tests.asked import Asked
 from tests.backends import empty_store, on_every_back_end
 

@@ -16,17 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quietpager.functions.govern.clock.handler import handle as tick
+from quietpager.incident import records, retention
+from quietpager.incident.policy import Policy, Retention, Storm
+from quietpager.incident.retention import KEPT, RULES, longest_window, purge
 from quietpager.model.finding import Finding
 from quietpager.model.incident import State
 from quietpager.model.message import FINDING, PING, Message
-from quietpager.model.objects import ObjectRef
-from quietpager.safety import records, retention
-from quietpager.safety.policy import Policy, Retention, Storm
-from quietpager.safety.retention import KEPT, RULES, longest_window, purge
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import Conflict, Due, Put, Record, Store, StoreUnavailable, Write
 from quietpager.store.audit import verify_all
+from quietpager.store.delegate import Wrapped
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Conflict, Due, Put, Record, Store, StoreUnavailable, Write
-from quietpager.store.wrapped import Wrapped
 from tests.acts import NOW, add, intents, tell
 from tests.asked import POLICY, Asked
 from tests.backends import empty_store, on_every_back_end

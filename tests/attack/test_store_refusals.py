@@ -14,19 +14,19 @@ from hypothesis import strategies as st
 from quietpager.errors import BadMessage, GiveUp, Retry
 from quietpager.functions.ingest.dead_letter.handler import CHAIN
 from quietpager.functions.ingest.dead_letter.handler import handle as dead_letter
+from quietpager.incident import retention
+from quietpager.incident.policy import Policy
+from quietpager.incident.refusals import COUNTED, HOUR, Refusal, Refusals
 from quietpager.model.message import Message
+from quietpager.model.store import Store, StoreUnavailable, Write
 from quietpager.rules.routing import render_routes
 from quietpager.runtime.context import UNDELIVERABLE, Context, Lazy
 from quietpager.runtime.edge import REFUSALS, Function
 from quietpager.runtime.metrics import Exposition
-from quietpager.safety import retention
-from quietpager.safety.policy import Policy
-from quietpager.safety.refusals import COUNTED, HOUR, Refusal, Refusals
 from quietpager.store.audit import verify_all
+from quietpager.store.delegate import Wrapped
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Store, StoreUnavailable, Write
 from quietpager.store.postgres import PostgresStore
-from quietpager.store.wrapped import Wrapped
 from tests.roles import functions_url
 
 NOW = datetime(2026, 1, 1, 10, 30, tzinfo=UTC)

@@ -23,17 +23,17 @@ from typing import Any
 from quietpager.cli.scan import scan
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.functions.ingest.intake import new
+from quietpager.incident import records
+from quietpager.incident.policy import Policy
 from quietpager.local.demo import POLICY, Child, free_port, sandbox
 from quietpager.model.event import read_event
 from quietpager.model.message import EVENT_ADD
+from quietpager.model.store import ABSENT, Put
 from quietpager.model.time import system_clock, to_text
 from quietpager.render import function_folders
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import records
-from quietpager.safety.policy import Policy
 from quietpager.sandbox.load import read_case
 from quietpager.store import embedded
-from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore
 from tests.bench import protocol
 from tests.flow.many import many_ooms

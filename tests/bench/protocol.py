@@ -20,14 +20,14 @@ from typing import Any, Final
 
 import psycopg
 
-from quietpager.cluster.port import ClusterUnavailable
+from quietpager.change.effect import carry_out
 from quietpager.errors import Retry
+from quietpager.incident import records
+from quietpager.incident.policy import Budget, Places, Policy
+from quietpager.model.cluster import ClusterUnavailable
 from quietpager.model.incident import Autonomy, Intent, IntentState
-from quietpager.safety import records
-from quietpager.safety.effect import carry_out
-from quietpager.safety.policy import Budget, Places, Policy
+from quietpager.model.store import ABSENT, Put
 from quietpager.store import embedded
-from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore
 from tests.acts import NOW, RAISE_MEMORY, add, context, intents, owner, rehearsal, tell
 

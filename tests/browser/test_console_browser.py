@@ -16,12 +16,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from werkzeug.serving import make_server
 
+from quietpager.deciding.decisions import question_of
 from quietpager.functions.people.console.app import make_app
 from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.users import Users
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import State
-from quietpager.safety.decisions import question_of
 from quietpager.store.memory import MemoryStore
 from tests.asked import POLICY, Asked
 

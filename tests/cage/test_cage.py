@@ -12,12 +12,12 @@ import yaml
 from quietpager.actions.marks import MARK, ROLLED, UNDO_OF, WROTE, annotation
 from quietpager.actions.promise import breaches
 from quietpager.actions.schema import load_actions
+from quietpager.change.effect import patch_of, reversed_edits
 from quietpager.model.incident import Edit, Intent
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.time import system_clock
 from quietpager.render.fields import OPENAPI, committed_fields, fields_of
 from quietpager.runtime.context import functions_folder
-from quietpager.safety.effect import patch_of, reversed_edits
 from tests.apiserver import ApiServer
 from tests.cage.conftest import ACTIONS, CUTS
 from tests.cage.requests import (

@@ -13,14 +13,14 @@ from quietpager.analysis.gather import EDITS, Gathered, gather
 from quietpager.analysis.logs import LINES, MOST, tail_of
 from quietpager.analysis.templates import ConfigRef, config_refs, differences
 from quietpager.analysis.unwell import QUIET, Trouble, unwell
-from quietpager.cluster.port import Json, Kind, Rejected
 from quietpager.cluster.snapshot import with_labels
 from quietpager.masking.mask import mask
 from quietpager.masking.shape import MASK
+from quietpager.model.cluster import Json, Kind, Rejected
 from quietpager.model.event import Event
-from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Changed
-from quietpager.rules.live import Live
+from quietpager.model.reference import ObjectRef
+from quietpager.objects.live import Live
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 SECONDS = timedelta(seconds=1)

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from quietpager.cli.main import main as command
-from quietpager.store.port import Audit
+from quietpager.model.store import Audit
 from quietpager.store.postgres import PostgresStore
 from tests.roles import forget_chain
 

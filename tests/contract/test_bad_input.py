@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from quietpager.errors import BadMessage
+from quietpager.incident import records
 from quietpager.model.event import CLOCK_SKEW, Event, read_event
 from quietpager.model.message import (
     APPLY,
@@ -25,11 +26,10 @@ from quietpager.model.message import (
     Message,
 )
 from quietpager.model.signal import Recheck
+from quietpager.model.store import Put
 from quietpager.model.text import LONGEST_MESSAGE
 from quietpager.runtime.context import Context, Handler, Lazy, functions_folder, make_context
-from quietpager.safety import records
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put
 
 Json = dict[str, Any]
 NOW = datetime(2026, 11, 25, tzinfo=UTC)

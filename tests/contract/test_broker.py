@@ -33,7 +33,7 @@ Json = dict[str, Any]
 CONTRACT = "broker"
 COMPARED = {"local": "the local broker", "real": "Knative 0.49.2"}
 
-pytestmark = pytest.mark.timeout(400)  # the first case on Knative waits for the deliveries of all
+pytestmark = pytest.mark.timeout(900)  # the first case on Knative waits for the deliveries of all
 
 
 def exact(**attributes: str) -> Json:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from quietpager.cluster.recorded import Recorded, case_event
 from quietpager.model.event import read_event
 from quietpager.model.finding import Diagnosis, NotMine
+from quietpager.objects.live import Live
 from quietpager.rules.judging import judge
-from quietpager.rules.live import Live
-from quietpager.rules.recorded import Recorded, case_event
 from quietpager.rules.schema import load_rules
 from quietpager.runtime.context import functions_folder
 

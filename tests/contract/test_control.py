@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
+from quietpager.incident import control_group, records
+from quietpager.incident.attempts import HELPED, UNDONE
 from quietpager.learning.ledger import counts_of
 from quietpager.model.finding import Diagnosis, Finding
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, State
 from quietpager.model.message import FINDING, OUTCOME
-from quietpager.safety import control, records
-from quietpager.safety.tried import HELPED, UNDONE
+from quietpager.model.store import Put
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put
 from tests.asked import POLICY, Asked
 
 NOT_PROVEN = "not proven: it healed, but so did {} with the same failure"
@@ -139,14 +139,14 @@ def test_a_sibling_that_had_healed_before_the_write_says_nothing(ward: Ward) -> 
 def test_who_is_no_sibling(ward: Ward, change: dict[str, Any]) -> None:
     ours = ward.the(ward.acted())
     well = ward.the(ward.fail("api")).but(healthy_streak=POLICY.healthy_rechecks)
-    assert control.siblings(ours, [well], POLICY) == (well,)
-    assert control.siblings(ours, [well.but(**change)], POLICY) == ()
+    assert control_group.siblings(ours, [well], POLICY) == (well,)
+    assert control_group.siblings(ours, [well.but(**change)], POLICY) == ()
 
 
 def test_without_the_control_group_time_would_be_called_a_fix(
     ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "siblings", lambda *_: ())
+    monkeypatch.setattr(control_group, "siblings", lambda *_: ())
     sibling, ours = ward.fail("api"), ward.acted()
     ward.heal(ours, sibling)
     assert tried(ward.the(ours)) == HELPED

@@ -10,9 +10,9 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from quietpager.errors import Retry
+from quietpager.model.store import ABSENT, Audit, Conflict, Due, Put, StoreUnavailable
 from quietpager.runtime import connect
 from quietpager.store.dynamodb import SHARDS, TRIES, DynamoStore
-from quietpager.store.port import ABSENT, Audit, Conflict, Due, Put, StoreUnavailable
 from tests.dynamodb import REGION, TERRAFORM, client, fresh
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

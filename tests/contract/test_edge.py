@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quietpager.errors import BadMessage, GiveUp, Retry
+from quietpager.incident.policy import Policy
 from quietpager.model.message import Message
+from quietpager.model.store import Store, StoreUnavailable
 from quietpager.rules.routing import render_routes
 from quietpager.runtime.context import Context, Handler, Lazy
 from quietpager.runtime.edge import REFUSALS, Function
 from quietpager.runtime.trace import TRACE
 from quietpager.runtime.wire import LARGEST_BODY, event_from_http, message_from_event
-from quietpager.safety.policy import Policy
 from quietpager.store.audit import verify_all
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Store, StoreUnavailable
 
 CE = {
     "ce-specversion": "1.0", "ce-id": "1", "ce-source": "/test", "ce-type": "test.type",

@@ -10,18 +10,19 @@ import pytest
 
 from quietpager.actions.marks import MARK
 from quietpager.actions.schema import load_actions
+from quietpager.change import effect
+from quietpager.change.effect import carry_out, patch_of, reversed_edits
 from quietpager.cluster.client import ApiServer, connect
-from quietpager.cluster.port import ClusterUnavailable, Kind
+from quietpager.incident import records
+from quietpager.incident.policy import Policy
+from quietpager.model.cluster import ClusterUnavailable, Kind
 from quietpager.model.incident import Edit, Intent, IntentState
 from quietpager.model.message import OUTCOME, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import Put
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import effect, records
-from quietpager.safety.effect import carry_out, patch_of, reversed_edits
-from quietpager.safety.policy import Policy
 from quietpager.sandbox.server import running
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put
 
 Json = dict[str, Any]
 START = datetime(2026, 1, 1, tzinfo=UTC)

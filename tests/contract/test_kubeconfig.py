@@ -9,7 +9,7 @@ from urllib3.exceptions import InsecureRequestWarning
 
 from quietpager.cluster import client
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import ClusterUnavailable
+from quietpager.model.cluster import ClusterUnavailable
 from tests import apiserver
 
 EXEC = {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never"}

@@ -17,9 +17,9 @@ from cloudevents.core.v1.event import CloudEvent
 from quietpager.local.broker import Answer, Broker
 from quietpager.local.filters import EVERYTHING, Every, Exact
 from quietpager.local.trigger import InvalidTrigger, Trigger, read_triggers
+from quietpager.model.store import StoreUnavailable
 from quietpager.store.mailbox import Delivery, Mailbox
 from quietpager.store.memory import MemoryMailbox
-from quietpager.store.port import StoreUnavailable
 
 Say = Callable[[CloudEvent, int], Awaitable[Answer]]
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from quietpager.cluster.recorded import Recorded
 from quietpager.functions.detect.config.diagnose import diagnose
 from quietpager.model.finding import Healthy, NotMine, Verdict
 from quietpager.model.incident import Incident, State
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import Signal
+from quietpager.objects.live import Live, Once
 from quietpager.rules.judging import Diagnose, judge
-from quietpager.rules.live import Live, Once
-from quietpager.rules.recorded import Recorded
 from quietpager.runtime import rechecking
 from quietpager.runtime.context import functions_folder
 from quietpager.runtime.rechecking import look

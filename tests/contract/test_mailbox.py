@@ -6,9 +6,9 @@ from contextlib import closing
 
 import pytest
 
+from quietpager.model.store import StoreUnavailable
 from quietpager.store.mailbox import Delivery, Mailbox
 from quietpager.store.memory import MemoryMailbox
-from quietpager.store.port import StoreUnavailable
 from quietpager.store.postgres_mailbox import PostgresMailbox
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from quietpager.model.message import EVENT_ADD, PING, SIGNAL, Message
+from quietpager.model.store import Audit, Conflict, Due, Put, Write
 from quietpager.runtime.metrics import (
     ACTIONS,
     EVENTS,
@@ -26,7 +27,6 @@ from quietpager.runtime.metrics import (
     show_queue,
 )
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Audit, Conflict, Due, Put, Write
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

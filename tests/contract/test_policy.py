@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from infra.docs import POLICY_EXAMPLE, ROOT
 from quietpager.cli.main import main
 from quietpager.cli.policy import schema
+from quietpager.incident.policy import PLATFORM, Dial, Policy, load_policy, read_policy
 from quietpager.model.incident import Autonomy
-from quietpager.safety.policy import PLATFORM, Dial, Policy, load_policy, read_policy
 
 BAD = {
     "a value that is none": (

@@ -18,16 +18,16 @@ from click.testing import CliRunner
 
 from quietpager.cli.main import main
 from quietpager.cli.status import address_of, server
-from quietpager.cluster.port import Cluster, ClusterUnavailable
 from quietpager.errors import BadMessage, Retry
+from quietpager.incident import records
+from quietpager.incident.policy import Policy
+from quietpager.model.cluster import Cluster, ClusterUnavailable
 from quietpager.model.message import EVENT_ADD, HEARTBEAT, PING, Message
+from quietpager.model.store import Put, Record, Store, StoreUnavailable
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.runtime.pulse import PARTS, Pulse, judge, limits_of, table
-from quietpager.safety import records
-from quietpager.safety.policy import Policy
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put, Record, Store, StoreUnavailable
 
 POLICY = Policy(tick=5, sweep=30, silence=90)
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)

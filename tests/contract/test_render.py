@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from quietpager.actions.schema import Access, Action, load_actions
 from quietpager.cli.main import main
 from quietpager.cli.render import render
+from quietpager.incident.policy import load_policy
+from quietpager.objects.live import READABLE
 from quietpager.render import DEFAULTS, FunctionFolder, Settings, function_folders, manifests, write_bindings
 from quietpager.render.everything import _schedule
 from quietpager.render.folders import PART_OF
@@ -21,10 +23,8 @@ from quietpager.render.senders import trigger_account
 from quietpager.render.triggers import wanted as wanted_by
 from quietpager.render.walls import Network
 from quietpager.render.workloads import CONSOLE, DIGEST, MOUNT, STORE
-from quietpager.rules.live import READABLE
 from quietpager.rules.schema import load_rules
 from quietpager.runtime.context import functions_folder
-from quietpager.safety.policy import load_policy
 
 Json = dict[str, Any]
 

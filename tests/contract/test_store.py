@@ -1,4 +1,4 @@
-"""What every back end of `quietpager.store.port.Store` promises.
+"""What every back end of `quietpager.model.store.Store` promises.
 
 Another back end joins by one more entry in `tests.backends.BACK_ENDS`.
 """
@@ -14,9 +14,7 @@ from typing import Any
 
 import pytest
 
-from quietpager.store.audit import verify, verify_all
-from quietpager.store.dynamodb import DynamoStore
-from quietpager.store.port import (
+from quietpager.model.store import (
     ABSENT,
     Audit,
     Check,
@@ -29,8 +27,10 @@ from quietpager.store.port import (
     Store,
     Write,
 )
+from quietpager.store.audit import verify, verify_all
+from quietpager.store.dynamodb import DynamoStore
 from quietpager.store.postgres import SIMILAR, PostgresStore
-from quietpager.store.words import words
+from quietpager.store.search_terms import words
 from tests.backends import empty_store, on_every_back_end
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)

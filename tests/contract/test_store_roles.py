@@ -13,12 +13,12 @@ from click.testing import CliRunner
 
 from infra.deploy.store import filled
 from quietpager.cli.main import main
+from quietpager.deciding import decisions
 from quietpager.model.incident import State
-from quietpager.safety import decisions
+from quietpager.model.store import Audit, StoreUnavailable
 from quietpager.store.anchor import Anchored, Snapshot, heads_of, verify_anchors
 from quietpager.store.audit import verify_all
 from quietpager.store.mailbox import Delivery
-from quietpager.store.port import Audit, StoreUnavailable
 from quietpager.store.postgres import PostgresStore
 from quietpager.store.postgres_mailbox import PostgresMailbox
 from quietpager.store.roles import FUNCTIONS, grants, migrate_as_owner

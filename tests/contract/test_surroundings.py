@@ -8,14 +8,14 @@ import pytest
 from quietpager.actions.plan import Change, rehearse
 from quietpager.actions.schema import load_actions
 from quietpager.actions.surroundings import fleet_of, other_rollout, scope_of
-from quietpager.cluster.port import Kind
+from quietpager.cluster.recorded import Recorded
+from quietpager.model.cluster import Kind
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Applies, Edit, Rehearsal
-from quietpager.model.kubernetes import Deployment
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.time import system_clock
-from quietpager.rules.live import Live
-from quietpager.rules.recorded import Recorded
+from quietpager.objects.live import Live
+from quietpager.objects.types import Deployment
 from quietpager.runtime.context import functions_folder
 
 CASES = functions_folder() / "detect"

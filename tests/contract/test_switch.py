@@ -7,11 +7,11 @@ import pytest
 
 from quietpager.cli import switch
 from quietpager.cli.switch import NO_CLUSTER, Reach, resume, stop
-from quietpager.cluster.port import ClusterUnavailable, Kind, Rejected
-from quietpager.safety import records
-from quietpager.safety.switch import CHAIN
+from quietpager.incident import records
+from quietpager.incident.switch import CHAIN
+from quietpager.model.cluster import ClusterUnavailable, Kind, Rejected
+from quietpager.model.store import StoreUnavailable
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import StoreUnavailable
 
 Json = dict[str, Any]
 

@@ -13,17 +13,18 @@ from threading import Barrier
 import pytest
 
 from quietpager.actions.schema import Action, load_actions
+from quietpager.deciding import decisions
+from quietpager.deciding.decisions import Answer, Decision, Question, Seen, needed, question_of
 from quietpager.errors import Retry
 from quietpager.functions.govern.decide.handler import handle
+from quietpager.incident import records
 from quietpager.model.finding import Finding, Remedy
 from quietpager.model.incident import State
 from quietpager.model.message import DECISION, DUE, FINDING, REHEARSED, Message
+from quietpager.model.store import Put, Store
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import decisions, records
-from quietpager.safety.decisions import Answer, Decision, Question, Seen, needed, question_of
 from quietpager.store.audit import verify_all
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put, Store
 from quietpager.store.postgres import PostgresStore
 from tests.asked import POLICY, Asked
 

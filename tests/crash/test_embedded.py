@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from quietpager.model.store import ABSENT, Put, Record, StoreUnavailable
 from quietpager.store.embedded import start
-from quietpager.store.port import ABSENT, Put, Record, StoreUnavailable
 from quietpager.store.postgres import PostgresStore
 
 STARTER = """

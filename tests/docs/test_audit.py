@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from quietpager.model.store import Audit
 from quietpager.store.anchor import Snapshot, heads_of
 from quietpager.store.export import lines
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Audit
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 1, 1, 12, 0, 0, 5, tzinfo=UTC)

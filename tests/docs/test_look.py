@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from infra.docs import ROOT
+from quietpager.incident.policy import POLICY_FILE
 from quietpager.model.time import system_clock
-from quietpager.safety.policy import POLICY_FILE
 from quietpager.sandbox.load import load_case
 from quietpager.sandbox.server import running
 from tests.docs.test_readme import BLOCK, README, shell

@@ -23,9 +23,9 @@ from infra.testbed import layout, machine
 from infra.testbed.addons import kubectl
 from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import Cluster, ClusterUnavailable, Kind, Rejected
+from quietpager.model.cluster import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.model.incident import Incident, Intent, State
-from quietpager.store.port import AuditEntry, StoreUnavailable
+from quietpager.model.store import AuditEntry, StoreUnavailable
 from quietpager.store.postgres import PostgresStore
 
 Json = dict[str, Any]

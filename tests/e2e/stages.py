@@ -24,7 +24,7 @@ from statistics import median
 from typing import Final
 
 from quietpager.model.incident import Incident, State
-from quietpager.store.port import AuditEntry
+from quietpager.model.store import AuditEntry
 from tests.e2e.bed import Bed, Json, Watch, api_writes, healthy
 
 OURS: Final = (

@@ -20,14 +20,14 @@ import pytest
 
 from quietpager.actions.marks import MARK
 from quietpager.cluster.client import ApiServer
+from quietpager.incident import records
 from quietpager.model.incident import WITH_PERSON, Incident, Intent, IntentState, State
+from quietpager.model.store import Put, StoreUnavailable
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import records
 from quietpager.sandbox.load import load_case
 from quietpager.sandbox.server import running as sandbox
 from quietpager.store.audit import verify_all
-from quietpager.store.port import Put, StoreUnavailable
 from quietpager.store.postgres import PostgresStore
 from tests.faults.proxy import WELL, Fault, Kind, Proxy, running, to_socket, to_tcp
 from tests.flow.harness import QUICK

@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quietpager.cluster.client import ApiServer
-from quietpager.cluster.port import Cluster
 from quietpager.errors import GiveUp, Retry
+from quietpager.incident import records
+from quietpager.incident.policy import Budget, Places, Policy
+from quietpager.model.cluster import Cluster
 from quietpager.model.incident import Autonomy, Incident
 from quietpager.model.message import EVENT_ADD, PING, Message
+from quietpager.model.store import Put, Store
 from quietpager.model.time import Clock, system_clock
 from quietpager.render import FunctionFolder, function_folders, triggers
 from quietpager.render.triggers import wanted
 from quietpager.runtime.context import Context, Lazy, functions_folder, handled, make_context
-from quietpager.safety import records
-from quietpager.safety.policy import Budget, Places, Policy
-from quietpager.store.port import Put, Store
 
 QUICK = Policy(
     autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)),

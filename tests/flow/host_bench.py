@@ -5,9 +5,9 @@ import itertools
 from typing import Any
 
 from quietpager.cluster.client import connect
+from quietpager.incident.policy import Policy
 from quietpager.local.host import Host
 from quietpager.runtime.pulse import PATH
-from quietpager.safety.policy import Policy
 
 
 class Bench:

@@ -10,9 +10,9 @@ import pytest
 
 from quietpager.cli.people import answer
 from quietpager.cluster.client import connect
+from quietpager.incident import records
 from quietpager.model.incident import Autonomy, Incident, Rehearsal, State
 from quietpager.model.message import INCIDENT
-from quietpager.safety import records
 from quietpager.sandbox.server import running
 from quietpager.store.audit import verify_all
 from quietpager.store.memory import MemoryStore

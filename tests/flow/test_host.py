@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from cloudevents.core.v1.event import CloudEvent
 
-from quietpager.cluster.port import WatchEvent
+from quietpager.incident.policy import Policy
 from quietpager.local.host import Host
 from quietpager.local.source import EventSource
+from quietpager.model.cluster import WatchEvent
 from quietpager.render import triggers
 from quietpager.runtime.wire import LARGEST_BODY
-from quietpager.safety.policy import Policy
 from quietpager.sandbox.server import running
 from tests.flow.host_bench import Bench
 

@@ -7,16 +7,16 @@ from collections.abc import Awaitable, Callable
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from quietpager.incident import records
+from quietpager.incident.policy import Budget, Places, Policy
 from quietpager.model.incident import Autonomy, Incident, State
+from quietpager.model.store import Put
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
 from quietpager.runtime.metrics import CROWDED, INSTRUMENTS, PURGED, REFUSALS, REFUSED
 from quietpager.runtime.pulse import PARTS
-from quietpager.safety import records
-from quietpager.safety.policy import Budget, Places, Policy
 from quietpager.sandbox.load import load_case
 from quietpager.sandbox.server import running
-from quietpager.store.port import Put
 from tests.flow.host_bench import Bench
 
 OOM = functions_folder() / "detect/crash/cases/30-oom-bounded"

@@ -8,8 +8,8 @@ import pytest
 
 from quietpager.cli.people import story
 from quietpager.cluster.client import connect
+from quietpager.incident.policy import Ownership, Policy, Repository
 from quietpager.model.incident import Incident, OwnerMode, State
-from quietpager.safety.policy import Ownership, Policy, Repository
 from quietpager.sandbox.server import running
 from quietpager.store.audit import verify_all
 from quietpager.store.memory import MemoryStore

@@ -18,20 +18,20 @@ import pytest
 
 from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import Rejected
 from quietpager.errors import GiveUp
+from quietpager.incident import records
 from quietpager.local.demo import POLICY
 from quietpager.local.run import connections
+from quietpager.model.cluster import Rejected
 from quietpager.model.incident import Incident, State
+from quietpager.model.store import ABSENT, Put
 from quietpager.model.time import system_clock
 from quietpager.render import DEFAULTS, FunctionFolder, function_folders
 from quietpager.render.rights import service_accounts
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import records
 from quietpager.sandbox.load import load_case
 from quietpager.sandbox.server import running
 from quietpager.store.audit import verify_all
-from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore
 from tests.flow.test_scan import post, write_kubeconfig, writes
 

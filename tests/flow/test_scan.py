@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 
 from quietpager.cli.main import main
 from quietpager.cluster.client import connect
+from quietpager.incident.policy import POLICY_FILE
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
-from quietpager.safety.policy import POLICY_FILE
 from quietpager.sandbox.load import load_case, read_case
 from quietpager.sandbox.server import running
 from tests.flow.many import many_ooms

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import psycopg
 import pytest
 
+from quietpager.incident.policy import Policy
 from quietpager.runtime.pulse import PARTS
-from quietpager.safety.policy import Policy
 from quietpager.sandbox.server import running
 from quietpager.store.embedded import Embedded
 from tests.flow.host_bench import Bench

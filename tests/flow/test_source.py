@@ -9,9 +9,9 @@ import pytest
 from cloudevents.core.v1.event import CloudEvent
 
 from quietpager.cluster.client import ApiServer, connect
-from quietpager.cluster.port import ClusterUnavailable, Kind, Rejected, WatchEvent
 from quietpager.local import source as module
 from quietpager.local.source import EventSource
+from quietpager.model.cluster import ClusterUnavailable, Kind, Rejected, WatchEvent
 from quietpager.sandbox.server import running
 
 Json = dict[str, Any]

@@ -11,18 +11,18 @@ import pytest
 from quietpager.actions.marks import MARK
 from quietpager.cli.people import answer
 from quietpager.cluster.client import ApiServer, connect
+from quietpager.deciding.decisions import Decision
+from quietpager.incident import records
+from quietpager.incident.policy import Budget
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, State
 from quietpager.model.message import APPLY, OUTCOME, REHEARSED
+from quietpager.model.store import Put
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import records
-from quietpager.safety.decisions import Decision
-from quietpager.safety.policy import Budget
 from quietpager.sandbox.load import load_case, read_case
 from quietpager.sandbox.server import running
 from quietpager.store.audit import verify_all
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put
 from tests.flow.harness import QUICK, Product
 
 CASES = functions_folder()

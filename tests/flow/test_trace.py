@@ -10,23 +10,23 @@ import pytest
 from cloudevents.core.v1.event import CloudEvent
 
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import Cluster
+from quietpager.incident.policy import Policy
 from quietpager.local.broker import Answer, Broker
 from quietpager.local.host import subscriber
 from quietpager.local.trigger import Trigger
+from quietpager.model.cluster import Cluster
 from quietpager.model.incident import Autonomy
 from quietpager.model.message import EVENT_ADD, INCIDENT, PING, Message
+from quietpager.model.store import Due
 from quietpager.model.time import system_clock
 from quietpager.render import function_folders, triggers
 from quietpager.runtime.context import Context, Lazy, functions_folder, handled, make_context
 from quietpager.runtime.edge import Function
 from quietpager.runtime.trace import TRACE, TracedStore, new_trace, next_hop, trace_id, traced
 from quietpager.runtime.wire import event_from_message
-from quietpager.safety.policy import Policy
 from quietpager.sandbox.load import load_case
 from quietpager.sandbox.server import running
 from quietpager.store.memory import MemoryMailbox, MemoryStore
-from quietpager.store.port import Due
 from tests.flow.harness import QUICK
 
 TAG = functions_folder() / "detect/image/cases/32-bad-tag-new-revision"

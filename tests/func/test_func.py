@@ -18,7 +18,7 @@ from infra.images.bytecode import MAGIC, pyc, uncompiled
 from infra.images.dependencies import closure
 from infra.images.function import ROOT
 from quietpager.model.message import EVENT_ADD, SIGNAL, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import Signal
 from quietpager.render import DEAD_LETTER, DEFAULTS, FunctionFolder, function_folders, manifests
 from quietpager.runtime.context import functions_folder

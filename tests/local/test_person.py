@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from werkzeug.serving import make_server
 
+from quietpager.deciding.decisions import question_of
 from quietpager.functions.people.console import users as accounts
 from quietpager.functions.people.console.app import make_app
 from quietpager.functions.people.console.roles import Role
@@ -16,9 +17,8 @@ from quietpager.local.person import NONE, Reply, Visitor, Wishes
 from quietpager.local.stories import PERSON, Story, all_over
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import State, Tried
-from quietpager.safety.decisions import question_of
+from quietpager.model.store import Audit
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Audit
 from tests.asked import Asked
 
 PASSWORD = "correct horse battery"  # noqa: S105 (of a test)

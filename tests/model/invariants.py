@@ -9,9 +9,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from quietpager.cluster.port import Json
+from quietpager.incident import records
+from quietpager.model.cluster import Json
 from quietpager.model.incident import OPEN, Autonomy, Incident, Intent, IntentState, Rehearsal, State
-from quietpager.safety import records
 from tests.model.moves import BY, PERSON, POLICY
 from tests.model.world import START, Mutation, World
 

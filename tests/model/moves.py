@@ -6,17 +6,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
-from quietpager.cluster.port import ClusterUnavailable, Rejected
+from quietpager.deciding import decisions
 from quietpager.errors import GiveUp
+from quietpager.incident import records
+from quietpager.incident.policy import Budget, Places, Policy
+from quietpager.model.cluster import ClusterUnavailable, Rejected
 from quietpager.model.event import read_event
 from quietpager.model.incident import Autonomy, Incident, Intent, State
 from quietpager.model.message import DECISION, INCIDENT, REHEARSE, SIGNAL, Message
+from quietpager.model.store import Conflict, Put, StoreUnavailable
 from quietpager.render import function_folders, triggers
 from quietpager.render.triggers import wanted
 from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
-from quietpager.safety import decisions, records
-from quietpager.safety.policy import Budget, Places, Policy
-from quietpager.store.port import Conflict, Put, StoreUnavailable
 from tests.model.tape import Answer, Call, Done, Functions, Tape, TapeCluster, TapeStore, key_of
 from tests.model.world import START, Mutation, Worker, Workload, World, arrived
 

@@ -11,15 +11,17 @@ from datetime import timedelta
 from typing import Any, Final
 from unittest.mock import patch
 
+from quietpager.change import effect
+from quietpager.deciding import decisions, guards
 from quietpager.functions.govern.decide import handler, writes
+from quietpager.incident import machine, records
+from quietpager.incident.news import Input, News
+from quietpager.incident.policy import Policy
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, State
 from quietpager.model.message import Message
+from quietpager.model.store import Check, Put, Record, Write
 from quietpager.runtime import remediating
 from quietpager.runtime.context import Context, Lazy
-from quietpager.safety import decisions, effect, guards, machine, records
-from quietpager.safety.news import Input, News
-from quietpager.safety.policy import Policy
-from quietpager.store.port import Check, Put, Record, Write
 from tests.model.moves import ACTIVE, ASKING, Bounds
 from tests.model.scenarios import HELPS, HOPELESS, Scenario
 from tests.model.world import Blind, Workload

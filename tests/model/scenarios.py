@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
+from quietpager.incident.policy import Policy
 from quietpager.model.incident import State
-from quietpager.safety.policy import Policy
 from tests.model.invariants import incidents
 from tests.model.moves import ASKING, PERSON, POLICY, Bounds, Moves, People
 from tests.model.world import Workload, World

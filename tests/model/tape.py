@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from quietpager.cluster.port import Json, Kind, WatchEvent
+from quietpager.model.cluster import Json, Kind, WatchEvent
 from quietpager.model.message import Message
+from quietpager.model.store import AuditEntry, Due, Record, Write
 from quietpager.runtime.context import Context, Handler
-from quietpager.store.port import AuditEntry, Due, Record, Write
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Tape:
 
 @dataclass(frozen=True)
 class TapeStore:
-    """`store.port.Store`, as far as functions use it."""
+    """`model.store.Store`, as far as functions use it."""
 
     tape: Tape
 
@@ -123,7 +123,7 @@ class TapeStore:
 
 @dataclass(frozen=True)
 class TapeCluster:
-    """`cluster.port.Cluster`, as far as functions use it."""
+    """`model.cluster.Cluster`, as far as functions use it."""
 
     tape: Tape
 

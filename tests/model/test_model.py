@@ -2,10 +2,10 @@
 
 import pytest
 
+from quietpager.deciding.decisions import Decision
+from quietpager.incident.machine import TABLE
+from quietpager.incident.news import News
 from quietpager.model.incident import State
-from quietpager.safety.decisions import Decision
-from quietpager.safety.machine import TABLE
-from quietpager.safety.news import News
 from tests.model.__main__ import hunt, walk
 from tests.model.invariants import incidents
 from tests.model.moves import ASKING, Bounds, Moves

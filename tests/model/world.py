@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from quietpager.actions.marks import MARK, WROTE
-from quietpager.cluster.port import Json
+from quietpager.model.cluster import Json
 from quietpager.model.message import Message
+from quietpager.model.store import ABSENT, Audit, Conflict, Delete, Due, Put, Record, Write
 from quietpager.model.time import to_text
 from quietpager.store.audit import plain
 from quietpager.store.batch import Batch
-from quietpager.store.port import ABSENT, Audit, Conflict, Delete, Due, Put, Record, Write
 from tests.model.tape import Answer, Call, key_of
 
 START: Final = datetime(2026, 11, 22, 19, 30, tzinfo=UTC)

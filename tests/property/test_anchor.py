@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quietpager.model.store import Audit, AuditEntry, Record
 from quietpager.store.anchor import (
     Anchor,
     Anchored,
@@ -28,7 +29,6 @@ from quietpager.store.anchors import FileAnchor, GitAnchor, open_anchor
 from quietpager.store.audit import HEAD, verify, verify_all
 from quietpager.store.memory import MemoryStore
 from quietpager.store.merkle import root_of
-from quietpager.store.port import Audit, AuditEntry, Record
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

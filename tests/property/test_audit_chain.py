@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quietpager.model.store import Audit, AuditEntry, Record
 from quietpager.store.audit import canonical, verify, verify_all
 from quietpager.store.codec import dump, escape, load, unescape
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Audit, AuditEntry, Record
 
 text = st.text(st.characters(exclude_categories=()), max_size=12)
 scalars = st.none() | st.booleans() | st.integers() | text | st.floats(allow_nan=False, allow_infinity=False)

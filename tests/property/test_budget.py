@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from quietpager.cluster.port import ClusterUnavailable
+from quietpager.change.effect import carry_out
+from quietpager.deciding.ground import Conditions, ground_of, scopes
+from quietpager.deciding.guards import Ground
 from quietpager.errors import Retry
+from quietpager.incident import records
+from quietpager.incident.policy import Budget, Limit, Policy
+from quietpager.model.cluster import ClusterUnavailable
 from quietpager.model.incident import Incident, Intent, IntentState
-from quietpager.model.objects import ObjectRef
-from quietpager.safety import records
-from quietpager.safety.effect import carry_out
-from quietpager.safety.ground import Conditions, ground_of, scopes
-from quietpager.safety.guards import Ground
-from quietpager.safety.policy import Budget, Limit, Policy
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import Put
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put
 from tests.acts import NOW, RAISE_MEMORY, add, facts_of, incident, intents, rehearsal, tell
 from tests.deciding import POLICY, world
 
@@ -160,7 +160,7 @@ def test_the_budget_holds_by_slots_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     """Two mutants: slots that are always free, and slots that are looked at and never taken."""
     store, ctx, _ = world()
     with monkeypatch.context() as patch:
-        patch.setattr("quietpager.safety.ground.slot_is_free", _always)
+        patch.setattr("quietpager.deciding.ground.slot_is_free", _always)
         for number in range(15):
             tell(ctx, number)
     assert len(intents(store)) == 15

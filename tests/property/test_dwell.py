@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from quietpager.incident.machine import step
+from quietpager.incident.news import Input, News
 from quietpager.model.finding import Diagnosis, Dwell, Finding
 from quietpager.model.incident import Incident, State
-from quietpager.safety.machine import step
-from quietpager.safety.news import Input, News
 from tests.acts import NOW, incident, intents, tell
 from tests.deciding import POLICY, put, world
 

@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from quietpager.cli.policy import explain, explain_now
-from quietpager.safety import records
-from quietpager.safety.guards import GUARDS, Verdict
-from quietpager.store.port import Put
+from quietpager.deciding.guards import GUARDS, Verdict
+from quietpager.incident import records
+from quietpager.model.store import Put
 from tests.acts import NOW, incident, rehearsal, tell
 from tests.deciding import put, world
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from quietpager.safety.freeze import Freeze
-from quietpager.safety.policy import Policy
+from quietpager.incident.freeze import Freeze
+from quietpager.incident.policy import Policy
 
 BERLIN = "Europe/Berlin"
 

@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quietpager.model.incident import ALL_APPLY, Applies, Autonomy, Disruption, Fleet, PlanFacts, lowest
-from quietpager.model.objects import ObjectRef
-from quietpager.safety.ground import slot_is_free
-from quietpager.safety.guards import (
+from quietpager.deciding.ground import slot_is_free
+from quietpager.deciding.guards import (
     GUARDS,
     UNDO_GUARDS,
     Ground,
@@ -23,8 +21,10 @@ from quietpager.safety.guards import (
     refusal,
     verdicts,
 )
-from quietpager.safety.policy import Budget, Change, Limit, Places, Policy
-from quietpager.safety.storm import CALM, Openings
+from quietpager.incident.policy import Budget, Change, Limit, Places, Policy
+from quietpager.incident.storm import CALM, Openings
+from quietpager.model.incident import ALL_APPLY, Applies, Autonomy, Disruption, Fleet, PlanFacts, lowest
+from quietpager.model.reference import ObjectRef
 from tests.acts import NOW, facts_of, incident, owner, rehearsal
 
 POLICY = Policy(

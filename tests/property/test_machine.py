@@ -9,6 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quietpager.incident import machine
+from quietpager.incident.machine import TABLE, keep, reopened, step
+from quietpager.incident.news import Commit, Input, News, Step, Undo
+from quietpager.incident.policy import Places, Policy
 from quietpager.model.finding import Diagnosis, Evidence, Finding, Outcome, Remedy
 from quietpager.model.incident import (
     OPEN,
@@ -21,11 +25,7 @@ from quietpager.model.incident import (
     Rehearsal,
     State,
 )
-from quietpager.model.objects import ObjectRef
-from quietpager.safety import machine
-from quietpager.safety.machine import TABLE, keep, reopened, step
-from quietpager.safety.news import Commit, Input, News, Step, Undo
-from quietpager.safety.policy import Places, Policy
+from quietpager.model.reference import ObjectRef
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = Policy(autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)))

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quietpager.safety.ownership import owner_of
-from quietpager.safety.policy import Ownership
+from quietpager.incident.ownership import owner_of
+from quietpager.incident.policy import Ownership
 
 IMAGE = ("/spec/template/spec/containers/0/image",)
 MEMORY = ("/spec/template/spec/containers/0/resources/limits/memory",)

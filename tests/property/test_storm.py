@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 
 from quietpager.errors import Retry
 from quietpager.functions.govern.decide.handler import handle
+from quietpager.incident import records, storm
+from quietpager.incident.machine import incident_id
+from quietpager.incident.policy import Places, Policy, Storm
 from quietpager.model.finding import Diagnosis, Evidence, Finding
 from quietpager.model.incident import Incident
 from quietpager.model.message import FINDING, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import Put
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Lazy, make_context
-from quietpager.safety import records, storm
-from quietpager.safety.machine import incident_id
-from quietpager.safety.policy import Places, Policy, Storm
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put
 from tests import deciding
 from tests.acts import intents, tell
 
@@ -310,7 +310,7 @@ def test_what_was_not_told_speaks_with_its_reminder_once_the_storm_is_over() -> 
 def test_without_the_brake_on_messages_everybody_is_told_of_everything(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("quietpager.safety.storm.HELD_BACK", frozenset())
+    monkeypatch.setattr("quietpager.incident.storm.HELD_BACK", frozenset())
     world = World(["shop"] * 40)
     for number in range(40):
         world.tell(number)

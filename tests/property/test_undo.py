@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
+from quietpager.deciding.guards import UNDO_GUARDS
 from quietpager.functions.govern.decide.handler import handle
+from quietpager.incident import records
+from quietpager.incident.policy import Policy
 from quietpager.model.incident import Incident, IntentState, Rehearsal, State
 from quietpager.model.message import DUE, UNDO, Message
+from quietpager.model.store import Put
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Context, make_context
-from quietpager.safety import records
-from quietpager.safety.guards import UNDO_GUARDS
-from quietpager.safety.policy import Policy
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put
 from tests.acts import NOW, incident, intents, rehearsal, tell
 from tests.deciding import POLICY, Clock, change, put, world
 
@@ -118,6 +118,6 @@ def spoil_facts(store: MemoryStore, **changes: Any) -> None:
 
 def test_without_the_undos_guards_it_would_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     store, ctx, _ = acted()
-    monkeypatch.setattr("quietpager.safety.guards.UNDO_GUARDS", ())
+    monkeypatch.setattr("quietpager.deciding.guards.UNDO_GUARDS", ())
     spoil_facts(store, opted_in=False)
     assert end(store, ctx)[0].state is State.UNDOING

@@ -7,11 +7,11 @@ import pytest
 
 from infra.deploy.__main__ import PRUNED, _is_of
 from quietpager.actions.schema import Action, load_actions
+from quietpager.incident.policy import Policy
 from quietpager.render.cage import API, cage, policy_name
 from quietpager.render.fields import committed_fields, fields_of
 from quietpager.render.folders import FunctionFolder, function_folders
 from quietpager.runtime.context import functions_folder
-from quietpager.safety.policy import Policy
 
 Json = dict[str, Any]
 

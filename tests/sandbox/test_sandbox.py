@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from quietpager.cluster.client import ApiServer, connect
-from quietpager.cluster.port import Rejected
+from quietpager.model.cluster import Rejected
 from quietpager.model.quantity import quantity
 from quietpager.sandbox import fields
 from quietpager.sandbox.load import load_case, read_case

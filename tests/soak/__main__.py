@@ -30,13 +30,13 @@ import psycopg
 
 from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import Cluster, Rejected
+from quietpager.incident import records
 from quietpager.local.demo import free_port, sandbox
+from quietpager.model.cluster import Cluster, Rejected
 from quietpager.model.incident import Intent, IntentState
-from quietpager.safety import records
+from quietpager.model.store import ABSENT, Put
 from quietpager.store import embedded
 from quietpager.store.audit import verify_all
-from quietpager.store.port import ABSENT, Put
 from quietpager.store.postgres import PostgresStore
 from tests.soak.lossy import NOTES, SHARE
 

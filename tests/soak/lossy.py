@@ -18,12 +18,12 @@ from typing import Final
 from cloudevents.core.v1.event import CloudEvent
 
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import Cluster
+from quietpager.incident.policy import load_policy
 from quietpager.local.broker import Answer, Subscriber
 from quietpager.local.host import Host, run
+from quietpager.model.cluster import Cluster
 from quietpager.render import FunctionFolder
 from quietpager.runtime.logs import configure_logs
-from quietpager.safety.policy import load_policy
 
 NOTES: Final = "SOAK_NOTES"
 """Environment variable: a file that gets a line of JSON every few seconds: what waits, and what was done."""

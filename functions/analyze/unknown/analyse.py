@@ -10,12 +10,12 @@ from quietpager.analysis.compose import compose
 from quietpager.analysis.gather import Gathered, gather
 from quietpager.analysis.logs import joined
 from quietpager.analysis.unwell import unwell
-from quietpager.cluster.port import LogReader
+from quietpager.model.cluster import LogReader
 from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotYet, Verdict
-from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Similar
+from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import Signal
-from quietpager.rules.live import Live
+from quietpager.objects.live import Live
 
 UNKNOWN = "unknown"
 """The failure class of everything here."""

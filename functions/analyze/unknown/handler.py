@@ -4,20 +4,20 @@ from datetime import datetime
 
 from quietpager.analysis.past import remembered
 from quietpager.analysis.unwell import JUDGED, events_about, warned_of
-from quietpager.cluster.port import ClusterUnavailable, LogReader, Rejected
 from quietpager.errors import Retry
 from quietpager.functions.analyze.unknown.analyse import UNKNOWN, analyse, cause_of
+from quietpager.incident import records
+from quietpager.model.cluster import ClusterUnavailable, LogReader, Rejected
 from quietpager.model.finding import Diagnosis, Healthy, NotYet, Outcome, Verdict
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import Message
 from quietpager.model.signal import Recheck, Signal, read_signal
-from quietpager.rules.health import Health
+from quietpager.objects.health import Health
+from quietpager.objects.live import READABLE, Live
 from quietpager.rules.judging import Diagnose
-from quietpager.rules.live import READABLE, Live
 from quietpager.runtime.context import Context
 from quietpager.runtime.detecting import detect
 from quietpager.runtime.rechecking import look
-from quietpager.safety import records
 
 
 def handle(message: Message, ctx: Context) -> list[Message]:

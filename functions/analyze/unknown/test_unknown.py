@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from quietpager.cluster.recorded import Recorded, case_event
 from quietpager.functions.analyze.unknown.analyse import analyse
 from quietpager.model.event import read_event
 from quietpager.model.finding import Diagnosis, Healthy, NotYet
 from quietpager.model.yaml import read_yaml
-from quietpager.rules.live import Live
-from quietpager.rules.recorded import Recorded, case_event
+from quietpager.objects.live import Live
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
 [TWIN, UNWELL] = CASES

@@ -16,11 +16,11 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotMine, NotYet, Verdict
-from quietpager.model.kubernetes import ContainerStatus, Pod, Volume, VolumeSource
 from quietpager.model.signal import Signal
 from quietpager.model.text import clean
-from quietpager.rules.health import waits_to_start
-from quietpager.rules.live import Live
+from quietpager.objects.health import waits_to_start
+from quietpager.objects.live import Live
+from quietpager.objects.types import ContainerStatus, Pod, Volume, VolumeSource
 
 WAIT: Final = "CreateContainerConfigError"
 CLASSES: Final = {"configmap": "config_missing_configmap", "secret": "config_missing_secret"}

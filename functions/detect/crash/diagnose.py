@@ -7,12 +7,12 @@ An OOM kill has no Event of its own: it stands in the container's status only (r
 from datetime import datetime, timedelta
 
 from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotMine, NotYet, Verdict
-from quietpager.model.kubernetes import ContainerStatus, Pod, Terminated
 from quietpager.model.signal import Signal
 from quietpager.model.text import clean
-from quietpager.rules.health import crash_of
-from quietpager.rules.live import Live
-from quietpager.rules.revision import revision_facts
+from quietpager.objects.health import crash_of
+from quietpager.objects.live import Live
+from quietpager.objects.revision import revision_facts
+from quietpager.objects.types import ContainerStatus, Pod, Terminated
 
 QUIET = timedelta(minutes=10)
 """A pod that is ready and last crashed longer ago than this has come to rest."""

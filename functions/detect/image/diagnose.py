@@ -7,12 +7,12 @@ import re
 from datetime import datetime
 
 from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotMine, NotYet, Verdict
-from quietpager.model.kubernetes import ContainerStatus, Pod
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import Signal
 from quietpager.model.text import clean
-from quietpager.rules.live import Live
-from quietpager.rules.revision import revision_facts
+from quietpager.objects.live import Live
+from quietpager.objects.revision import revision_facts
+from quietpager.objects.types import ContainerStatus, Pod
 
 PULL_WAITS = frozenset(
     {

@@ -13,12 +13,12 @@ from decimal import Decimal
 from typing import Final
 
 from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotMine, NotYet, Verdict
-from quietpager.model.kubernetes import Pod
 from quietpager.model.quantity import memory_text
 from quietpager.model.signal import Signal
 from quietpager.model.text import clean
-from quietpager.rules.live import Live
-from quietpager.rules.room import COUNTED, SYSTEM_TAINT, asked, fits, is_open, offers
+from quietpager.objects.live import Live
+from quietpager.objects.room import COUNTED, SYSTEM_TAINT, asked, fits, is_open, offers
+from quietpager.objects.types import Pod
 
 FITS_NO_NODE: Final = "fits_no_node"
 """The fact that no node, however empty, cordoned or tainted, could hold the pod."""

@@ -12,10 +12,10 @@ from typing import Final
 
 from quietpager.model.event import Event
 from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotMine, NotYet, Verdict
-from quietpager.model.kubernetes import Claim, Pod
 from quietpager.model.signal import Signal
 from quietpager.model.text import clean
-from quietpager.rules.live import Live
+from quietpager.objects.live import Live
+from quietpager.objects.types import Claim, Pod
 
 CLAIM: Final = "PersistentVolumeClaim"
 _PROVISIONING: Final = "ProvisioningFailed"

@@ -10,12 +10,12 @@ from structlog.testing import capture_logs
 from quietpager.errors import BadMessage, Retry
 from quietpager.functions.govern.anchor.handler import handle
 from quietpager.model.message import FINDING, PING, Message
+from quietpager.model.store import Audit, Record
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.store.anchor import verify_anchors
 from quietpager.store.anchors import PLACE, open_anchor
 from quietpager.store.audit import verify_all
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Audit, Record
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TICK = Message(id="anchor-1", type=PING, attributes={"job": "anchor"})

@@ -4,14 +4,14 @@ from datetime import datetime
 
 import structlog
 
+from quietpager.incident.retention import purge
 from quietpager.model.message import Message
+from quietpager.model.store import StoreUnavailable
 from quietpager.model.time import to_text
 from quietpager.runtime.beat import beat, canary
 from quietpager.runtime.context import Context
 from quietpager.runtime.metrics import PURGED, show_pulse, show_queue
 from quietpager.runtime.pulse import Pulse
-from quietpager.safety.retention import purge
-from quietpager.store.port import StoreUnavailable
 
 MOST = 200
 """Due items claimed in one tick; what is left comes with the next."""

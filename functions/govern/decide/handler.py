@@ -5,19 +5,20 @@ from dataclasses import replace
 from datetime import datetime
 
 from quietpager.actions.schema import autonomy_limit
+from quietpager.change.effect import reversed_edits
+from quietpager.deciding import decisions, guards
+from quietpager.deciding.ground import Conditions, ground_of
 from quietpager.errors import BadMessage, Retry
 from quietpager.functions.govern.decide.writes import forward_intent, undo_of, verdict_audit, write_out
+from quietpager.incident import control_group, records, storm
+from quietpager.incident.machine import opened, reopened, step
+from quietpager.incident.news import Input, News, Step, Undo
 from quietpager.model.finding import Finding, Remedy
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
 from quietpager.model.message import DECISION, DUE, FINDING, OUTCOME, REHEARSED, Message
+from quietpager.model.store import ABSENT, Audit, Check, Conflict, DueDone, Put, Record, Write
 from quietpager.runtime.context import Context
 from quietpager.runtime.metrics import REFUSALS
-from quietpager.safety import control, decisions, guards, records, storm
-from quietpager.safety.effect import reversed_edits
-from quietpager.safety.ground import Conditions, ground_of
-from quietpager.safety.machine import opened, reopened, step
-from quietpager.safety.news import Input, News, Step, Undo
-from quietpager.store.port import ABSENT, Audit, Check, Conflict, DueDone, Put, Record, Write
 
 TRIES = 6
 """How often a lost race is tried again at once, before the broker is asked to deliver again."""
@@ -115,7 +116,7 @@ def _look(finding: Finding, ctx: Context) -> list[Message]:
     before, incident = found
     news, now = Input(_FINDING[finding.outcome], finding=finding, sentence=finding.why), ctx.clock()
     taken = step(incident, news, ctx.policy, now)
-    if control.is_claimed(incident, taken.incident):
+    if control_group.is_claimed(incident, taken.incident):
         news = replace(news, untouched=_untouched(incident, ctx))
         taken = step(incident, news, ctx.policy, now)
     return _commit(ctx, before, taken, news, now, [])
@@ -127,7 +128,7 @@ def _untouched(incident: Incident, ctx: Context) -> int:
     names = sorted(storm.incidents(opened) - {incident.id})
     found = ctx.store.get_many([records.incident(name) for name in names]).values()
     others = [Incident.from_json(one.body) for one in found]
-    return len(control.siblings(incident, others, ctx.policy))
+    return len(control_group.siblings(incident, others, ctx.policy))
 
 
 def _rehearsed(message: Message, ctx: Context) -> list[Message]:

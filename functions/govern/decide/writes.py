@@ -3,18 +3,12 @@
 from datetime import datetime, timedelta
 
 from quietpager.actions.marks import UNDO_OF
-from quietpager.model.data import digest
-from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
-from quietpager.model.message import APPLY, DUE, REHEARSE, UNDO, Message
-from quietpager.model.time import to_text
-from quietpager.runtime.context import Context
-from quietpager.runtime.rechecking import recheck_message
-from quietpager.safety import records, storm
-from quietpager.safety.decisions import needed
-from quietpager.safety.effect import reversed_edits, talk_about, tell_about
-from quietpager.safety.ground import Conditions
-from quietpager.safety.guards import AUDITED, Verdict, refusal
-from quietpager.safety.news import (
+from quietpager.change.effect import reversed_edits, talk_about, tell_about
+from quietpager.deciding.decisions import needed
+from quietpager.deciding.ground import Conditions
+from quietpager.deciding.guards import AUDITED, Verdict, refusal
+from quietpager.incident import records, storm
+from quietpager.incident.news import (
     AskPerson,
     Commit,
     Effect,
@@ -26,7 +20,13 @@ from quietpager.safety.news import (
     Tell,
     Undo,
 )
-from quietpager.store.port import ABSENT, Audit, Due, DueDone, Json, Put, Record, Write
+from quietpager.model.data import digest
+from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
+from quietpager.model.message import APPLY, DUE, REHEARSE, UNDO, Message
+from quietpager.model.store import ABSENT, Audit, Due, DueDone, Json, Put, Record, Write
+from quietpager.model.time import to_text
+from quietpager.runtime.context import Context
+from quietpager.runtime.rechecking import recheck_message
 
 
 def write_out(

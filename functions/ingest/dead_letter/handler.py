@@ -11,11 +11,11 @@ from typing import get_args
 
 import structlog
 
+from quietpager.incident.refusals import Refusal
 from quietpager.model.message import EventType, Message
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context
 from quietpager.runtime.metrics import REFUSED
-from quietpager.safety.refusals import Refusal
 
 CHAIN = "dead-letter"
 """The audit chain of undeliverable messages."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from quietpager.model.kubernetes import Pod
 from quietpager.model.yaml import read_yaml
+from quietpager.objects.types import Pod
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())
 

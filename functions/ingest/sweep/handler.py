@@ -18,13 +18,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from quietpager.analysis.unwell import events_about
-from quietpager.cluster.port import ClusterUnavailable, EventReader, Rejected
 from quietpager.errors import Retry
-from quietpager.model.kubernetes import ContainerStatus, Pod
+from quietpager.model.cluster import ClusterUnavailable, EventReader, Rejected
 from quietpager.model.message import Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
-from quietpager.rules.health import STARTING, crash_of, waits_to_start
+from quietpager.objects.health import STARTING, crash_of, waits_to_start
+from quietpager.objects.types import ContainerStatus, Pod
 from quietpager.rules.routing import Observation, RouteTable
 from quietpager.runtime.beat import beat, canary, compare_source
 from quietpager.runtime.context import Context

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from quietpager.cluster.recorded import Recorded
 from quietpager.functions.ingest.sweep.handler import MOST_ASKED, PATIENCE, find
-from quietpager.rules.recorded import Recorded
 
 Json = dict[str, Any]
 

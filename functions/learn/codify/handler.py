@@ -5,13 +5,13 @@ twice. One that was reopened and closed again corrects what it had said.
 """
 
 from quietpager.errors import BadMessage, Retry
+from quietpager.incident import records
 from quietpager.learning.ledger import Key, corrected, past_of
 from quietpager.model.incident import Incident, State
 from quietpager.model.ledger import Count, Past
 from quietpager.model.message import INCIDENT, Message
+from quietpager.model.store import ABSENT, Conflict, Put, Record, Write
 from quietpager.runtime.context import Context
-from quietpager.safety import records
-from quietpager.store.port import ABSENT, Conflict, Put, Record, Write
 
 TRIES = 6
 """How often a lost race is tried again at once; other incidents count in the same records."""

@@ -7,15 +7,15 @@ import pytest
 
 from quietpager.errors import BadMessage
 from quietpager.functions.learn.codify.handler import handle
+from quietpager.incident import records
+from quietpager.incident.attempts import HELPED, NOT_HELPED, NOT_PROVEN, NOT_UNDONE, UNDO_LOST, UNDONE
 from quietpager.learning.ledger import counts_of
 from quietpager.model.incident import ClosedReason, Incident, State, Tried
 from quietpager.model.message import INCIDENT, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import Put
 from quietpager.runtime.context import Context, Lazy, make_context
-from quietpager.safety import records
-from quietpager.safety.tried import HELPED, NOT_HELPED, NOT_PROVEN, NOT_UNDONE, UNDO_LOST, UNDONE
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put
 
 ledger = import_module("quietpager.cli.people").ledger
 

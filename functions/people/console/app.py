@@ -3,7 +3,7 @@
 Server-rendered and complete without JavaScript; htmx only renews the queue. Every change is a POST with
 a CSRF token from a session that is bound to an account, and every route takes a role (`roles.NEEDS`). Who
 somebody is comes from that session alone: no header says it. What an answer is worth is decided in
-`quietpager.safety.decisions`, not here.
+`quietpager.deciding.decisions`, not here.
 
 Text from the cluster goes through `clean` and Jinja's escaping on every way to a page (`finalize`).
 """
@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from quietpager.deciding.decisions import Decision, Seen, answer, offered, question_of, read_remedy
 from quietpager.errors import Refused, Retry
 from quietpager.functions.people.console import signing, views
 from quietpager.functions.people.console.door import Door
@@ -25,15 +26,14 @@ from quietpager.functions.people.console.roles import NEEDS, Role
 from quietpager.functions.people.console.sessions import Session, Sessions
 from quietpager.functions.people.console.throttle import Throttle
 from quietpager.functions.people.console.users import UnreadableUsers, Users
+from quietpager.incident import records
+from quietpager.incident.switch import set_switch
 from quietpager.masking.told import told
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Incident, Rehearsal, State
+from quietpager.model.store import StoreUnavailable
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context
-from quietpager.safety import records
-from quietpager.safety.decisions import Decision, Seen, answer, offered, question_of, read_remedy
-from quietpager.safety.switch import set_switch
-from quietpager.store.port import StoreUnavailable
 
 DECISIONS: Final[dict[str, Decision]] = {
     "approve": "approve", "modify": "modify", "reject": "reject", "take-over": "take over",

@@ -21,10 +21,10 @@ from typing import Final
 
 from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.users import Users
+from quietpager.incident import records
 from quietpager.model.data import Data
+from quietpager.model.store import ABSENT, Audit, Conflict, Delete, Put, Record, Store
 from quietpager.model.time import Clock
-from quietpager.safety import records
-from quietpager.store.port import ABSENT, Audit, Conflict, Delete, Put, Record, Store
 
 LASTS: Final = timedelta(hours=12)
 """A shift: how long a session lasts at most. Nothing renews it."""

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from quietpager.deciding.decisions import question_of
 from quietpager.functions.people.console.app import HEADERS, make_app
 from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.throttle import PAIR
 from quietpager.functions.people.console.users import Users
 from quietpager.functions.people.console.views import broke, page_parts
+from quietpager.incident import records
 from quietpager.model.finding import Evidence, Remedy
 from quietpager.model.incident import State
+from quietpager.model.store import Delete, Put, StoreUnavailable
 from quietpager.model.time import to_text
-from quietpager.safety import records
-from quietpager.safety.decisions import question_of
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Delete, Put, StoreUnavailable
 from tests.asked import POLICY, Asked
 from tests.console_site import PASSWORD, Browser, quick_users
 

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from quietpager.incident import records
+from quietpager.model.store import ABSENT, Conflict, Put, Record, Store
 from quietpager.model.time import Clock, to_text
-from quietpager.safety import records
-from quietpager.store.port import ABSENT, Conflict, Put, Record, Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from quietpager.deciding.decisions import Question
+from quietpager.incident.policy import Dial, Policy
 from quietpager.model.incident import Autonomy, Edit, Incident, PlanFacts, Rehearsal, State
+from quietpager.model.store import AuditEntry
 from quietpager.rules.schema import Rule
-from quietpager.safety.decisions import Question
-from quietpager.safety.policy import Dial, Policy
-from quietpager.store.port import AuditEntry
 
 ASKS, THEIRS, BUSY, OVER = "Asks you", "Taken over by a person", "Being handled", "Closed lately"
 GROUPS: Final = (ASKS, BUSY, THEIRS, OVER)

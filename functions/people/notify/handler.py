@@ -11,17 +11,17 @@ from typing import Final
 
 import structlog
 
+from quietpager.change.effect import tell_about
 from quietpager.errors import BadMessage, Retry
 from quietpager.functions.people.notify.channels import Channel, Notice, NotTold, load_channels
+from quietpager.incident import records
 from quietpager.model.incident import Incident
 from quietpager.model.message import INCIDENT, Message
+from quietpager.model.store import Audit, Conflict, Delete, Due, DueDone, Json, Put, Record, Write
 from quietpager.model.text import clean
 from quietpager.runtime.context import Context
 from quietpager.runtime.links import incident_link
 from quietpager.runtime.trace import TRACE
-from quietpager.safety import records
-from quietpager.safety.effect import tell_about
-from quietpager.store.port import Audit, Conflict, Delete, Due, DueDone, Json, Put, Record, Write
 
 LONGEST_WAIT: Final = 300.0
 """Seconds, at most, between two tries of a channel."""

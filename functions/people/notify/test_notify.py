@@ -30,17 +30,17 @@ from quietpager.functions.people.notify.channels import (
     slack_body,
 )
 from quietpager.functions.people.notify.handler import handle
+from quietpager.incident import records
+from quietpager.incident.policy import Policy
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import FINDING, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import Due, Put
 from quietpager.runtime.context import Context, Lazy, handled, make_context
 from quietpager.runtime.links import CONSOLE_URL, incident_link
 from quietpager.runtime.outgoing import LOOPBACK
 from quietpager.runtime.trace import TRACE, new_trace
-from quietpager.safety import records
-from quietpager.safety.policy import Policy
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Due, Put
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -7,7 +7,6 @@ shown. Nothing is pushed where nothing might be written: the same switch, namesp
 autonomy count.
 """
 
-from quietpager.cluster.port import ClusterUnavailable, Rejected
 from quietpager.errors import BadMessage, Refused, Retry
 from quietpager.functions.remediate.propose_change.proposing import (
     Wanted,
@@ -17,12 +16,13 @@ from quietpager.functions.remediate.propose_change.proposing import (
     reading,
     wanted_of,
 )
+from quietpager.incident import records, storm
+from quietpager.model.cluster import ClusterUnavailable, Rejected
 from quietpager.model.incident import Autonomy, Incident, Proposal, Rehearsal
 from quietpager.model.message import REHEARSE, Message
-from quietpager.rules.live import Live
+from quietpager.objects.live import Live
 from quietpager.runtime.context import Context
 from quietpager.runtime.remediating import keep_rehearsed, rehearsed_message
-from quietpager.safety import records, storm
 
 ACTION = "propose-change"
 

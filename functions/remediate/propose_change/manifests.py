@@ -20,7 +20,7 @@ import yaml
 
 from quietpager.errors import Refused
 from quietpager.model.incident import Edit
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.text import clean
 from quietpager.model.yaml import NotPlain, check_plain, load_documents, load_yaml
 

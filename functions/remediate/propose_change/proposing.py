@@ -21,10 +21,10 @@ from quietpager.errors import Refused
 from quietpager.functions.remediate.propose_change.git import TOKEN, Git, PushRace
 from quietpager.functions.remediate.propose_change.manifests import Field, edit_tree, fields_of
 from quietpager.functions.remediate.propose_change.pull_request import forge_of
+from quietpager.incident.policy import Repository
 from quietpager.masking.told import told
 from quietpager.model.incident import Incident, Proposal, Rehearsal
 from quietpager.model.text import clean
-from quietpager.safety.policy import Repository
 
 TRIES: Final = 2
 """A push that lost a race is tried once more, on what is there then."""

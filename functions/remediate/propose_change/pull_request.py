@@ -9,10 +9,10 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from quietpager.errors import Refused
+from quietpager.incident.policy import Repository
 from quietpager.model.incident import Proposal
 from quietpager.model.text import clean
 from quietpager.runtime.outgoing import NoAnswer, ask
-from quietpager.safety.policy import Repository
 
 TIMEOUT: Final = 4.0
 """Seconds for one request."""

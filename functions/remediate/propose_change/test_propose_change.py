@@ -23,16 +23,16 @@ from quietpager.functions.remediate.propose_change.git import TOKEN, Git
 from quietpager.functions.remediate.propose_change.handler import handle
 from quietpager.functions.remediate.propose_change.manifests import Field, edit_text, edit_tree, fields_of
 from quietpager.functions.remediate.propose_change.proposing import Wanted, patch_text, push, wanted_of
+from quietpager.incident import records
+from quietpager.incident.policy import Places, Policy, Repository
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Autonomy, Edit, Incident, Rehearsal, State
 from quietpager.model.message import APPLY, REHEARSE, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import Put
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.runtime.outgoing import LOOPBACK
-from quietpager.safety import records
-from quietpager.safety.policy import Places, Policy, Repository
 from quietpager.store.memory import MemoryStore
-from quietpager.store.port import Put
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WEB = ObjectRef(api_version="apps/v1", kind="Deployment", namespace="shop", name="web", uid="u1")

@@ -9,7 +9,7 @@ from quietpager.actions.plan import Change
 from quietpager.errors import Refused
 from quietpager.model.incident import Edit
 from quietpager.model.quantity import memory_text, quantity
-from quietpager.rules.live import Live
+from quietpager.objects.live import Live
 
 _MEBI = 1 << 20
 

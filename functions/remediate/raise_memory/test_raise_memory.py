@@ -9,9 +9,9 @@ import pytest
 
 from quietpager.actions.plan import rehearse
 from quietpager.actions.schema import load_action
-from quietpager.cluster.port import Kind
 from quietpager.errors import Refused
 from quietpager.functions.remediate.raise_memory.plan import plan
+from quietpager.model.cluster import Kind
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Edit, Rehearsal
 from tests.cases import Changeable

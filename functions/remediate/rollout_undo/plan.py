@@ -11,8 +11,8 @@ from quietpager.actions.digests import sentence_of
 from quietpager.actions.plan import Change
 from quietpager.errors import Refused
 from quietpager.model.incident import Edit
-from quietpager.rules.live import Live
-from quietpager.rules.revision import healthy_earlier
+from quietpager.objects.live import Live
+from quietpager.objects.revision import healthy_earlier
 
 Json = dict[str, Any]
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 from quietpager.actions.plan import Change
 from quietpager.errors import Refused
 from quietpager.model.incident import Edit
-from quietpager.model.kubernetes import Container, PodSpec
 from quietpager.model.quantity import memory_text, quantity
-from quietpager.rules.live import Live
-from quietpager.rules.room import COUNTED, Asked, asked, closest, fits, offers, request
+from quietpager.objects.live import Live
+from quietpager.objects.room import COUNTED, Asked, asked, closest, fits, offers, request
+from quietpager.objects.types import Container, PodSpec
 
 _MEBI: Final = 1 << 20
 _LEAST: Final[Asked] = {"memory": Decimal(16 * _MEBI), "cpu": Decimal("0.01")}

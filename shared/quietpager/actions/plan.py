@@ -13,14 +13,14 @@ from quietpager.actions.digests import kept
 from quietpager.actions.promise import applied, beyond
 from quietpager.actions.schema import Action
 from quietpager.actions.surroundings import fleet_of, other_rollout, scope_of
-from quietpager.cluster.port import Cluster, Json, Rejected
 from quietpager.errors import Refused
 from quietpager.masking.told import Told
+from quietpager.model.cluster import Cluster, Json, Rejected
 from quietpager.model.data import Data
 from quietpager.model.incident import Edit, Intent, PlanFacts, Rehearsal
-from quietpager.model.objects import ObjectRef
 from quietpager.model.quantity import memory_text, quantity
-from quietpager.rules.live import Live
+from quietpager.model.reference import ObjectRef
+from quietpager.objects.live import Live
 
 DryRun = Callable[[Rehearsal, Json], str | None]
 """Sends the exact patch with dryRun=All; gives the API server's refusal, or None."""

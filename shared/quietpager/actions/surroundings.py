@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from quietpager.model.incident import Fleet
-from quietpager.model.kubernetes import Node, Pod
-from quietpager.model.objects import ObjectRef
-from quietpager.rules.health import pod_fault
-from quietpager.rules.live import Live
+from quietpager.model.reference import ObjectRef
+from quietpager.objects.health import pod_fault
+from quietpager.objects.live import Live
+from quietpager.objects.types import Node, Pod
 
 ZONE = "topology.kubernetes.io/zone"
 """The well-known label for a failure domain; a node without it is a domain of its own."""

@@ -16,16 +16,16 @@ from pydantic import ValidationError
 from quietpager.analysis.logs import MOST, TAIL, Tail, tail_of
 from quietpager.analysis.templates import ConfigRef, config_refs, differences
 from quietpager.analysis.unwell import Trouble, events_about
-from quietpager.cluster.port import ClusterUnavailable, Json, LogReader, Rejected
+from quietpager.model.cluster import ClusterUnavailable, Json, LogReader, Rejected
 from quietpager.model.event import Event
-from quietpager.model.kubernetes import ContainerStatus, Node, Pod, ReplicaSet
-from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Changed, Fact
+from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import UNCONFIRMED, Origin
 from quietpager.model.text import clean
-from quietpager.rules.health import pod_fault
-from quietpager.rules.live import Live
-from quietpager.rules.revision import revision_facts
+from quietpager.objects.health import pod_fault
+from quietpager.objects.live import Live
+from quietpager.objects.revision import revision_facts
+from quietpager.objects.types import ContainerStatus, Node, Pod, ReplicaSet
 
 T = TypeVar("T")
 

@@ -2,11 +2,11 @@
 
 from typing import Final
 
+from quietpager.incident import records
 from quietpager.model.ledger import Count, Past
 from quietpager.model.page import Similar
-from quietpager.safety import records
-from quietpager.store.port import Store
-from quietpager.store.words import words
+from quietpager.model.store import Store
+from quietpager.store.search_terms import words
 
 MOST: Final = 3
 LEAST_WORDS: Final = 2

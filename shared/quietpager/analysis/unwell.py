@@ -10,15 +10,15 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from quietpager.cluster.port import EventReader, Json, LogReader
 from quietpager.errors import BadMessage
 from quietpager.masking.told import Told
+from quietpager.model.cluster import EventReader, Json, LogReader
 from quietpager.model.data import Data
 from quietpager.model.event import Event, read_event
-from quietpager.model.kubernetes import Condition, ContainerStatus, Pod
-from quietpager.model.objects import ObjectRef
-from quietpager.rules.health import health_of, pod_fault
-from quietpager.rules.live import READABLE, Live
+from quietpager.model.reference import ObjectRef
+from quietpager.objects.health import health_of, pod_fault
+from quietpager.objects.live import READABLE, Live
+from quietpager.objects.types import Condition, ContainerStatus, Pod
 
 PROBED_EARLY = re.compile(r"Readiness probe (failed|errored)")
 """What a kubelet says of a pod that is not ready yet; no other complaint is excused by slowness."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from quietpager.cli.people import open_store_or_exit
+from quietpager.model.store import StoreUnavailable
 from quietpager.model.time import system_clock
 from quietpager.runtime.connect import STORE
 from quietpager.store.anchor import (
@@ -20,7 +21,6 @@ from quietpager.store.anchors import open_anchor
 from quietpager.store.audit import verify_all
 from quietpager.store.export import all_chains, lines
 from quietpager.store.exported import read_export
-from quietpager.store.port import StoreUnavailable
 from quietpager.store.roles import FUNCTIONS, grants, migrate_as_owner
 
 Say = Callable[[str], None]

@@ -10,19 +10,19 @@ from functools import cache
 
 from quietpager.actions.plan import Planner
 from quietpager.actions.schema import Action, load_actions
-from quietpager.cluster.port import Reader
+from quietpager.deciding import guards
+from quietpager.deciding.ground import scopes
+from quietpager.incident.policy import Policy
+from quietpager.incident.storm import CALM
+from quietpager.model.cluster import Reader
 from quietpager.model.finding import NotMine, Verdict
 from quietpager.model.incident import Autonomy, Incident, Rehearsal
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
+from quietpager.objects.live import Live
 from quietpager.rules.judging import Diagnose, forwarded, judge
-from quietpager.rules.live import Live
 from quietpager.rules.routing import RouteTable, render_routes
 from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import guards
-from quietpager.safety.ground import scopes
-from quietpager.safety.policy import Policy
-from quietpager.safety.storm import CALM
 
 
 @cache

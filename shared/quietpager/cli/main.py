@@ -27,7 +27,7 @@ class Sentences(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
         from quietpager.errors import Retry
-        from quietpager.store.port import StoreUnavailable
+        from quietpager.model.store import StoreUnavailable
 
         try:
             return super().invoke(ctx)
@@ -278,8 +278,8 @@ def console(host: str, port: int, file: str | None) -> None:
 
     from quietpager.cli.people import open_store_or_exit
     from quietpager.functions.people.console.users import USERS
+    from quietpager.incident import records
     from quietpager.local.serve import serve as run
-    from quietpager.safety import records
 
     if file is not None:
         os.environ[USERS] = file
@@ -438,8 +438,8 @@ def policy_explain(incident: str, *, now: bool) -> None:
     """
     from quietpager.cli.people import open_store_or_exit
     from quietpager.cli.policy import explain, explain_now
+    from quietpager.incident.policy import load_policy
     from quietpager.model.time import system_clock
-    from quietpager.safety.policy import load_policy
 
     store = open_store_or_exit()
     text = explain_now(store, incident, load_policy(), system_clock) if now else explain(store, incident)

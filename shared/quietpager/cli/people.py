@@ -5,18 +5,18 @@ import os
 from collections.abc import Mapping
 
 from quietpager.actions.schema import load_actions
+from quietpager.deciding.decisions import Decision, Question, Seen, question_of, read_remedy
+from quietpager.deciding.decisions import answer as decide
 from quietpager.errors import Refused, Retry
+from quietpager.incident import records
 from quietpager.model.incident import Incident, Rehearsal
 from quietpager.model.ledger import Count
 from quietpager.model.page import Changed, Page, Similar
+from quietpager.model.store import Json, Store
 from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.connect import open_store
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import records
-from quietpager.safety.decisions import Decision, Question, Seen, question_of, read_remedy
-from quietpager.safety.decisions import answer as decide
-from quietpager.store.port import Json, Store
 
 
 def open_store_or_exit() -> Store:

@@ -5,16 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from quietpager.actions.schema import autonomy_limit, load_actions
+from quietpager.deciding import guards
+from quietpager.deciding.ground import ground_of
+from quietpager.deciding.guards import Verdict
+from quietpager.incident import records
+from quietpager.incident.policy import Policy, read_policy
 from quietpager.model.data import Json
 from quietpager.model.incident import Autonomy, Incident, Rehearsal
+from quietpager.model.store import AuditEntry, Store
 from quietpager.model.text import clean
 from quietpager.model.time import Clock, to_text
 from quietpager.runtime.context import functions_folder
-from quietpager.safety import guards, records
-from quietpager.safety.ground import ground_of
-from quietpager.safety.guards import Verdict
-from quietpager.safety.policy import Policy, read_policy
-from quietpager.store.port import AuditEntry, Store
 
 _WIDE = max(len(name) for _, name, _ in guards.GUARDS)
 

@@ -11,23 +11,23 @@ from typing import Any
 
 from quietpager.actions.plan import rehearse
 from quietpager.cli.catalogue import actions, ground, planner, routes, rule, verdict_on
-from quietpager.cluster.port import Json
+from quietpager.cluster.recorded import Recorded, case_event
+from quietpager.deciding import guards
 from quietpager.errors import BadMessage
 from quietpager.functions.analyze.unknown.analyse import analyse
+from quietpager.incident.machine import PROPOSE, dwell_met, step
+from quietpager.incident.news import Input, News
+from quietpager.incident.ownership import with_owner
+from quietpager.incident.policy import Places, Policy
+from quietpager.model.cluster import Json
 from quietpager.model.event import read_event
 from quietpager.model.finding import Diagnosis, Finding, NotYet, Remedy
 from quietpager.model.incident import Autonomy, Fleet, Incident, Rehearsal, lowest
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.model.text import clean
-from quietpager.rules.live import Live
-from quietpager.rules.recorded import Recorded, case_event
+from quietpager.objects.live import Live
 from quietpager.rules.routing import Observation
 from quietpager.runtime.detecting import finding_of
-from quietpager.safety import guards
-from quietpager.safety.machine import PROPOSE, dwell_met, step
-from quietpager.safety.news import Input, News
-from quietpager.safety.ownership import with_owner
-from quietpager.safety.policy import Places, Policy
 
 BENIGN, INVALID = "benign_no_action", "invalid_input"
 ASSUMED = (

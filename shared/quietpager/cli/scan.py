@@ -24,24 +24,24 @@ from quietpager.cli.catalogue import actions, ground, planner, routes, rule, ver
 from quietpager.cluster.client import RESOURCES
 from quietpager.cluster.kubeconfig import connected, sentence
 from quietpager.cluster.missing import Missing
-from quietpager.cluster.port import ClusterUnavailable, EventReader, Kind, Rejected
 from quietpager.cluster.snapshot import Snapshot, WhatMayBeRead
+from quietpager.deciding import guards
 from quietpager.functions.ingest.sweep.handler import find
+from quietpager.incident.machine import step
+from quietpager.incident.news import Input, News
+from quietpager.incident.policy import Policy, load_policy
+from quietpager.model.cluster import ClusterUnavailable, EventReader, Kind, Rejected
 from quietpager.model.finding import Diagnosis, Dwell, Evidence, Finding, NotYet, Remedy
 from quietpager.model.incident import Autonomy, Edit, Incident, Rehearsal, lowest
-from quietpager.model.kubernetes import Pod
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import Signal
 from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
-from quietpager.rules.health import pod_fault
-from quietpager.rules.live import Live
+from quietpager.objects.health import pod_fault
+from quietpager.objects.live import Live
+from quietpager.objects.types import Pod
 from quietpager.runtime.context import functions_folder
 from quietpager.runtime.detecting import finding_of
-from quietpager.safety import guards
-from quietpager.safety.machine import step
-from quietpager.safety.news import Input, News
-from quietpager.safety.policy import Policy, load_policy
 
 Json = dict[str, Any]
 Say = Callable[[str], None]

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from uuid import uuid4
 
-from quietpager.cluster.port import Json
+from quietpager.model.cluster import Json
 from quietpager.model.message import EVENT_ADD
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.connect import STORE, open_store

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote, urlencode
 
 from quietpager.cluster.pages import Answer, items, judged, pages
-from quietpager.cluster.port import ClusterUnavailable, Json, Kind, Rejected, WatchEvent
+from quietpager.model.cluster import ClusterUnavailable, Json, Kind, Rejected, WatchEvent
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse

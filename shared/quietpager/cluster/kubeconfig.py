@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from quietpager.cluster.client import ApiServer, connect
-from quietpager.cluster.port import ClusterUnavailable, Rejected
+from quietpager.model.cluster import ClusterUnavailable, Rejected
 from quietpager.model.text import clean
 
 IN_A_POD: Final = "KUBERNETES_SERVICE_HOST"

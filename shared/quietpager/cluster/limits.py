@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from quietpager.cluster.client import RESOURCES
-from quietpager.cluster.port import Cluster, Json, Kind, Rejected, WatchEvent
 from quietpager.errors import GiveUp
+from quietpager.model.cluster import Cluster, Json, Kind, Rejected, WatchEvent
 
 
 class ReadOnly:

@@ -6,7 +6,7 @@ Who calls it: `quietpager scan` and `quietpager run`, which say what they cannot
 from dataclasses import dataclass
 
 from quietpager.cluster.client import RESOURCES
-from quietpager.cluster.port import Kind
+from quietpager.model.cluster import Kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from quietpager.cluster.port import ClusterUnavailable, Json, Kind
-from quietpager.model.kubernetes import Pod
+from quietpager.model.cluster import ClusterUnavailable, Json, Kind
+from quietpager.objects.types import Pod
 
 FIRST_LIMIT: Final = 100
 """Objects of the first page; an ordinary pod has some ten kilobytes."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from quietpager.cluster.client import RESOURCES
-from quietpager.cluster.port import EventReader, Json, Kind, Rejected
+from quietpager.model.cluster import EventReader, Json, Kind, Rejected
 
 T = TypeVar("T")
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 
+from quietpager.incident.attempts import HELPED, NOT_HELPED, NOT_PROVEN, NOT_UNDONE, UNDO_LOST, UNDONE
 from quietpager.model.incident import Incident, Tried
 from quietpager.model.ledger import Count, Past
 from quietpager.model.page import Similar
-from quietpager.safety.tried import HELPED, NOT_HELPED, NOT_PROVEN, NOT_UNDONE, UNDO_LOST, UNDONE
-from quietpager.store.words import words
+from quietpager.store.search_terms import words
 
 Key = tuple[str, str]
 

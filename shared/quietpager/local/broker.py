@@ -55,10 +55,10 @@ from quietpager.local.envelope import (
 )
 from quietpager.local.trigger import InvalidTrigger, Trigger
 from quietpager.model.message import PING
+from quietpager.model.store import StoreUnavailable
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.wire import LARGEST_BODY
 from quietpager.store.mailbox import Delivery, Mailbox
-from quietpager.store.port import StoreUnavailable
 
 log = structlog.get_logger()
 

@@ -27,16 +27,16 @@ from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.users import Users
+from quietpager.incident import records
 from quietpager.local.person import NONE, Visitor
 from quietpager.local.stories import PERSON, STORIES, all_over, break_things, key_of, of_stories
 from quietpager.model.incident import Incident, State
+from quietpager.model.store import ABSENT, Put, Store
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.links import CONSOLE_URL
-from quietpager.safety import records
 from quietpager.store import embedded
 from quietpager.store.anchors import PLACE
 from quietpager.store.audit import verify_all
-from quietpager.store.port import ABSENT, Put, Store
 from quietpager.store.postgres import PostgresStore
 
 Json = dict[str, Any]

@@ -28,10 +28,12 @@ import structlog
 from cloudevents.core.v1.event import CloudEvent
 
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import Cluster
+from quietpager.incident.policy import Policy
+from quietpager.incident.policy_file import PolicyFile
 from quietpager.local.broker import Answer, Broker, Subscriber
 from quietpager.local.source import EventSource
 from quietpager.local.trigger import read_triggers
+from quietpager.model.cluster import Cluster
 from quietpager.model.message import PING, Message
 from quietpager.model.time import system_clock
 from quietpager.render import FunctionFolder, function_folders, triggers
@@ -42,8 +44,6 @@ from quietpager.runtime.metrics import PATH as METRICS
 from quietpager.runtime.metrics import TEXT, Exposition, show_pulse
 from quietpager.runtime.pulse import PATH, Pulse, Reading
 from quietpager.runtime.wire import LARGEST_BODY, event_from_message, http_from_event
-from quietpager.safety.policy import Policy
-from quietpager.safety.policy_file import PolicyFile
 from quietpager.store.postgres import PostgresStore
 from quietpager.store.postgres_mailbox import PostgresMailbox
 

@@ -14,8 +14,8 @@ from html.parser import HTMLParser
 from http.cookiejar import CookieJar
 from typing import Final
 
+from quietpager.deciding.decisions import Decision
 from quietpager.model.incident import Incident, State
-from quietpager.safety.decisions import Decision
 
 PATIENCE: Final = 10.0
 """Seconds that a page may take."""

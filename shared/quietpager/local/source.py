@@ -13,7 +13,7 @@ from uuid import uuid4
 import structlog
 from cloudevents.core.v1.event import CloudEvent
 
-from quietpager.cluster.port import Cluster, ClusterUnavailable, Json, Rejected
+from quietpager.model.cluster import Cluster, ClusterUnavailable, Json, Rejected
 from quietpager.model.message import EVENT_ADD, EVENT_UPDATE
 from quietpager.model.time import system_clock
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from quietpager.cluster.port import Cluster
 from quietpager.local.person import NONE, Reply, Wishes
+from quietpager.model.cluster import Cluster
 from quietpager.model.incident import Incident, State
+from quietpager.model.store import Store
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.context import functions_folder
 from quietpager.sandbox.load import Case, load_case
-from quietpager.store.port import Store
 
 Json = dict[str, Any]
 Say = Callable[[str], None]

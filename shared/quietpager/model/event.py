@@ -17,10 +17,10 @@ from pydantic import AwareDatetime, Field, StrictInt, StrictStr, ValidationError
 from quietpager.errors import BadMessage
 from quietpager.masking.told import Told
 from quietpager.model.data import Data, digest
-from quietpager.model.kubernetes import View
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import EventRef, Signal
 from quietpager.model.text import clean, is_name
+from quietpager.model.view import View
 
 CLOCK_SKEW = timedelta(minutes=5)
 """An Event from further in the future than this is dated to its arrival."""

@@ -5,8 +5,8 @@ from typing import Literal
 
 from quietpager.masking.told import Told
 from quietpager.model.data import Data
-from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Fact, Page
+from quietpager.model.reference import ObjectRef
 
 Outcome = Literal["failing", "healthy", "gone", "unreadable"]
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from quietpager.masking.told import Told
 from quietpager.model.data import Data, digest
 from quietpager.model.finding import Dwell, Evidence, Remedy
-from quietpager.model.objects import ObjectRef
 from quietpager.model.page import Page
+from quietpager.model.reference import ObjectRef
 
 
 class Autonomy(StrEnum):

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, StrictInt, StrictStr, ValidationErro
 from quietpager.errors import BadMessage
 from quietpager.model.data import Data, Json, digest
 from quietpager.model.message import SIGNAL, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.text import clean, is_name
 
 Origin = Literal["event", "sweep", "recheck", "alert", "release"]

@@ -17,11 +17,11 @@ from typing import Any, Final
 from quietpager.actions.marks import BOUNDED, MARK, NAME, ROLLED, UNDO_OF, WROTE
 from quietpager.actions.promise import CONTAINER, POD, PROBES, SERVERS_OWN
 from quietpager.actions.schema import Action
+from quietpager.incident.policy import Policy
 from quietpager.render.cel import NEW, OLD, Rule, named, text, texts, without
 from quietpager.render.fields import Fields
 from quietpager.render.folders import FunctionFolder
 from quietpager.render.promises import changed_amounts, probes, rules_of, shape
-from quietpager.safety.policy import Policy
 
 Json = dict[str, Any]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from quietpager.actions.schema import load_actions
+from quietpager.incident.policy import Policy
 from quietpager.model.yaml import load_documents, load_yaml
 from quietpager.render.cage import cage
 from quietpager.render.fields import Fields, committed_fields
@@ -15,7 +16,6 @@ from quietpager.render.senders import audience_of, event_policies, identity_envi
 from quietpager.render.triggers import DEAD_LETTER, KNATIVE_SERVICE, SERVICE, triggers
 from quietpager.render.walls import ANYWHERE, Network, walls
 from quietpager.render.workloads import environment, rules, workload
-from quietpager.safety.policy import Policy
 
 Json = dict[str, Any]
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from quietpager.incident.policy import POLICY_FILE
 from quietpager.render.folders import FunctionFolder, named
 from quietpager.render.rights import needs_token
 from quietpager.render.senders import IDENTITY_FOLDER
@@ -20,7 +21,6 @@ from quietpager.runtime.connect import SINK
 from quietpager.runtime.connect import STORE as STORE_URL
 from quietpager.runtime.context import CLUSTER_NAME, FUNCTIONS
 from quietpager.runtime.context import ROUTES as ROUTES_FILE
-from quietpager.safety.policy import POLICY_FILE
 
 Json = dict[str, Any]
 

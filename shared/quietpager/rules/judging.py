@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from quietpager.model.finding import Healthy, NotMine, Verdict
 from quietpager.model.signal import MOST_HOPS, UNKNOWN_FAMILY, Signal
-from quietpager.rules.live import READABLE, Live
+from quietpager.objects.live import READABLE, Live
 from quietpager.rules.routing import RouteTable
 
 Diagnose = Callable[[Signal, Live], Verdict]

@@ -15,14 +15,14 @@ from typing import Any, Final
 
 import structlog
 
-from quietpager.cluster.port import ClusterUnavailable, Rejected
 from quietpager.errors import BadMessage
+from quietpager.incident import records
+from quietpager.incident.policy import Policy
+from quietpager.model.cluster import ClusterUnavailable, Rejected
 from quietpager.model.message import HEARTBEAT, Message
+from quietpager.model.store import ABSENT, Conflict, Put, Record, StoreUnavailable
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Context
-from quietpager.safety import records
-from quietpager.safety.policy import Policy
-from quietpager.store.port import ABSENT, Conflict, Put, Record, StoreUnavailable
 
 LEAST_SLACK: Final = timedelta(seconds=2)
 """An Event's creationTimestamp has whole seconds, so less than this cannot be told apart."""

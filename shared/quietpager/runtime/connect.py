@@ -8,17 +8,17 @@
 import os
 from pathlib import Path
 
-from quietpager.cluster.port import Cluster
 from quietpager.errors import Retry
+from quietpager.incident.policy_file import PolicyFile
+from quietpager.model.cluster import Cluster
 from quietpager.model.message import Message
+from quietpager.model.store import Store
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import Context, Handler, Lazy, make_context
 from quietpager.runtime.edge import Check, Function
 from quietpager.runtime.metrics import from_environment
 from quietpager.runtime.outgoing import NoAnswer, ask
 from quietpager.runtime.wire import event_from_message, http_from_event
-from quietpager.safety.policy_file import PolicyFile
-from quietpager.store.port import Store
 
 STORE = "QUIETPAGER_STORE"
 """Environment variable: URL of the PostgreSQL database, or `dynamodb://REGION/PREFIX`."""

@@ -10,17 +10,17 @@ from pathlib import Path
 from threading import Lock
 
 from quietpager.actions.schema import Action, load_actions
-from quietpager.cluster.port import Cluster
+from quietpager.incident.policy import Policy, load_policy
+from quietpager.incident.refusals import Refusals
+from quietpager.model.cluster import Cluster
 from quietpager.model.message import PING, Message
+from quietpager.model.store import Store
 from quietpager.model.time import Clock, system_clock
 from quietpager.rules.routing import RouteTable, load_routes, render_routes
 from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime.metrics import OFF, Metrics, metered
 from quietpager.runtime.trace import TRACE, TracedStore, new_trace, next_hop, traced
-from quietpager.safety.policy import Policy, load_policy
-from quietpager.safety.refusals import Refusals
 from quietpager.store.anchors import LogAnchor
-from quietpager.store.port import Store
 
 FUNCTIONS = "QUIETPAGER_FUNCTIONS"
 """Environment variable: folder of the functions, where rules and actions are read from."""

@@ -15,26 +15,26 @@ Who calls it: the `handler.py` of every `functions/detect/*`, with its own `diag
 from datetime import datetime, timedelta
 from typing import Final
 
-from quietpager.cluster.port import ClusterUnavailable, Rejected
 from quietpager.errors import Retry
+from quietpager.incident import records
+from quietpager.incident.machine import MOST_SYMPTOMS
+from quietpager.model.cluster import ClusterUnavailable, Rejected
 from quietpager.model.data import digest
 from quietpager.model.finding import Diagnosis, Finding, NotMine, NotYet
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import UNKNOWN_FAMILY, EventRef, Recheck, Signal, read_signal
+from quietpager.model.store import ABSENT, Conflict, Delete, Due, DueDone, Put, Record
 from quietpager.model.time import to_text
-from quietpager.rules.health import health_of
+from quietpager.objects.health import health_of
+from quietpager.objects.live import Live
 from quietpager.rules.judging import Diagnose, judge
 from quietpager.rules.judging import forwarded as forwarded_to
-from quietpager.rules.live import Live
 from quietpager.rules.schema import Rule
 from quietpager.runtime.context import Context
 from quietpager.runtime.places import place_for, taken_place
 from quietpager.runtime.rechecking import Looker, finding_message, look, recheck
-from quietpager.safety import records
-from quietpager.safety.machine import MOST_SYMPTOMS
-from quietpager.store.port import ABSENT, Conflict, Delete, Due, DueDone, Put, Record
 
 MOST_LOOKS: Final = 3
 """An Event arrives before the status does (recorded); so a detector looks again this often."""

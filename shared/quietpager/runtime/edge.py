@@ -31,8 +31,11 @@ import structlog
 from pydantic import ValidationError
 
 from quietpager.errors import BadMessage, GiveUp, NotAllowed, NotProven, Retry
+from quietpager.incident.policy_file import PolicyFile
+from quietpager.incident.refusals import Refusal
 from quietpager.masking.told import told
 from quietpager.model.message import PING, Message
+from quietpager.model.store import StoreUnavailable
 from quietpager.model.text import clean
 from quietpager.runtime.body import Bodies, Receive, Unread
 from quietpager.runtime.context import Context, Handler, handled
@@ -46,9 +49,6 @@ from quietpager.runtime.wire import (
     http_from_event,
     message_from_event,
 )
-from quietpager.safety.policy_file import PolicyFile
-from quietpager.safety.refusals import Refusal
-from quietpager.store.port import StoreUnavailable
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]

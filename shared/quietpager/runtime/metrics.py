@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from quietpager.model.incident import IntentState, State
 from quietpager.model.message import EVENT_ADD, EVENT_UPDATE, SIGNAL, Message
+from quietpager.model.store import Audit, Due, Put, Store, Write
 from quietpager.runtime.pulse import Reading
-from quietpager.store.port import Audit, Due, Put, Store, Write
-from quietpager.store.wrapped import Wrapped
+from quietpager.store.delegate import Wrapped
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter

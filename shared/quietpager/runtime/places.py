@@ -11,11 +11,11 @@ transaction, on the version found here; both are taken away together, at last by
 from collections.abc import Mapping
 from typing import Final
 
+from quietpager.incident import records
 from quietpager.model.data import digest
+from quietpager.model.store import ABSENT, Record
 from quietpager.runtime.context import Context
 from quietpager.runtime.metrics import CROWDED
-from quietpager.safety import records
-from quietpager.store.port import ABSENT, Record
 
 PLACES: Final = 256
 """Targets of one origin that can be waiting for a second look."""

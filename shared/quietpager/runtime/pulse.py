@@ -15,11 +15,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from quietpager.errors import Retry
+from quietpager.incident import records
+from quietpager.incident.policy import Policy
+from quietpager.model.store import Record, Store, StoreUnavailable
 from quietpager.model.text import clean
 from quietpager.model.time import Clock, system_clock, to_text
-from quietpager.safety import records
-from quietpager.safety.policy import Policy
-from quietpager.store.port import Record, Store, StoreUnavailable
 
 PATH: Final = "/health/heartbeat"
 """Where it is asked for over HTTP: 200 where all is well, else 503; the same JSON."""

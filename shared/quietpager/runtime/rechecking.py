@@ -14,19 +14,19 @@ Who calls it: `runtime.detecting`; `govern/decide` makes the message.
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from quietpager.cluster.port import ClusterUnavailable, Reader, Rejected
+from quietpager.incident import records
+from quietpager.model.cluster import ClusterUnavailable, Reader, Rejected
 from quietpager.model.finding import Diagnosis, Finding, Healthy, Outcome
 from quietpager.model.incident import Incident, State
-from quietpager.model.kubernetes import Pod
 from quietpager.model.message import FINDING, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import Recheck, Signal
-from quietpager.rules.health import Health, health_of, pod_fault
+from quietpager.model.store import ABSENT, Conflict, Due, Put
+from quietpager.objects.health import Health, health_of, pod_fault
+from quietpager.objects.live import READABLE, Live, Once
+from quietpager.objects.types import Pod
 from quietpager.rules.judging import Diagnose, judge
-from quietpager.rules.live import READABLE, Live, Once
 from quietpager.runtime.context import Context
-from quietpager.safety import records
-from quietpager.store.port import ABSENT, Conflict, Due, Put
 
 Looker = Callable[[Incident, Live, datetime | None, Diagnose], tuple[Outcome, Health, Diagnosis | None]]
 """Judges the owner of an incident; `look` is the usual one."""

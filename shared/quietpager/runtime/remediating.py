@@ -6,18 +6,18 @@ Who calls it: the `handler.py` of every `functions/remediate/*`.
 from datetime import timedelta
 
 from quietpager.actions.plan import Planner, rehearse, server_dry_run
-from quietpager.cluster.port import ClusterUnavailable, Rejected
+from quietpager.change.effect import carry_out, patch_of
 from quietpager.errors import Retry
+from quietpager.incident import records
+from quietpager.incident.ownership import with_owner
+from quietpager.model.cluster import ClusterUnavailable, Rejected
 from quietpager.model.incident import Rehearsal
 from quietpager.model.message import REHEARSE, REHEARSED, Message
-from quietpager.model.objects import ObjectRef
-from quietpager.rules.health import health_of
-from quietpager.rules.live import Live
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import Audit, Conflict, Due, Put, Record
+from quietpager.objects.health import health_of
+from quietpager.objects.live import Live
 from quietpager.runtime.context import Context
-from quietpager.safety import records
-from quietpager.safety.effect import carry_out, patch_of
-from quietpager.safety.ownership import with_owner
-from quietpager.store.port import Audit, Conflict, Due, Put, Record
 
 
 def remediate(message: Message, ctx: Context, action: str, plan: Planner) -> list[Message]:

@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Final
 
 from quietpager.model.message import Message
-from quietpager.store.port import Due, Store, Write
-from quietpager.store.wrapped import Wrapped
+from quietpager.model.store import Due, Store, Write
+from quietpager.store.delegate import Wrapped
 
 TRACE: Final = "traceparent"
 """The extension attribute."""

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from quietpager.actions.promise import breaches
 from quietpager.actions.schema import Action, load_actions
+from quietpager.incident.policy import Policy
 from quietpager.runtime.context import functions_folder
-from quietpager.safety.policy import Policy
 from quietpager.sandbox import answers
 from quietpager.sandbox.kinds import Resource
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from quietpager.model.store import AuditEntry, Store
 from quietpager.model.time import to_text
 from quietpager.store.audit import GENESIS, HEAD, canonical, entry_hash
 from quietpager.store.merkle import root_of
-from quietpager.store.port import AuditEntry, Store
 
 FORMAT: Final = 1
 """Of the text of a snapshot; another one is not understood."""

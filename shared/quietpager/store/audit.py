@@ -17,8 +17,8 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
+from quietpager.model.store import AuditEntry, Json, Record, Store
 from quietpager.model.time import to_text
-from quietpager.store.port import AuditEntry, Json, Record, Store
 
 HEAD: Final = "CHAIN#"
 """What the key of a chain's head begins with."""

@@ -10,8 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from quietpager.masking.told import masked
-from quietpager.store.audit import GENESIS, HEAD, entry_hash, plain
-from quietpager.store.port import (
+from quietpager.model.store import (
     ABSENT,
     Audit,
     AuditEntry,
@@ -23,6 +22,7 @@ from quietpager.store.port import (
     Put,
     Write,
 )
+from quietpager.store.audit import GENESIS, HEAD, entry_hash, plain
 
 PROSE: Final = "TELL#"
 """Records that are sentences for people without a model of their own; all other text is of type `Told`.

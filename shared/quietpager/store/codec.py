@@ -16,7 +16,7 @@ import math
 import re
 from typing import Any, Final
 
-from quietpager.store.port import Json
+from quietpager.model.store import Json
 
 _MARK: Final = "\ue000"
 _SPECIAL: Final = re.compile("[\x00\ue000\ud800-\udfff]")

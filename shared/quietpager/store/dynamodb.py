@@ -29,10 +29,7 @@ from threading import Lock
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from quietpager.store.audit import HEAD, plain
-from quietpager.store.batch import Batch
-from quietpager.store.codec import escape, unescape
-from quietpager.store.port import (
+from quietpager.model.store import (
     ABSENT,
     AuditEntry,
     Check,
@@ -45,8 +42,11 @@ from quietpager.store.port import (
     StoreUnavailable,
     Write,
 )
+from quietpager.store.audit import HEAD, plain
+from quietpager.store.batch import Batch
+from quietpager.store.codec import escape, unescape
 from quietpager.store.queue import age, chosen
-from quietpager.store.words import PAST, most_similar
+from quietpager.store.search_terms import PAST, most_similar
 
 Item = dict[str, Any]
 

@@ -30,7 +30,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
-from quietpager.store.port import StoreUnavailable
+from quietpager.model.store import StoreUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ Python's standard library alone, that verifies such a file.
 import json
 from collections.abc import Iterator, Sequence
 
+from quietpager.model.store import AuditEntry, Json, Record, Store
 from quietpager.model.time import to_text
 from quietpager.store.anchor import Head
 from quietpager.store.audit import HEAD
 from quietpager.store.merkle import root_of
-from quietpager.store.port import AuditEntry, Json, Record, Store
 
 READS = 5
 """How often a chain that is written to meanwhile is read again, so that entries and head fit."""

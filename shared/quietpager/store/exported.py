@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from quietpager.model.store import AuditEntry, Record
 from quietpager.model.time import to_text
 from quietpager.store.anchor import Head, no_key_twice, typed
 from quietpager.store.audit import HEAD, canonical, verify
 from quietpager.store.merkle import root_of
-from quietpager.store.port import AuditEntry, Record
 
 _SHAPES: Final[dict[str, dict[str, type]]] = {
     "entry": {

@@ -9,10 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Lock
 
-from quietpager.store.audit import plain
-from quietpager.store.batch import Batch
-from quietpager.store.mailbox import Delivery
-from quietpager.store.port import (
+from quietpager.model.store import (
     AuditEntry,
     Check,
     Conflict,
@@ -23,8 +20,11 @@ from quietpager.store.port import (
     Record,
     Write,
 )
+from quietpager.store.audit import plain
+from quietpager.store.batch import Batch
+from quietpager.store.mailbox import Delivery
 from quietpager.store.queue import age, chosen
-from quietpager.store.words import PAST, most_similar
+from quietpager.store.search_terms import PAST, most_similar
 
 
 class MemoryStore:

@@ -31,9 +31,7 @@ from itertools import groupby
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, LiteralString, TypeVar
 
-from quietpager.store.batch import Batch
-from quietpager.store.codec import dump, escape, load, unescape
-from quietpager.store.port import (
+from quietpager.model.store import (
     ABSENT,
     AuditEntry,
     Check,
@@ -46,8 +44,10 @@ from quietpager.store.port import (
     StoreUnavailable,
     Write,
 )
+from quietpager.store.batch import Batch
+from quietpager.store.codec import dump, escape, load, unescape
 from quietpager.store.queue import first_share, place
-from quietpager.store.words import words
+from quietpager.store.search_terms import words
 
 if TYPE_CHECKING:
     from psycopg import Connection

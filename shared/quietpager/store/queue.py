@@ -12,7 +12,7 @@ goes to what has waited longest, neither a signal nor the youngest of very many 
 from collections.abc import Iterable
 from datetime import datetime
 
-from quietpager.store.port import Due
+from quietpager.model.store import Due
 
 
 def first_share(limit: int) -> int:

@@ -6,8 +6,8 @@ functions must not be the owner; `migrate` refuses a role for which its own gran
 
 from typing import TYPE_CHECKING, Any, Final
 
+from quietpager.model.store import StoreUnavailable
 from quietpager.store.migrate import OWN_NAMES, migrate
-from quietpager.store.port import StoreUnavailable
 from quietpager.store.postgres import WAIT, speaking
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from quietpager.cluster.port import Cluster
+from quietpager.model.cluster import Cluster
 from tests.contract.cluster.support import CLUSTERS, SIDES, Json, at_rest, deployment, until
 
 

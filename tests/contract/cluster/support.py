@@ -10,7 +10,7 @@ import pytest
 
 from infra.testbed import layout
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import Cluster, Kind, Rejected
+from quietpager.model.cluster import Cluster, Kind, Rejected
 from quietpager.sandbox.server import running
 from tests.testbed import ASKED_FOR, up
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from quietpager.cluster.client import connect
-from quietpager.cluster.port import ClusterUnavailable
+from quietpager.model.cluster import ClusterUnavailable
 from quietpager.sandbox.server import running
 from tests.contract.cluster.support import (
     Json,

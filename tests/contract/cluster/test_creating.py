@@ -4,7 +4,7 @@
 
 import pytest
 
-from quietpager.cluster.port import Cluster
+from quietpager.model.cluster import Cluster
 from tests.contract.cluster.support import Json, deployment, event, refused
 
 CONTRACT = "cluster"

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from quietpager.cluster.port import Cluster
+from quietpager.model.cluster import Cluster
 from tests.contract.cluster.support import Json, deployment, pod, read, refused, state_of, until
 
 CONTRACT = "cluster"

@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 import pytest
 
 from quietpager.actions.marks import MARK, WROTE
-from quietpager.cluster.port import Cluster
+from quietpager.change.effect import patch_of, reversed_edits
 from quietpager.functions.remediate.raise_memory.plan import plan as raise_memory
 from quietpager.functions.remediate.rollout_undo.plan import plan as rollout_undo
+from quietpager.model.cluster import Cluster
 from quietpager.model.incident import Edit, Intent
-from quietpager.model.objects import ObjectRef
-from quietpager.rules.health import health_of
-from quietpager.rules.live import Live
-from quietpager.rules.revision import revision_facts
-from quietpager.safety.effect import patch_of, reversed_edits
+from quietpager.model.reference import ObjectRef
+from quietpager.objects.health import health_of
+from quietpager.objects.live import Live
+from quietpager.objects.revision import revision_facts
 from tests.contract.cluster.support import (
     REVISION,
     Json,

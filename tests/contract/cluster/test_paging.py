@@ -10,7 +10,7 @@ import pytest
 
 from quietpager.cluster import pages as paging
 from quietpager.cluster.client import ApiServer, connect
-from quietpager.cluster.port import Cluster, ClusterUnavailable
+from quietpager.model.cluster import Cluster, ClusterUnavailable
 from quietpager.sandbox.server import running
 from tests.contract.cluster.support import Json, quota, refused
 

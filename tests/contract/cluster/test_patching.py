@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from quietpager.cluster.port import Cluster, Rejected
+from quietpager.model.cluster import Cluster, Rejected
 from tests.contract.cluster.support import LIMIT, Json, at_rest, merge, patch, quota, read, refused, until
 
 CONTRACT = "cluster"

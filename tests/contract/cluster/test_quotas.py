@@ -4,7 +4,7 @@
 
 import pytest
 
-from quietpager.cluster.port import Cluster
+from quietpager.model.cluster import Cluster
 from tests.contract.cluster.support import LIMIT, Json, condition, patch, pod, quota, read, refused, until
 
 CONTRACT = "cluster"

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from quietpager.cluster.port import Cluster, ClusterUnavailable
+from quietpager.model.cluster import Cluster, ClusterUnavailable
 from tests.contract.cluster.support import Json, deployment, event, patch, quota, refused
 
 CONTRACT = "cluster"

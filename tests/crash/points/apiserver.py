@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from quietpager.actions.marks import MARK
+from quietpager.incident import records
 from quietpager.model.time import system_clock, to_text
-from quietpager.safety import records
 from tests.crash.points.ports import Scoped, open_store
 from tests.model.tape import Call
 from tests.model.world import Workload, World

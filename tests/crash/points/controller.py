@@ -20,12 +20,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from quietpager.incident import records
+from quietpager.incident.policy import Budget, Places, Policy
 from quietpager.model.incident import Autonomy, Incident, State
 from quietpager.model.message import REHEARSED, Message
+from quietpager.model.store import Audit, Due, Put, Record, Store
 from quietpager.model.time import system_clock, to_text
-from quietpager.safety import records
-from quietpager.safety.policy import Budget, Places, Policy
-from quietpager.store.port import Audit, Due, Put, Record, Store
 from tests.crash.points.judge import CRASHED, OPEN, STOP, judge
 from tests.crash.points.nursery import ROLE
 from tests.crash.points.ports import Api, Scoped, open_store

@@ -3,9 +3,9 @@
 from collections import Counter
 from typing import Any, Final
 
+from quietpager.incident import records
 from quietpager.model.incident import Intent, IntentState
-from quietpager.safety import records
-from quietpager.store.port import AuditEntry
+from quietpager.model.store import AuditEntry
 from tests.crash.points.ports import Scoped
 
 Json = dict[str, Any]

@@ -24,13 +24,13 @@ import psycopg_pool  # noqa: F401 (imported here so that no child has to)
 from quietpager.errors import Retry
 from quietpager.functions.govern.decide import handler as decide
 from quietpager.functions.remediate.raise_memory import handler as raise_memory
+from quietpager.incident.policy import Policy
 from quietpager.model.message import APPLY, DUE, INCIDENT, OUTCOME, REHEARSE, REHEARSED, UNDO, Message
+from quietpager.model.store import DueDone, StoreUnavailable
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import Lazy, make_context
-from quietpager.safety.policy import Policy
 from quietpager.store import postgres
 from quietpager.store.migrate import migrate  # noqa: F401 (see above)
-from quietpager.store.port import DueDone, StoreUnavailable
 from tests.crash.points.ports import Scoped, ScopedCluster, Strikes, open_store
 from tests.crash.points.schedules import Fault
 from tests.model.mutants import MUTANTS

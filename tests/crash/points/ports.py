@@ -10,10 +10,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from quietpager.cluster.port import ClusterUnavailable, Json, Rejected
-from quietpager.store.port import Audit, AuditEntry, Check, Conflict, Delete, Due, DueDone, Put, Record, Store
-from quietpager.store.port import Write as StoreWrite
-from quietpager.store.wrapped import Wrapped
+from quietpager.model.cluster import ClusterUnavailable, Json, Rejected
+from quietpager.model.store import (
+    Audit,
+    AuditEntry,
+    Check,
+    Conflict,
+    Delete,
+    Due,
+    DueDone,
+    Put,
+    Record,
+    Store,
+)
+from quietpager.model.store import Write as StoreWrite
+from quietpager.store.delegate import Wrapped
 from tests.crash.points.schedules import Fault
 from tests.model.world import Blind
 
@@ -169,7 +180,7 @@ class Api:
 
 @dataclass
 class ScopedCluster:
-    """`cluster.port.Cluster`, as far as these functions use it."""
+    """`model.cluster.Cluster`, as far as these functions use it."""
 
     path: str
     strikes: Strikes

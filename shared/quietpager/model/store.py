@@ -150,7 +150,7 @@ class Store(Protocol):
     def similar(self, text: str, limit: int) -> list[Record]:
         """Find up to `limit` records `PAST#…` that share words with a text, the most shared first.
 
-        A record is found by its body's field `words`; `store.words` says what counts as a word. Among
+        A record is found by its body's field `words`; `store.search_terms` says what counts as a word. Among
         equals the key decides. A back end without full text reads them all: they are few and small.
         """
         ...

@@ -4,31 +4,13 @@ A view keeps only the fields something here uses and ignores the rest; JSON null
 as they do in the API's own Go types. Parsing raises pydantic.ValidationError on wrong types.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
-from pydantic.alias_generators import to_camel
-
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
+from quietpager.model.view import View
 
 Json = dict[str, Any]
-
-
-class View(BaseModel):
-    """Base of all views."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, defer_build=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nulls_are_absent(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and None in value.values():
-            return {key: item for key, item in value.items() if item is not None}
-        return value
 
 
 class OwnerReference(View):

@@ -21,13 +21,13 @@ from typing import Final, Literal
 
 from quietpager.actions.schema import Action
 from quietpager.errors import Refused
+from quietpager.incident import records
 from quietpager.model.data import digest
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Incident, Rehearsal, State
 from quietpager.model.message import DECISION, Message
+from quietpager.model.store import ABSENT, Audit, Conflict, Due, Json, Put, Record, Store
 from quietpager.model.time import to_text
-from quietpager.safety import records
-from quietpager.store.port import ABSENT, Audit, Conflict, Due, Json, Put, Record, Store
 
 Decision = Literal["approve", "modify", "reject", "take over"]
 

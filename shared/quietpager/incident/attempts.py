@@ -1,6 +1,6 @@
 """How what was tried went, in words for a person; the ledger counts by how they begin.
 
-Who uses it: `safety.machine`, which notes it; `learning`, which counts; the tests of both.
+Who uses it: `incident.machine`, which notes it; `learning`, which counts; the tests of both.
 """
 
 from quietpager.model.incident import Incident, Tried

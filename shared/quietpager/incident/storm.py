@@ -36,12 +36,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from quietpager.incident import records
+from quietpager.incident.policy import Policy
 from quietpager.model.data import Json, digest
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import ABSENT, Put, Record
 from quietpager.model.time import to_text
-from quietpager.safety import records
-from quietpager.safety.policy import Policy
-from quietpager.store.port import ABSENT, Put, Record
 
 Ring = Literal["named", "other"]
 RINGS: Final[tuple[Ring, ...]] = ("named", "other")

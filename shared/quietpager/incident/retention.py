@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from quietpager.incident import records, refusals
+from quietpager.incident.policy import Policy
 from quietpager.model.incident import State
-from quietpager.model.time import to_text
-from quietpager.safety import records, refusals
-from quietpager.safety.policy import Policy
-from quietpager.store.port import (
+from quietpager.model.store import (
     ABSENT,
     Check,
     Conflict,
@@ -29,6 +28,7 @@ from quietpager.store.port import (
     Store,
     Write,
 )
+from quietpager.model.time import to_text
 
 PAGE: Final = 100
 """Records that one tick looks at, and may delete at most."""

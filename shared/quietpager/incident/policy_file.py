@@ -16,9 +16,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
+from quietpager.incident.policy import POLICY_FILE, Policy, load_policy
 from quietpager.model.incident import Autonomy
 from quietpager.model.text import clean
-from quietpager.safety.policy import POLICY_FILE, Policy, load_policy
 
 DO: Final = (
     "Nothing is written to the cluster until it is mended; `quietpager policy check FILE` says what is wrong."

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from quietpager.cluster.port import Json, Kind, Rejected
 from quietpager.cluster.snapshot import with_labels
+from quietpager.model.cluster import Json, Kind, Rejected
 
 
 class Recorded:

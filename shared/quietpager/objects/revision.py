@@ -1,9 +1,9 @@
 """What a rollout has to do with it: facts about the newest and the earlier revision of a Deployment."""
 
 from quietpager.model.finding import Evidence
-from quietpager.model.kubernetes import Pod, ReplicaSet
-from quietpager.rules.health import pod_fault
-from quietpager.rules.live import Live
+from quietpager.objects.health import pod_fault
+from quietpager.objects.live import Live
+from quietpager.objects.types import Pod, ReplicaSet
 
 
 def revision_facts(live: Live) -> tuple[frozenset[str], tuple[Evidence, ...]]:

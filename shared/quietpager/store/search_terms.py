@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from quietpager.store.port import Record
+from quietpager.model.store import Record
 
 PAST: Final = "PAST"
 """Kind of the records that `similar` looks through."""

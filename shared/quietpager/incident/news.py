@@ -2,7 +2,7 @@
 
     Input ──▶ machine.step ──▶ Step (the next incident, its effects)
 
-Who uses it: `safety.machine`, which decides, and `govern/decide`, which makes messages into news and
+Who uses it: `incident.machine`, which decides, and `govern/decide`, which makes messages into news and
 effects into one transaction.
 """
 
@@ -45,7 +45,7 @@ class Input:
 
     `propose`: the owner's mode says that the plan which was refused goes to the owner instead.
     `untouched`: how many others had the same failure, were left alone and are well by now, too
-    (`safety.control`); it is asked for when a fix is about to be called one.
+    (`incident.control_group`); it is asked for when a fix is about to be called one.
     """
 
     kind: News

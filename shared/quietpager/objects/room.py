@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
-from quietpager.model.kubernetes import Container, Node, PodSpec
 from quietpager.model.quantity import quantity
+from quietpager.objects.types import Container, Node, PodSpec
 
 COUNTED: Final = ("memory", "cpu")
 """The resources whose requests can be set here; the rest (devices, storage) is left to people."""

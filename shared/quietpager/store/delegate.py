@@ -6,7 +6,7 @@ Who calls it: `runtime.trace` and `runtime.metrics`, each for the one call that 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from quietpager.store.port import AuditEntry, Due, Record, Store, Write
+from quietpager.model.store import AuditEntry, Due, Record, Store, Write
 
 
 class Wrapped:

@@ -11,19 +11,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from quietpager.model.data import digest
-from quietpager.model.finding import Finding, Remedy
-from quietpager.model.incident import (
-    OPEN,
-    WITH_PERSON,
-    Autonomy,
-    ClosedReason,
-    Incident,
-    Rehearsal,
-    State,
-    Tried,
+from quietpager.incident.attempts import (
+    HELPED,
+    NOT_HELPED,
+    NOT_UNDONE,
+    UNDO_LOST,
+    UNDONE,
+    figures,
+    not_proven,
+    note_result,
+    story,
 )
-from quietpager.safety.news import (
+from quietpager.incident.news import (
     AskPerson,
     Commit,
     Effect,
@@ -36,17 +35,18 @@ from quietpager.safety.news import (
     Tell,
     Undo,
 )
-from quietpager.safety.policy import Policy
-from quietpager.safety.tried import (
-    HELPED,
-    NOT_HELPED,
-    NOT_UNDONE,
-    UNDO_LOST,
-    UNDONE,
-    figures,
-    not_proven,
-    note_result,
-    story,
+from quietpager.incident.policy import Policy
+from quietpager.model.data import digest
+from quietpager.model.finding import Finding, Remedy
+from quietpager.model.incident import (
+    OPEN,
+    WITH_PERSON,
+    Autonomy,
+    ClosedReason,
+    Incident,
+    Rehearsal,
+    State,
+    Tried,
 )
 
 MOST_SYMPTOMS = 50

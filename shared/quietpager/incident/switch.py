@@ -7,9 +7,9 @@ Every worker reads it in the transaction in which it acts. The API server's half
 from datetime import datetime
 from typing import Final
 
+from quietpager.incident import records
+from quietpager.model.store import ABSENT, Audit, Conflict, Put, Store
 from quietpager.model.time import to_text
-from quietpager.safety import records
-from quietpager.store.port import ABSENT, Audit, Conflict, Put, Store
 
 CHAIN: Final = "switch"
 """The audit chain of stop and resume."""

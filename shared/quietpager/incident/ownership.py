@@ -24,12 +24,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from quietpager.incident.policy import Policy
 from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.incident import Rehearsal
 from quietpager.model.text import clean
-from quietpager.rules.live import Live
-from quietpager.safety.policy import Policy
+from quietpager.objects.live import Live
 
 Json = Mapping[str, Any]
 

@@ -14,12 +14,12 @@ from datetime import datetime
 from typing import Literal
 
 from quietpager.errors import Refused
+from quietpager.incident.policy import Limit, Policy
+from quietpager.incident.storm import Openings
 from quietpager.masking.told import Told
 from quietpager.model.data import Data
 from quietpager.model.incident import Autonomy, Fleet, Incident, PlanFacts, Rehearsal, lowest
 from quietpager.model.time import to_text
-from quietpager.safety.policy import Limit, Policy
-from quietpager.safety.storm import Openings
 
 AUDITED = "guards"
 """Kind of the audit entry that keeps what the guards said, as `{"guards": [Verdict, …], …}`."""

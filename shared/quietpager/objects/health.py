@@ -4,8 +4,8 @@ from datetime import datetime
 
 from quietpager.masking.told import Told
 from quietpager.model.data import Data
-from quietpager.model.kubernetes import ContainerStatus, Pod
-from quietpager.rules.live import Live
+from quietpager.objects.live import Live
+from quietpager.objects.types import ContainerStatus, Pod
 
 STARTING = frozenset({"", "ContainerCreating", "PodInitializing"})
 """Waiting reasons that are no fault (kubelet, Kubernetes 1.35)."""

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
-from quietpager.cluster.port import Kind, Reader
 from quietpager.errors import BadMessage
+from quietpager.model.cluster import Kind, Reader
 from quietpager.model.event import Event, read_event
-from quietpager.model.kubernetes import (
+from quietpager.model.reference import ObjectRef
+from quietpager.model.signal import EventRef
+from quietpager.model.text import is_name
+from quietpager.objects.types import (
     Deployment,
     Namespace,
     Node,
@@ -20,9 +23,6 @@ from quietpager.model.kubernetes import (
     ReplicaSet,
     ResourceQuota,
 )
-from quietpager.model.objects import ObjectRef
-from quietpager.model.signal import EventRef
-from quietpager.model.text import is_name
 
 Json = dict[str, Any]
 READABLE: Mapping[str, Kind] = {

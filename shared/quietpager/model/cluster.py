@@ -1,8 +1,8 @@
 """The cluster's port: what the product asks of an API server, and how it can answer.
 
-Who calls it: detectors and planners through `Reader`; `quietpager.safety.effect` alone through
+Who calls it: detectors and planners through `Reader`; `quietpager.change.effect` alone through
 `Cluster.json_patch`; the sandbox's and the real API server's contract suite through all of it.
-Objects are the API's own JSON; `quietpager.model.kubernetes` gives them types.
+Objects are the API's own JSON; `quietpager.objects.types` gives them types.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

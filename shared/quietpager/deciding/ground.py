@@ -15,13 +15,13 @@ it anew, so that the window counts from the undo on.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from quietpager.deciding.guards import Ground, Level
+from quietpager.incident import records, storm
+from quietpager.incident.policy import Limit, Policy
 from quietpager.model.data import digest
 from quietpager.model.incident import Autonomy, Incident, Rehearsal
+from quietpager.model.store import ABSENT, Check, Put, Record, Store, Write
 from quietpager.model.time import to_text
-from quietpager.safety import records, storm
-from quietpager.safety.guards import Ground, Level
-from quietpager.safety.policy import Limit, Policy
-from quietpager.store.port import ABSENT, Check, Put, Record, Store, Write
 
 
 @dataclass(frozen=True, slots=True)

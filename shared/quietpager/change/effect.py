@@ -15,16 +15,16 @@ from typing import Any
 from quietpager.actions.marks import MARK, ROLLED, WROTE, is_rolled_back, record_of, shape_of
 from quietpager.actions.promise import applied
 from quietpager.actions.schema import Action
-from quietpager.cluster.port import Cluster, ClusterUnavailable, Rejected
+from quietpager.deciding.ground import stamp
+from quietpager.incident import records
+from quietpager.incident.policy import Policy
+from quietpager.model.cluster import Cluster, ClusterUnavailable, Rejected
 from quietpager.model.data import Json
 from quietpager.model.incident import Edit, Incident, Intent, IntentState
 from quietpager.model.message import APPLY, INCIDENT, OUTCOME, UNDO, Message
-from quietpager.model.objects import ObjectRef
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import Audit, Check, Conflict, Due, Put, Record, Store
 from quietpager.model.time import Clock, to_text
-from quietpager.safety import records
-from quietpager.safety.ground import stamp
-from quietpager.safety.policy import Policy
-from quietpager.store.port import Audit, Check, Conflict, Due, Put, Record, Store
 
 _MARK_POINTER = "/metadata/annotations/" + MARK.replace("/", "~1")
 _ROLLED_POINTER = "/metadata/annotations/" + ROLLED.replace("/", "~1")

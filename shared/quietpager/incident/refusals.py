@@ -20,9 +20,9 @@ from threading import Lock
 from typing import Final
 
 from quietpager.errors import Retry
+from quietpager.incident import records
+from quietpager.model.store import ABSENT, Audit, Conflict, Delete, Json, Put, Record, Store, Write
 from quietpager.model.time import to_text
-from quietpager.safety import records
-from quietpager.store.port import ABSENT, Audit, Conflict, Delete, Json, Put, Record, Store, Write
 
 HOUR: Final = timedelta(hours=1)
 """What is counted together. Hours of UTC, so that all processes count in the same one."""

@@ -14,12 +14,12 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 from yaml import YAMLError
 
+from quietpager.incident.freeze import Freeze
 from quietpager.model.data import Data
 from quietpager.model.finding import Dwell
 from quietpager.model.incident import Autonomy, OwnerMode, lowest
 from quietpager.model.text import clean
 from quietpager.model.yaml import parse_yaml
-from quietpager.safety.freeze import Freeze
 
 PLATFORM = ("kube-", "openshift-", "knative-", "quietpager")
 """Namespaces that begin so are the platform's and our own; no policy file can take one off."""

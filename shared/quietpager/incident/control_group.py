@@ -18,8 +18,8 @@ Who calls it: `govern/decide`, when a fix is about to be called one.
 from collections.abc import Iterable
 from datetime import timedelta
 
+from quietpager.incident.policy import Policy
 from quietpager.model.incident import WITH_PERSON, Incident, State
-from quietpager.safety.policy import Policy
 
 
 def is_claimed(before: Incident, after: Incident | None) -> bool:

@@ -1,0 +1,1 @@
+"""The writes to the cluster, and the one place that sends them."""

@@ -1,0 +1,1 @@
+"""What may be done about a finding: the ground, the guards and the decisions of people."""
