@@ -1,7 +1,7 @@
 """Generates the reference tables from the code they describe: `python -m infra.docs [--check]`.
 
     docs/state-machine.md   every state and every kind of news, from the table's own docstrings
-    docs/policy.md          every limit with its default, docs/policy.schema.json for editors
+    docs/policy.md          every limit with its default, every guard; docs/policy.schema.json for editors
     docs/cli.md             every command's help
     docs/metrics.md         every instrument, with its unit and attributes
     functions/README.md     every function, its Triggers and its rights; the routes; the actions
@@ -22,6 +22,8 @@ from pydantic.fields import FieldInfo
 
 from quietpager.cli.main import main as command_line
 from quietpager.cli.policy import schema
+from quietpager.deciding import dial
+from quietpager.deciding.guards import GUARDS
 from quietpager.incident.freeze import Freeze
 from quietpager.incident.machine import TABLE, Handler, keep
 from quietpager.incident.news import News
@@ -223,7 +225,23 @@ def policy() -> str:
         *table(("Records", "What they are"), [(f"`{kind}`", why) for kind, why in KEPT.items()]),
         "",
     ]
+    lines += [
+        "## The guards",
+        "",
+        "They run in this order before anything is written, and every one of them must agree; one that fails",
+        "refuses. After a refusal the next remedy is tried. `quietpager policy explain INCIDENT` shows what",
+        "each one saw.",
+        "",
+        *table(("Guard", "Name", "It refuses", "Also before an undo"), _guards()),
+        "",
+    ]
     return "\n".join([*lines, "## An example", "", "```yaml", POLICY_EXAMPLE.rstrip(), "```"]) + "\n"
+
+
+def _guards() -> list[tuple[str, str, str, str]]:
+    rows = [(one.number, one.name, one.refuses, "yes" if one.on_undo else "no") for one in GUARDS]
+    rows.append((dial.NUMBER, dial.NAME, dial.REFUSES, "no"))
+    return [(str(number), name, refuses, on_undo) for number, name, refuses, on_undo in sorted(rows)]
 
 
 def _fields(model: BaseModel, before: str = "") -> Iterator[tuple[str, str, str]]:

@@ -10,8 +10,7 @@ from functools import cache
 
 from quietpager.actions.plan import Planner
 from quietpager.actions.schema import Action, load_actions
-from quietpager.deciding import guards
-from quietpager.deciding.ground import scopes
+from quietpager.deciding.ground import Ground, Level, scopes
 from quietpager.incident.policy import Policy
 from quietpager.incident.storm import CALM
 from quietpager.model.cluster import Reader
@@ -67,12 +66,10 @@ def planner(action: str) -> Planner | None:
     return found
 
 
-def ground(
-    incident: Incident, plan: Rehearsal, policy: Policy, now: datetime, at_most: Autonomy
-) -> guards.Ground:
+def ground(incident: Incident, plan: Rehearsal, policy: Policy, now: datetime, at_most: Autonomy) -> Ground:
     """What the guards look at where there is no store: fresh budgets, no act before, writing allowed."""
-    levels = tuple(guards.Level(name, limit, 0) for name, limit in scopes(incident, plan, policy).items())
-    return guards.Ground(
+    levels = tuple(Level(name, limit, 0) for name, limit in scopes(incident, plan, policy).items())
+    return Ground(
         incident=incident, rehearsal=plan, policy=policy, now=now, stopped=False,
         breaker_until=None, last_act=None, levels=levels, openings=CALM, at_most=at_most,
     )  # fmt: skip

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from quietpager.actions.schema import autonomy_limit, load_actions
+from quietpager.deciding import dial as guard_11
 from quietpager.deciding import guards
 from quietpager.deciding.ground import ground_of
-from quietpager.deciding.guards import Verdict
+from quietpager.deciding.guard import AUDITED, Verdict
 from quietpager.incident import records
 from quietpager.incident.policy import Policy, read_policy
 from quietpager.model.data import Json
@@ -17,7 +18,7 @@ from quietpager.model.text import clean
 from quietpager.model.time import Clock, to_text
 from quietpager.runtime.context import functions_folder
 
-_WIDE = max(len(name) for _, name, _ in guards.GUARDS)
+_WIDE = max(len(name) for name in (guard_11.NAME, *(one.name for one in guards.GUARDS)))
 
 
 def schema() -> str:
@@ -41,7 +42,7 @@ def explain(store: Store, name: str) -> str:
     """Print what every guard said at each verdict on an incident, from the audit."""
     if store.get(records.incident(name)) is None:
         return f"There is no incident {name}.\n"
-    lines = [line for entry in store.audit(name) if entry.kind == guards.AUDITED for line in _told(entry)]
+    lines = [line for entry in store.audit(name) if entry.kind == AUDITED for line in _told(entry)]
     return "\n".join(lines) + "\n" if lines else f"No guard has judged {name} yet: there was no plan.\n"
 
 
@@ -80,7 +81,7 @@ def _table(said: tuple[Verdict, ...], dial: Autonomy | None) -> Iterator[str]:
     first = guards.refusal(said)
     rows = [(one.number, _line(one, decides=one is first)) for one in said]
     if dial is not None:
-        rows.append((11, f"  11 {'autonomy':{_WIDE}}  {dial}"))
+        rows.append((guard_11.NUMBER, f"  {guard_11.NUMBER:2} {guard_11.NAME:{_WIDE}}  {dial}"))
     for _, line in sorted(rows):
         yield line
 

@@ -48,9 +48,9 @@ Say = Callable[[str], None]
 
 FIRST: Final[tuple[Kind, ...]] = ("Pod", "Deployment", "ReplicaSet")
 """What every scan lists. What only a plan needs (nodes, quotas, namespaces) is listed when one is made."""
-FITS: Final = tuple(one for one in guards.GUARDS if one[1] == "rehearsal")
+FITS: Final = tuple(one for one in guards.GUARDS if one.then == "next")
 """The guard that turns to the next remedy."""
-HOLDS: Final = tuple(one for one in guards.GUARDS if one[1] != "rehearsal")
+HOLDS: Final = tuple(one for one in guards.GUARDS if one.then != "next")
 """The guards that hold a remedy back for now."""
 FAILING, UNDECIDED, WELL = "failing", "undecided", "well"
 MOST_NAMES: Final = 3
