@@ -20,6 +20,7 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from quietpager.cli.exits import EXITS
 from quietpager.cli.main import main as command_line
 from quietpager.cli.policy import schema
 from quietpager.deciding import dial
@@ -327,6 +328,15 @@ def commands(
                 yield from commands(found, context, sub)
 
 
+def exit_codes() -> Iterator[str]:
+    """Write how each command ends."""
+    yield "0: it was done, or the answer is yes. 1: the answer is no, or only a part was done. 2: it could not"
+    yield "be done or read at all. Besides, every command ends with 2 where an option or an argument is wrong."
+    yield ""
+    rows = [(f"`{name}`", *(codes.get(code, NOTHING) for code in range(3))) for name, codes in EXITS.items()]
+    yield from table(("command", "0", "1", "2"), rows)
+
+
 def cli() -> str:
     """Write every command's help."""
     lines = [
@@ -338,6 +348,7 @@ def cli() -> str:
         "`policy explain`) finds it by",
         "`QUIETPAGER_STORE`, the URL of the store.",
     ]
+    lines += ["", "## Exit codes", "", *exit_codes()]
     for path, text in commands(command_line):
         lines += ["", f"## {path}", "", "```text", text.rstrip(), "```"]
     return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from quietpager.actions.schema import autonomy_limit, load_actions
+from quietpager.cli.exits import SaysNo
 from quietpager.deciding import dial as guard_11
 from quietpager.deciding import guards
 from quietpager.deciding.ground import ground_of
@@ -41,7 +42,7 @@ def check(path: Path) -> tuple[bool, str]:
 def explain(store: Store, name: str) -> str:
     """Print what every guard said at each verdict on an incident, from the audit."""
     if store.get(records.incident(name)) is None:
-        return f"There is no incident {name}.\n"
+        raise SaysNo(f"There is no incident {name}.")
     lines = [line for entry in store.audit(name) if entry.kind == AUDITED for line in _told(entry)]
     return "\n".join(lines) + "\n" if lines else f"No guard has judged {name} yet: there was no plan.\n"
 
@@ -50,7 +51,7 @@ def explain_now(store: Store, name: str, policy: Policy, clock: Clock) -> str:
     """Ask the guards again, on the stored plan and today's records; no cluster is read."""
     record = store.get(records.incident(name))
     if record is None:
-        return f"There is no incident {name}.\n"
+        raise SaysNo(f"There is no incident {name}.")
     incident = Incident.from_json(record.body)
     found = None if incident.rehearsal is None else store.get(records.rehearsal(incident.rehearsal))
     plan = None if found is None else Rehearsal.from_json(found.body)

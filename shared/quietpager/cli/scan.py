@@ -123,12 +123,13 @@ def run(
     finally:
         if cluster is not None:
             cluster.close()
-    if as_json:
-        say(json.dumps(json_of(report)))
-        return 0
-    say(as_text(report).rstrip())
+    say(json.dumps(json_of(report)) if as_json else as_text(report).rstrip())
     if absent:
-        say(f"There is no namespace {namespace}.")
+        click.echo(f"There is no namespace {namespace}.", err=True)
+        return 2
+    if {one.kind for one in report.missing}.issuperset(FIRST):
+        click.echo("Nothing could be read, so this says nothing about the cluster.", err=True)
+        return 2
     return 0
 
 
