@@ -2,16 +2,20 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, field_validator
 from yaml import YAMLError
 
 from quietpager.model.data import Data
 from quietpager.model.finding import Dwell, Remedy
+from quietpager.model.folders import Roots, find
 from quietpager.model.incident import Autonomy
 from quietpager.model.signal import Origin
 from quietpager.model.yaml import read_yaml
+
+RULE: Final = "rule.yaml"
+"""The file that makes a folder a rule's."""
 
 
 class Route(Data):
@@ -85,6 +89,6 @@ def load_rule(path: Path) -> Rule:
         raise ValueError(f"{path} is not a rule: {wrong}") from wrong
 
 
-def load_rules(functions: Path) -> tuple[Rule, ...]:
-    """Read every `rule.yaml` below the functions folder, in path order."""
-    return tuple(load_rule(path) for path in sorted(functions.glob("*/*/rule.yaml")))
+def load_rules(functions: Roots) -> tuple[Rule, ...]:
+    """Read every `rule.yaml` of the function folders, in the order of their places."""
+    return tuple(load_rule(path) for path in find(functions, RULE))
