@@ -1,6 +1,5 @@
 """What a `rule.yaml` may say. Who reads it: intake and sweep (routes), detectors (classes)."""
 
-import re
 from pathlib import Path
 from typing import Final, Literal
 
@@ -13,13 +12,17 @@ from quietpager.model.folders import Roots, find
 from quietpager.model.incident import Autonomy
 from quietpager.model.signal import Origin
 from quietpager.model.yaml import read_yaml
+from quietpager.rules.patterns import pattern
 
 RULE: Final = "rule.yaml"
 """The file that makes a folder a rule's."""
 
 
 class Route(Data):
-    """Which signals a family wants. An empty list matches anything; the higher priority wins."""
+    """Which signals a family wants. An empty list matches anything; the higher priority wins.
+
+    `message` is a pattern of plain texts, `^`, `(one|another)` and `.*` (see `rules.patterns`).
+    """
 
     kind: str
     reason: tuple[str, ...] = ()
@@ -36,11 +39,8 @@ class Route(Data):
 
     @field_validator("message")
     @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as wrong:
-            raise ValueError(f"{value!r} is not a regular expression: {wrong}") from None
+    def _is_a_pattern(cls, value: str) -> str:
+        pattern(value)
         return value
 
 

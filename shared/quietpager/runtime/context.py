@@ -110,7 +110,8 @@ class Context:
 
 
 Handler = Callable[[Message, Context], list[Message]]
-"""What a function folder's `handler.py` offers. The first answer is the reply, the rest is posted."""
+"""What handles a function's messages (`runtime.loading`). The first answer is the reply, the rest is posted.
+"""
 
 
 def handled(handler: Handler, message: Message, ctx: Context) -> list[Message]:
