@@ -330,8 +330,9 @@ def commands(
 
 def exit_codes() -> Iterator[str]:
     """Write how each command ends."""
-    yield "0: it was done, or the answer is yes. 1: the answer is no, or only a part was done. 2: it could not"
-    yield "be done or read at all. Besides, every command ends with 2 where an option or an argument is wrong."
+    yield "0: it was done, or the answer is yes. 1: the answer is no, or only a part was done. 2: it could"
+    yield "not be done or read at all. Besides, every command ends with 2 where an option or an argument is"
+    yield "wrong."
     yield ""
     rows = [(f"`{name}`", *(codes.get(code, NOTHING) for code in range(3))) for name, codes in EXITS.items()]
     yield from table(("command", "0", "1", "2"), rows)

@@ -4,7 +4,6 @@ Who calls it: `quietpager replay` and `quietpager scan`, which run the functions
 the functions around it.
 """
 
-import importlib
 from datetime import datetime
 from functools import cache
 
@@ -21,13 +20,14 @@ from quietpager.objects.live import Live
 from quietpager.rules.judging import Diagnose, forwarded, judge
 from quietpager.rules.routing import RouteTable, render_routes
 from quietpager.rules.schema import Rule, load_rules
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime import loading
+from quietpager.runtime.context import function_roots
 
 
 @cache
 def rules() -> tuple[Rule, ...]:
     """Read every rule."""
-    return load_rules(functions_folder())
+    return load_rules(function_roots())
 
 
 def rule(family: str) -> Rule:
@@ -44,26 +44,19 @@ def routes() -> RouteTable:
 @cache
 def actions() -> dict[str, Action]:
     """Read every action."""
-    return load_actions(functions_folder())
+    return load_actions(function_roots())
 
 
 @cache
 def detector(family: str) -> Diagnose | None:
     """Find a family's `diagnose`; None for a family that has none."""
-    if not (functions_folder() / "detect" / family / "diagnose.py").exists():
-        return None
-    found: Diagnose = importlib.import_module(f"quietpager.functions.detect.{family}.diagnose").diagnose
-    return found
+    return loading.diagnose(f"detect/{family.replace('-', '_')}")
 
 
 @cache
 def planner(action: str) -> Planner | None:
     """Find an action's `plan`; None for an action that has none."""
-    folder = action.replace("-", "_")
-    if not (functions_folder() / "remediate" / folder / "plan.py").exists():
-        return None
-    found: Planner = importlib.import_module(f"quietpager.functions.remediate.{folder}.plan").plan
-    return found
+    return loading.plan(f"remediate/{action.replace('-', '_')}")
 
 
 def ground(incident: Incident, plan: Rehearsal, policy: Policy, now: datetime, at_most: Autonomy) -> Ground:

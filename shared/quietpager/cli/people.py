@@ -17,7 +17,7 @@ from quietpager.model.store import Json, Store
 from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.connect import open_store
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.context import function_roots
 
 
 def open_store_or_exit() -> Store:
@@ -132,7 +132,7 @@ def answer(
         action: for `modify`: what to do instead.
         fields: for `modify`: the action's parameters, as typed.
     """
-    actions = load_actions(functions_folder())
+    actions = load_actions(function_roots())
     remedy = None
     if decision == "modify":
         if action not in actions:

@@ -17,7 +17,7 @@ from quietpager.model.incident import Autonomy, Incident, Rehearsal
 from quietpager.model.store import AuditEntry, Store
 from quietpager.model.text import clean
 from quietpager.model.time import Clock, to_text
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.context import function_roots
 
 _WIDE = max(len(name) for name in (guard_11.NAME, *(one.name for one in guards.GUARDS)))
 
@@ -59,7 +59,7 @@ def explain_now(store: Store, name: str, policy: Policy, clock: Clock) -> str:
         why = "" if plan is None or plan.refusal is None else f" It was refused: {plan.refusal}"
         return f"No plan of {name} is stored that the guards could judge.{why}\n"
     now = clock()
-    at_most = autonomy_limit(load_actions(functions_folder()), plan.remedy.action)
+    at_most = autonomy_limit(load_actions(function_roots()), plan.remedy.action)
     ground, _ = ground_of(plan, incident, store, policy, now, at_most=at_most)
     said, dial = guards.verdicts(ground), guards.autonomy(ground)
     head = (

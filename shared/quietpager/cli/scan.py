@@ -40,7 +40,7 @@ from quietpager.model.time import system_clock, to_text
 from quietpager.objects.health import pod_fault
 from quietpager.objects.live import Live
 from quietpager.objects.types import Pod
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.context import function_roots
 from quietpager.runtime.detecting import finding_of
 
 Json = dict[str, Any]
@@ -110,7 +110,10 @@ def run(
 ) -> int:
     """Scan a kubeconfig's cluster and print the report; gives the exit code: 2 where it cannot be read."""
     if not routes().families:
-        click.echo(f"There is no rule in {functions_folder()}, so nothing could be found.", err=True)
+        click.echo(
+            f"There is no rule in {', '.join(map(str, function_roots()))}, so nothing could be found.",
+            err=True,
+        )
         return 2
     cluster = None
     try:

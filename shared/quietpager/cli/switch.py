@@ -22,7 +22,7 @@ from quietpager.model.store import Store
 from quietpager.model.time import system_clock
 from quietpager.render import function_folders, write_bindings
 from quietpager.runtime.connect import open_store
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.context import function_roots
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
@@ -52,7 +52,7 @@ def reach(kubeconfig: str | None, context: str | None = None) -> Reach:
         cluster=(lambda: connected(kubeconfig, context, "quietpager-cli"))
         if can_be_found(kubeconfig)
         else None,
-        bindings=lambda: write_bindings(function_folders(functions_folder()), NAMESPACE),
+        bindings=lambda: write_bindings(function_folders(function_roots()), NAMESPACE),
     )
 
 
