@@ -5,12 +5,12 @@ it is read, and what is not in it does not exist. Pure: no store, no network, no
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from quietpager.cli.catalogue import actions, planner, routes, rule, verdict_on
-from quietpager.cluster.recorded import Recorded, case_event
+from quietpager.cluster.recorded import Recorded, case_event, case_moment
 from quietpager.deciding.candidates import candidates_of
 from quietpager.deciding.offline import IN_A_CASE, decide_offline
 from quietpager.deciding.pipeline import Decided
@@ -28,7 +28,6 @@ from quietpager.rules.routing import Observation
 from quietpager.runtime.detecting import finding_of
 
 BENIGN, INVALID = "benign_no_action", "invalid_input"
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def replay(folders: Iterable[Path]) -> Iterator[Json]:
@@ -52,7 +51,7 @@ def _replay(folder: Path) -> Json:
     raw = case_event(folder)
     if raw is None:
         return _answer(folder, INVALID, why="event.json is missing or no JSON.")
-    received = _newest(raw)
+    received = case_moment(raw)
     try:
         event = read_event(raw, received=received)
     except BadMessage as no:
@@ -89,20 +88,6 @@ def _unknown(folder: Path, verdict: Diagnosis) -> Json:
         evidence=[e.to_json() for e in verdict.evidence],
         page=None if verdict.page is None else verdict.page.to_json(),
     )
-
-
-def _newest(raw: Any) -> datetime:
-    """The case's own clock: the newest time its Event tells, or the epoch."""
-    times: list[datetime] = []
-    fields = raw if isinstance(raw, dict) else {}
-    for name in ("lastTimestamp", "eventTime", "firstTimestamp", "deprecatedLastTimestamp"):
-        try:
-            moment = datetime.fromisoformat(str(fields.get(name)))
-        except ValueError:
-            continue
-        if moment.tzinfo is not None:
-            times.append(moment.astimezone(UTC))
-    return max(times, default=_EPOCH)
 
 
 def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded, now: datetime) -> Json:

@@ -237,10 +237,8 @@ def _row(
 
 def _plan(finding: Finding, snapshot: Snapshot, policy: Policy, now: datetime, assumed: Assumed) -> Plan:
     """Say in words what decide would make of it."""
-    if not finding.remedies:
-        return Plan("tell a person: no remedy of its rule applies")
     unread = [kind for kind in ("Deployment", "ReplicaSet") if kind in snapshot.refused]
-    if unread:
+    if unread and finding.remedies:
         return Plan(
             f"not known: it depends on {' and '.join(f'{k}s' for k in unread)}, which may not be listed"
         )
@@ -254,6 +252,8 @@ def _plan(finding: Finding, snapshot: Snapshot, policy: Policy, now: datetime, a
 
 
 def _in_words(decided: Decided) -> Plan:
+    if not decided.judged:
+        return Plan("tell a person: no remedy of its rule applies", decided=decided)
     chosen = decided.chosen
     if chosen is not None and chosen.refusal is None and not chosen.plan.beyond:
         return _would(chosen, None, decided)
