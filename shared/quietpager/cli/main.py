@@ -291,9 +291,9 @@ def console(host: str, port: int, file: str | None) -> None:
     import os
 
     from quietpager.cli.people import open_store_or_exit
-    from quietpager.functions.people.console.users import USERS
     from quietpager.incident import records
     from quietpager.local.serve import serve as run
+    from quietpager.people.users import USERS
 
     if file is not None:
         os.environ[USERS] = file

@@ -25,14 +25,14 @@ from typing import Any
 
 from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
-from quietpager.functions.people.console.roles import Role
-from quietpager.functions.people.console.users import Users
 from quietpager.incident import records
 from quietpager.local.person import NONE, Visitor
 from quietpager.local.stories import PERSON, STORIES, all_over, break_things, key_of, of_stories
 from quietpager.model.incident import Incident, State
 from quietpager.model.store import ABSENT, Put, Store
 from quietpager.model.time import system_clock, to_text
+from quietpager.people.roles import Role
+from quietpager.people.users import Users
 from quietpager.runtime.links import CONSOLE_URL
 from quietpager.store import embedded
 from quietpager.store.anchors import PLACE
