@@ -24,7 +24,7 @@ def make_tables(url: str) -> list[str]:
     """Make what is missing, and name it; on AWS only look.
 
     Raises:
-        StoreUnavailable: DynamoDB does not answer, it is AWS's own and a table is missing, or the URL is none.
+        StoreUnavailable: it does not answer, it is AWS's own and a table is missing, or the URL is none.
     """
     try:
         place = Tables(url)
