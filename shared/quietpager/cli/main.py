@@ -504,7 +504,10 @@ def policy_explain(incident: str, *, now: bool) -> None:
     "--api-server", multiple=True, metavar="CIDR", help="Where the API server is. Default: anywhere."
 )
 @click.option(
-    "--store", multiple=True, metavar="CIDR", help="Where the store is, if not the rendered PostgreSQL."
+    "--store",
+    multiple=True,
+    metavar="CIDR",
+    help="Where the store is, PostgreSQL or DynamoDB; the rendered PostgreSQL is left out then.",
 )
 @click.option("--store-port", type=int, default=5432, show_default=True, help="Its port; DynamoDB: 443.")
 @click.option(
