@@ -16,16 +16,19 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from quietpager.cluster.client import RESOURCES, connect
+from quietpager.cluster.client import connect
 from quietpager.cluster.recorded import Recorded
 from quietpager.model.cluster import Kind, LogReader
+from quietpager.objects.table import KINDS
 from quietpager.render import function_folders, rights
 from quietpager.runtime.context import Lazy, functions_folder
 from quietpager.store.memory import MemoryStore
 from tests.flow.harness import QUICK, Product
 
 CASE = functions_folder() / "analyze/unknown/cases/33-unknown-operator-event"
-PLURALS: Mapping[tuple[str, str], Kind] = {(r.root, r.plural): kind for kind, r in RESOURCES.items()}
+PLURALS: Mapping[tuple[str, str], Kind] = {
+    (one.resource.root, one.resource.plural): name for name, one in KINDS.items()
+}
 HIDDEN = "what the ConfigMap holds"
 Json = dict[str, Any]
 Right = tuple[str, str, str]

@@ -1,6 +1,6 @@
 """`quietpager scan`: one read-only look at a live cluster, with the code that the functions run.
 
-    list pods, Deployments, ReplicaSets ── sweep's `find` ── each family's `diagnose` ── one row a cause
+    list pods and their owners ── sweep's `find` ── each family's `diagnose` ── one row a cause
                                                              the action's `plan` ──────── what it would do
 
 Nothing is written, nothing is kept. A few LIST calls, whatever the cluster's size: everything else is
@@ -21,7 +21,6 @@ from quietpager.actions.plan import rehearse
 from quietpager.actions.schema import Action
 from quietpager.analysis.unwell import NOT_READY
 from quietpager.cli.catalogue import actions, ground, planner, routes, rule, verdict_on
-from quietpager.cluster.client import RESOURCES
 from quietpager.cluster.kubeconfig import connected, sentence
 from quietpager.cluster.missing import Missing
 from quietpager.cluster.snapshot import Snapshot, WhatMayBeRead
@@ -39,6 +38,7 @@ from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
 from quietpager.objects.health import pod_fault
 from quietpager.objects.live import Live
+from quietpager.objects.table import first_listed, read_of, resource
 from quietpager.objects.types import Pod
 from quietpager.runtime.context import functions_folder
 from quietpager.runtime.detecting import finding_of
@@ -46,8 +46,9 @@ from quietpager.runtime.detecting import finding_of
 Json = dict[str, Any]
 Say = Callable[[str], None]
 
-FIRST: Final[tuple[Kind, ...]] = ("Pod", "Deployment", "ReplicaSet")
-"""What every scan lists. What only a plan needs (nodes, quotas, namespaces) is listed when one is made."""
+FIRST: Final[tuple[Kind, ...]] = first_listed()
+"""What every scan lists. Other owners are listed when a pod of one fails; what only a plan needs (nodes,
+quotas, namespaces) when one is made."""
 FITS: Final = tuple(one for one in guards.GUARDS if one[1] == "rehearsal")
 """The guard that turns to the next remedy."""
 HOLDS: Final = tuple(one for one in guards.GUARDS if one[1] != "rehearsal")
@@ -226,7 +227,7 @@ def _plan(finding: Finding, snapshot: Snapshot, policy: Policy, now: datetime) -
     opened = step(None, Input(News.SYMPTOM, finding=finding), policy, now).incident
     if opened is None or not finding.remedies:
         return Plan("tell a person: no remedy of its rule applies")
-    unread = [kind for kind in ("Deployment", "ReplicaSet") if kind in snapshot.refused]
+    unread = [kind for kind in read_of(opened.owner) if kind in snapshot.refused]
     if unread:
         return Plan(
             f"not known: it depends on {' and '.join(f'{k}s' for k in unread)}, which may not be listed"
@@ -314,7 +315,7 @@ def _table(report: Report) -> Iterator[str]:
 def _notes(report: Report) -> Iterator[str]:
     for missing in report.missing:
         yield missing.sentence
-    looked = ", ".join(f"{n} {RESOURCES[kind].plural}" for kind, n in report.counts.items())
+    looked = ", ".join(f"{n} {resource(kind).plural}" for kind, n in report.counts.items())
     if "Pod" not in report.counts:
         yield "Nothing could be looked at: without pods there is nothing to judge."
     elif report.rows:
