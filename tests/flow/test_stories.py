@@ -263,8 +263,8 @@ def test_at_autonomy_approve_a_person_decides_and_one_answer_counts(
     incident = world.the("web")
     assert incident.state is State.APPROVAL
     assert world.writes() == []
-    assert "noted" in answer(world.product.store, incident.id, decision)
-    assert "already" in answer(world.product.store, incident.id, "approve")
+    assert "noted" in answer(world.product.store, incident.id, decision).sentence
+    assert "already" in answer(world.product.store, incident.id, "approve").sentence
     assert world.product.run_until(lambda: world.the("web").state is state)
     assert len(world.writes()) == writes
 
@@ -275,7 +275,7 @@ def test_an_approval_nobody_answers_expires_and_is_never_used(world: World) -> N
     world.load(TAG)
     assert world.product.run_until(lambda: any(i.state is State.HANDOVER for i in world.product.incidents()))
     incident = world.the("web")
-    assert "asks nothing" in answer(world.product.store, incident.id, "approve")
+    assert "asks nothing" in answer(world.product.store, incident.id, "approve").sentence
     assert world.writes() == []
 
 
@@ -294,7 +294,7 @@ def test_an_owner_that_cannot_be_read_is_never_taken_for_gone(world: World) -> N
     world.product.run_until(lambda: False, seconds=2)
     incident = world.the("cache")
     assert (incident.state, incident.reason) == (State.BLOCKED, None)
-    assert "not for a StatefulSet" in incident.refusals[0]
+    assert "not for a Database" in incident.refusals[0]
     assert world.writes() == []
 
 
