@@ -266,6 +266,7 @@ def test_the_analyst_may_read_logs_and_no_secret() -> None:
     core = {name for rule in rules if rule["apiGroups"] == [""] for name in rule["resources"]}
     assert core == {
         "pods", "pods/log", "persistentvolumeclaims", "nodes", "namespaces", "events", "configmaps",
+        "services", "resourcequotas",
     }  # fmt: skip
     assert verbs_of(rules) == {"get", "list"}
     [listed] = [rule for rule in rules if "configmaps" in rule["resources"]]

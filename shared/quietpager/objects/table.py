@@ -4,7 +4,7 @@ Who calls it: `Live`, `health`, the cluster's client and snapshot, the rendering
 """
 
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Final
 
@@ -51,15 +51,28 @@ def owner_kinds() -> Iterator[ObjectKind]:
     return (kind for kind in KINDS.values() if kind.owns_pods)
 
 
-def changeable() -> Iterator[ObjectKind]:
-    """Give the kinds whose pod template an action may change: what may stand in `applies_to`."""
-    return (kind for kind in KINDS.values() if kind.has_template)
+def changeable(name: str) -> ObjectKind:
+    """Give a kind whose pod template an action may change: what may stand in `applies_to`.
+
+    Raises:
+        ValueError: no file describes the kind, or it has no template that can be changed.
+    """
+    kind = KINDS.get(name)
+    if kind is None or not kind.has_template:
+        known_ = ", ".join(sorted(one.name for one in KINDS.values() if one.has_template))
+        raise ValueError(f"No action can change a {name}: only {known_} have a template that can be changed.")
+    return kind
 
 
-def read_for_owners() -> tuple[Resource, ...]:
-    """Give all that is read to find a pod's owner, its revisions and its pods, and to judge them."""
-    names = dict.fromkeys(name for kind in owner_kinds() for name in (kind.name, *kind.read_with))
-    return tuple(resource(name) for name in names)
+def reading(kinds_: Iterable[ObjectKind]) -> Iterator[tuple[Resource, str]]:
+    """Give what reading objects of these kinds takes, as resource and verb.
+
+    Each object by its name, and lists of what it is read with.
+    """
+    asked = dict.fromkeys((kind.name, "get") for kind in kinds_)
+    asked |= dict.fromkeys((name, "list") for kind, _ in [*asked] for name in KINDS[kind].read_with)
+    for name, verb in asked:
+        yield resource(name), verb
 
 
 def first_listed() -> tuple[str, ...]:
@@ -82,3 +95,8 @@ def read_of(owner: ObjectRef) -> tuple[str, ...]:
 def targets() -> Iterator[ObjectKind]:
     """Give the kinds that are read where an Event is about one."""
     return (kind for kind in KINDS.values() if kind.target)
+
+
+SETS: Final[Mapping[str, Callable[[], Iterator[ObjectKind]]]] = {"owners": owner_kinds, "targets": targets}
+"""Words that stand for several kinds where a function says what it reads: whatever owns pods, with what it
+takes to judge it, and whatever an Event may be about."""
