@@ -124,10 +124,12 @@ def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
     Exit 2 where a case could not be read; the others are answered all the same. With --json its class is
     `invalid_input`, and the exit is 0.
     """
+    from quietpager.cli.catalogue import rules
     from quietpager.cli.replay import INVALID
     from quietpager.cli.replay import replay as run
 
     invalid = False
+    rules()  # a wrong rule is said once, not of each case
     for answer in run(cases):
         invalid |= answer["failure_class"] == INVALID
         if as_json:

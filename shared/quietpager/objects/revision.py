@@ -1,9 +1,16 @@
 """What a rollout has to do with it: facts about the newest and the earlier revision of a Deployment."""
 
+from typing import Final
+
 from quietpager.model.finding import Evidence
 from quietpager.objects.health import pod_fault
 from quietpager.objects.live import Live
 from quietpager.objects.types import Pod, ReplicaSet
+
+NEW_REVISION: Final = "started_with_new_revision"
+PREVIOUS_WELL: Final = "previous_revision_healthy"
+FACTS: Final = frozenset({NEW_REVISION, PREVIOUS_WELL})
+"""The facts that `revision_facts` names; a rule's `when:` may use them whatever its detector adds."""
 
 
 def revision_facts(live: Live) -> tuple[frozenset[str], tuple[Evidence, ...]]:
@@ -20,9 +27,9 @@ def revision_facts(live: Live) -> tuple[frozenset[str], tuple[Evidence, ...]]:
     evidence: list[Evidence] = []
     old_pods = [pod for one in older for pod in _pods(live, one)]
     if not any(pod_fault(pod, None) for pod in old_pods):
-        facts.add("started_with_new_revision")
+        facts.add(NEW_REVISION)
     if old_pods and all(pod_fault(pod, None) is None and pod.ready for pod in old_pods):
-        facts.add("previous_revision_healthy")
+        facts.add(PREVIOUS_WELL)
         evidence.append(
             Evidence(
                 text=f"revision {newest.revision} fails, {len(old_pods)} pods of an earlier one are well",
