@@ -2,8 +2,12 @@
 
 from datetime import timedelta
 
+import pytest
+
+from quietpager.cli.exits import SaysNo
 from quietpager.cli.policy import explain, explain_now
-from quietpager.deciding.guards import GUARDS, Verdict
+from quietpager.deciding.guard import Verdict
+from quietpager.deciding.guards import GUARDS
 from quietpager.incident import records
 from quietpager.model.store import Put
 from tests.acts import NOW, incident, rehearsal, tell
@@ -17,7 +21,7 @@ def test_every_verdict_is_audited_once_with_every_guards_figures() -> None:
     kept = [entry for entry in store.audit("inc-0") if entry.kind == "guards"]
     assert len(kept) == 1
     said = [Verdict.from_json(one) for one in kept[0].body["guards"]]
-    assert [one.number for one in said] == [number for number, _, _ in GUARDS]
+    assert [one.number for one in said] == [one.number for one in GUARDS]
     assert kept[0].body["note"] == "all pass"
     figures = {one.number: dict(one.figures) for one in said}
     assert figures[8] == {"target/shop/u0": "0 of 1", "cluster": "0 of 4", "namespace/shop": "0 of 100"}
@@ -80,8 +84,10 @@ def test_explain_now_judges_the_stored_plan_by_todays_records_and_writes_nothing
 
 def test_explain_has_a_sentence_where_there_is_nothing_to_explain() -> None:
     store, ctx, clock = world(0)
-    assert explain(store, "inc-0") == "There is no incident inc-0.\n"
-    assert explain_now(store, "inc-0", ctx.policy, clock) == "There is no incident inc-0.\n"
+    with pytest.raises(SaysNo, match=r"^There is no incident inc-0\.$"):
+        explain(store, "inc-0")
+    with pytest.raises(SaysNo, match=r"^There is no incident inc-0\.$"):
+        explain_now(store, "inc-0", ctx.policy, clock)
     put(store, incident(), plan=rehearsal().but(state="refused", facts=None, refusal="It is gone."))
     tell(ctx, 0)
     assert "No guard has judged inc-0 yet" in explain(store, "inc-0")

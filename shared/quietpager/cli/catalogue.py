@@ -11,13 +11,8 @@ import click
 
 from quietpager.actions.plan import Planner
 from quietpager.actions.schema import Action, load_actions
-from quietpager.deciding import guards
-from quietpager.deciding.ground import scopes
-from quietpager.incident.policy import Policy
-from quietpager.incident.storm import CALM
 from quietpager.model.cluster import Reader
 from quietpager.model.finding import NotMine, Verdict
-from quietpager.model.incident import Autonomy, Incident, Rehearsal
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.objects.live import Live
 from quietpager.rules.judging import Diagnose, forwarded, judge
@@ -75,17 +70,6 @@ def detector(family: str) -> Diagnose | None:
 def planner(action: str) -> Planner | None:
     """Find an action's `plan`; None for an action that has none."""
     return loading.plan(f"remediate/{action.replace('-', '_')}")
-
-
-def ground(
-    incident: Incident, plan: Rehearsal, policy: Policy, now: datetime, at_most: Autonomy
-) -> guards.Ground:
-    """What the guards look at where there is no store: fresh budgets, no act before, writing allowed."""
-    levels = tuple(guards.Level(name, limit, 0) for name, limit in scopes(incident, plan, policy).items())
-    return guards.Ground(
-        incident=incident, rehearsal=plan, policy=policy, now=now, stopped=False,
-        breaker_until=None, last_act=None, levels=levels, openings=CALM, at_most=at_most,
-    )  # fmt: skip
 
 
 def verdict_on(signal: Signal, reader: Reader, now: datetime) -> tuple[Signal, Verdict | None]:

@@ -5,9 +5,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from quietpager.deciding.decisions import Answer
 
 
 def echo(text: str, *, nl: bool = True) -> None:
@@ -48,11 +51,27 @@ def main() -> None:
 )
 @click.option("--kills", default=0, show_default=True, help="Kill the product's process so often on the way.")
 @click.option("--seed", default=1, show_default=True, help="When the kills happen.")
-def demo(*, once: bool, kills: int, seed: int) -> None:
+@click.option(
+    "--store", default="", metavar="URL",
+    help="The URL of an empty store; `dynamodb`: a DynamoDB of its own (`make dynamodb`).  "
+    "[default: a PostgreSQL of its own]",
+)  # fmt: skip
+def demo(*, once: bool, kills: int, seed: int, store: str) -> None:
     """Break things in a sandbox cluster and watch them heal."""
-    from quietpager.local.demo import run
+    from quietpager.cli.exits import CannotBegin
 
-    sys.exit(run(once=once, kills=kills, seed=seed, say=click.echo))
+    try:
+        from quietpager.local.demo import run
+        from quietpager.local.dynoxide import DynoxideUnavailable
+    except ModuleNotFoundError as no:
+        raise CannotBegin(f"{no.name} is not installed, and the demo needs it: {LOCAL_EXTRA}.") from None
+    try:
+        sys.exit(run(once=once, kills=kills, seed=seed, say=click.echo, given=store))
+    except DynoxideUnavailable as no:
+        raise CannotBegin(str(no)) from None
+
+
+LOCAL_EXTRA = "pip install 'quietpager[local]'"
 
 
 READ_BY = click.option(
@@ -71,7 +90,7 @@ WITHIN = click.option("--namespace", "-n", metavar="NAME", help="Keep to one nam
 def scan(kubeconfig: str | None, context: str | None, namespace: str | None, *, as_json: bool) -> None:
     """Look at a live cluster once, read-only: what is wrong, what would be done, and why.
 
-    One row for each cause. Exit 0 whatever is found, 2 where the cluster cannot be read.
+    One row for each cause. Exit 0 whatever is found, 2 where nothing could be read.
     """
     from quietpager.cli.scan import run
 
@@ -108,9 +127,13 @@ def run(
     It reads with your rights, and writes only by impersonating the ServiceAccount of each action (see
     `quietpager render`). A new install writes nothing: it is stopped, and its autonomy is analyze.
     """
-    from quietpager.local.run import Asked
-    from quietpager.local.run import run as begin
+    from quietpager.cli.exits import CannotBegin
 
+    try:
+        from quietpager.local.run import Asked
+        from quietpager.local.run import run as begin
+    except ModuleNotFoundError as no:
+        raise CannotBegin(f"{no.name} is not installed, and `run` needs it: {LOCAL_EXTRA}.") from None
     asked = Asked(kubeconfig, context, namespace, policy, data, port)
     sys.exit(begin(asked, click.echo))
 
@@ -149,9 +172,14 @@ def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
 @click.option("--port", default=8080, show_default=True)
 def serve(function: str, port: int) -> None:
     """Serve one function alone, e.g. detect/crash, as Knative's func would."""
+    from quietpager.cli.exits import CannotBegin
+    from quietpager.local.serve import UnknownFunction
     from quietpager.local.serve import serve as run
 
-    run(function, port)
+    try:
+        run(function, port)
+    except UnknownFunction as no:
+        raise CannotBegin(str(no)) from None
 
 
 @main.command()
@@ -196,6 +224,12 @@ def ledger() -> None:
     echo(run(open_store_or_exit()), nl=False)
 
 
+def _answered(given: "Answer") -> None:
+    """Say what became of an answer; exit 1 where it does not count."""
+    echo(given.sentence)
+    sys.exit(0 if given.used else 1)
+
+
 @main.command()
 @click.argument("incident")
 @DIFF
@@ -203,7 +237,7 @@ def approve(incident: str, diff: str | None) -> None:
     """Approve what an incident asks for: exactly the diff that was shown, once."""
     from quietpager.cli.people import answer, open_store_or_exit
 
-    echo(answer(open_store_or_exit(), incident, "approve", diff=diff))
+    _answered(answer(open_store_or_exit(), incident, "approve", diff=diff))
 
 
 @main.command()
@@ -216,7 +250,7 @@ def modify(incident: str, action: str, fields: tuple[str, ...], diff: str | None
     from quietpager.cli.people import answer, open_store_or_exit
 
     given = dict(field.partition("=")[::2] for field in fields)
-    echo(answer(open_store_or_exit(), incident, "modify", diff=diff, action=action, fields=given))
+    _answered(answer(open_store_or_exit(), incident, "modify", diff=diff, action=action, fields=given))
 
 
 @main.command()
@@ -225,7 +259,7 @@ def reject(incident: str) -> None:
     """Reject it; no more automation in this episode."""
     from quietpager.cli.people import answer, open_store_or_exit
 
-    echo(answer(open_store_or_exit(), incident, "reject"))
+    _answered(answer(open_store_or_exit(), incident, "reject"))
 
 
 @main.command()
@@ -267,7 +301,7 @@ def take_over(incident: str) -> None:
     """Take it over: it is yours now; no more automation and no more questions in this episode."""
     from quietpager.cli.people import answer, open_store_or_exit
 
-    echo(answer(open_store_or_exit(), incident, "take over"))
+    _answered(answer(open_store_or_exit(), incident, "take over"))
 
 
 @main.command()
@@ -324,7 +358,7 @@ def console_user(name: str, file: Path | None, role: str | None, *, remove: bool
 def stop(kubeconfig: str | None, context: str | None) -> None:
     """Stop all writing: delete the write bindings, and set the store's kill switch.
 
-    Where only one of them can be reached, that one is done; exit 1 says that the other was not.
+    Each half is said for itself. Where only one of them can be reached, that one is done, and the exit is 1.
     """
     from quietpager.cli.switch import reach
     from quietpager.cli.switch import stop as run
@@ -347,9 +381,11 @@ def resume(kubeconfig: str | None, context: str | None) -> None:
 @click.option("--functions", metavar="ROLE", help="Grant this role what the functions need, and no more.")
 @click.option("--print", "only", is_flag=True, help="Only print the grants, for whoever runs them by hand.")
 def migrate(functions: str | None, *, only: bool) -> None:
-    """Bring the tables of the PostgreSQL in QUIETPAGER_STORE up to date, as their owner.
+    """Bring the tables of the store in QUIETPAGER_STORE up to date, as their owner.
 
-    The role of --functions can read and add audit entries; it cannot change or remove one, nor a table.
+    On DynamoDB it makes missing tables, but on AWS itself, where Terraform makes them, it only looks. On
+    PostgreSQL the role of --functions can read and add audit entries; it cannot change or remove one, nor a
+    table.
     """
     from quietpager.cli.audit import migrate as run
 

@@ -8,17 +8,21 @@ from quietpager.runtime.context import function_roots
 from quietpager.runtime.logs import configure_logs
 
 
+class UnknownFunction(ValueError):  # noqa: N818 (what it is)
+    """No function folder has this name; the text lists those there are."""
+
+
 def serve(function: str, port: int, host: str = "127.0.0.1") -> None:
     """Serve until interrupted. Store and cluster come from the environment.
 
     Raises:
-        SystemExit: there is no such function; the text lists those there are.
+        UnknownFunction: there is no such function; the text lists those there are.
     """
     from func_python.http import serve as run  # noqa: PLC0415 (sets logging up on import)
 
     known = [place_of(path) for path in find(function_roots(), loading.SPEC)]
     if function not in known:
-        raise SystemExit(f"There is no function {function}. There are: {', '.join(known)}.")
+        raise UnknownFunction(f"There is no function {function}. There are: {', '.join(known)}.")
     configure_logs()
     os.environ["LISTEN_ADDRESS"] = f"{host}:{port}"
 
