@@ -1,16 +1,17 @@
-"""The store's one port: conditional transactions over state and audit, and due items.
+"""The store's port: transactions with conditions over records and the audit, and due items.
 
-Who calls it: every function, through `Context.store`. A back end (PostgreSQL today, DynamoDB later)
-passes `tests/contract/test_store.py` unchanged; so nothing here may need more than a key-value
-table with conditional multi-item writes can give.
+Who calls it: every function, through `Context.store`. PostgreSQL, DynamoDB and memory implement it, and
+each passes `tests/contract/test_store.py` unchanged. So this port may ask only for what a key-value table
+with conditional writes of several items can do.
 
-The one conditional write, with its named conditions:
+Two readers change one record; the second one is refused:
 
-    reader A  get(INCIDENT#1) -> version 7 ......... transact[Put(INCIDENT#1, expect=7)] -> version
-    8 reader B  get(INCIDENT#1) -> version 7 .. (slow) ......... transact[Put(.., expect=7)] ->
-    Conflict
+    A: get(INCIDENT#1) gives version 7
+    B: get(INCIDENT#1) gives version 7
+    A: transact([Put(INCIDENT#1, expect=7)]) succeeds: the record is at version 8
+    B: transact([Put(INCIDENT#1, expect=7)]) raises Conflict: the record is no longer at version 7
 
-`expect=n` means "still at version n"; `expect=ABSENT` means "nobody has written it yet".
+`expect=n` means that the record is still at version n. `expect=ABSENT` means that nobody has written it yet.
 """
 
 from collections.abc import Iterable, Sequence
