@@ -235,7 +235,7 @@ def test_a_viewer_reads_what_is_asked_and_has_no_buttons(site: Site, open_page: 
     name, page = site.asked.ask(), open_page("vera")
     page.goto(f"{site.url}/incident/{name}")
     expect(page.get_by_role("heading", name="What is asked")).to_be_visible()
-    expect(page.get_by_text("vera is a viewer, and reads only.")).to_be_visible()
+    expect(page.get_by_text("You (vera) are a viewer and can only read.")).to_be_visible()
     expect(page.locator("main").get_by_role("button")).to_have_count(0)
     fits(page)
     picture(page, f"viewer {how}")
