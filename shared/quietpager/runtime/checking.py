@@ -18,6 +18,7 @@ from quietpager.model.cluster import Kind
 from quietpager.model.folders import Roots, find, place_of
 from quietpager.model.yaml import Lines, line_of
 from quietpager.objects.revision import FACTS
+from quietpager.rules.looking import LISTED
 from quietpager.rules.schema import RULE, Candidate, Rule, read_rule
 
 WORKLOADS: Final = frozenset(
@@ -69,6 +70,11 @@ def _faults_of_action(action: Action, path: Path) -> Iterator[Fault]:
 def _faults_of_rule(rule: Rule, path: Path, actions: Mapping[str, Action]) -> Iterator[Fault]:
     if rule.family != (wanted := _named_after(path)):
         yield ("family",), f"`family` is {rule.family}; after its folder it must be {wanted}."
+    for number, look in enumerate(rule.sweep):
+        if look.kind not in LISTED:
+            near = _near(look.kind, frozenset(LISTED))
+            sentence = f"the sweep looks at {', '.join(LISTED)}, and not at {look.kind}{near}"
+            yield ("sweep", number, "kind"), sentence
     said, classes = _code(path.parent)
     for name, known in rule.classes.items():
         place: Place = ("classes", name)
@@ -112,7 +118,7 @@ def _faults_of_remedy(
 
 def owners_of(rule: Rule) -> frozenset[str]:
     """Name the kinds of owners that a rule's findings can have; empty: any."""
-    kinds = {route.kind for route in rule.routes}
+    kinds = {route.kind for route in rule.routes} | {look.kind for look in rule.sweep}
     if kinds and kinds <= WORKLOADS:
         return WORKLOADS
     return frozenset({"Node"}) if kinds == {"Node"} else frozenset()
