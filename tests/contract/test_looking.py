@@ -67,7 +67,7 @@ from pathlib import Path
 from quietpager.cli.catalogue import routes
 from quietpager.cli.scan import scan
 from quietpager.cluster.recorded import Recorded
-from quietpager.functions.ingest.sweep.handler import find
+from quietpager.runtime.sweeping import find
 from quietpager.incident.policy import Policy
 now = datetime.fromisoformat(sys.argv[2])
 reader = Recorded(Path(sys.argv[1]))
@@ -142,7 +142,7 @@ def test_the_sweep_may_list_what_a_rule_looks_at(own: Path) -> None:
 
 def test_the_sweep_looks_at_no_other_kind(own: Path) -> None:
     (own / "rule.yaml").write_text(RULE.replace("kind: Pod", "kind: ConfigMap"), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"line 3: the sweep looks at Pod, .* and not at ConfigMap"):
+    with pytest.raises(ValueError, match=r"line 3: the sweep looks at .*, and not at ConfigMap"):
         check(function_roots())
 
 

@@ -313,9 +313,9 @@ def console(host: str, port: int, file: str | None) -> None:
     import os
 
     from quietpager.cli.people import open_store_or_exit
-    from quietpager.functions.people.console.users import USERS
     from quietpager.incident import records
     from quietpager.local.serve import serve as run
+    from quietpager.people.users import USERS
 
     if file is not None:
         os.environ[USERS] = file
@@ -506,7 +506,10 @@ def policy_explain(incident: str, *, now: bool) -> None:
     "--api-server", multiple=True, metavar="CIDR", help="Where the API server is. Default: anywhere."
 )
 @click.option(
-    "--store", multiple=True, metavar="CIDR", help="Where the store is, if not the rendered PostgreSQL."
+    "--store",
+    multiple=True,
+    metavar="CIDR",
+    help="Where the store is, PostgreSQL or DynamoDB; the rendered PostgreSQL is left out then.",
 )
 @click.option("--store-port", type=int, default=5432, show_default=True, help="Its port; DynamoDB: 443.")
 @click.option(

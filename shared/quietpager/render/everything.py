@@ -21,6 +21,7 @@ from quietpager.runtime.checking import check
 
 Json = dict[str, Any]
 
+POSTGRES: Final = "postgres.yaml"
 EVENTING: Final = Path(__file__).parents[1] / "eventing"
 
 
@@ -117,8 +118,13 @@ def _namespace(settings: Settings) -> Json:
 
 
 def _static(settings: Settings, service: str) -> list[Json]:
-    """Read `eventing/`: Broker, source, PostgreSQL. Only namespace and cluster name are filled in."""
+    """Read `eventing/`: Broker, source, PostgreSQL. Only namespace and cluster name are filled in.
+
+    PostgreSQL is left out where the store is elsewhere (`--store`), be it another PostgreSQL or DynamoDB.
+    """
     files = {path.name: path for path in sorted(EVENTING.glob("*.yaml"))}
+    if settings.network.store:
+        del files[POSTGRES]
     if settings.overlay:
         files |= {path.name: path for path in sorted((EVENTING / settings.overlay).glob("*.yaml"))}
     texts = [path.read_text(encoding="utf-8") for path in files.values()]

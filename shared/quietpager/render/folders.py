@@ -6,11 +6,11 @@ from typing import Any, Final, get_args
 
 from yaml import YAMLError
 
-from quietpager.cluster.client import RESOURCES
 from quietpager.model.folders import Roots, find, place_of, roots_of
 from quietpager.model.message import EventType
 from quietpager.model.yaml import read_yaml
-from quietpager.rules.looking import LISTED
+from quietpager.objects.table import resource
+from quietpager.rules.looking import listed
 from quietpager.rules.schema import load_rules
 from quietpager.runtime.loading import PACKAGE, POSTS, SPEC, name_of
 
@@ -22,7 +22,9 @@ PART_OF: Final = "app.kubernetes.io/part-of"
 READS: Final = "quietpager.dev/reads"
 """Annotation of a func.yaml's `deploy`: what a function that is no action reads of the API server, as
 `group/resource` (`pods`, `apps/deployments`), separated by spaces. It gets the verbs `get` and `list`; with
-`:get` or `:list` behind it (`configmaps:get`) only that one. Without it: nothing, and no token."""
+`:get` or `:list` behind it (`configmaps:get`) only that one. `owners` stands for every kind that makes pods,
+`targets` for every kind that an Event may be about (`quietpager.objects.table`). Without it: nothing, and no
+token."""
 
 SWEEP: Final = "ingest/sweep"
 SIGNS: Final = ("rule.yaml", "action.yaml", "handler.py", "diagnose.py", "plan.py", "web.py")
@@ -126,7 +128,7 @@ def deployable(functions: Roots) -> tuple[FunctionFolder, ...]:
 def _with_looks(folder: FunctionFolder, functions: Roots) -> FunctionFolder:
     """Let the sweep list the kinds that some rule's `sweep` looks at."""
     kinds = {look.kind for rule in load_rules(functions) for look in rule.sweep}
-    wanted = [RESOURCES[kind] for kind in LISTED if kind in kinds]
+    wanted = [resource(kind) for kind in listed() if kind in kinds]
     more = [f"{one.api_version.rpartition('/')[0]}/{one.plural}:list".lstrip("/") for one in wanted]
     known = {one.partition(":")[0] for one in folder.reads}
     return replace(

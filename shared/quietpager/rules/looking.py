@@ -20,20 +20,20 @@ object.
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from quietpager.model.cluster import Kind
 from quietpager.model.data import Data
 from quietpager.model.quantity import quantity
+from quietpager.objects.table import targets
 
 Scalar = str | bool | int | float
 
-LISTED: Final[tuple[Kind, ...]] = (
-    "Pod", "Deployment", "ReplicaSet", "Node", "Namespace", "PersistentVolumeClaim", "ResourceQuota",
-)  # fmt: skip
-"""Kinds that a rule may look at; the sweep gets the right to list those that some rule does."""
+
+def listed() -> tuple[str, ...]:
+    """Name the kinds that a rule may look at; the sweep gets the right to list those that some rule does."""
+    return tuple(kind.name for kind in targets())
 
 
 class Bounds(Data):

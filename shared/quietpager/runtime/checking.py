@@ -10,23 +10,19 @@ Who calls it: rendering, the local host, `scan` and `replay`, and `runtime.loadi
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from quietpager.actions.schema import ACTION, Action, read_action
 from quietpager.errors import Refused
-from quietpager.model.cluster import Kind
 from quietpager.model.folders import Roots, find, place_of
 from quietpager.model.yaml import Lines, line_of
 from quietpager.objects.revision import FACTS
-from quietpager.rules.looking import LISTED
+from quietpager.objects.table import KINDS, owner_kinds
+from quietpager.rules.looking import listed
 from quietpager.rules.schema import RULE, Candidate, Rule, read_rule
 
-WORKLOADS: Final = frozenset(
-    {"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod"}
-)
+WORKLOADS: Final = frozenset(kind.name for kind in owner_kinds()) | {"Pod"}
 """Kinds whose owner is a workload: what is wrong with one of them is put right on one of them."""
-KINDS: Final = WORKLOADS | frozenset(get_args(Kind))
-"""Kinds that an action may be for."""
 CLASS: Final = "failure_class"
 """The argument of a Diagnosis that names a class."""
 
@@ -71,9 +67,9 @@ def _faults_of_rule(rule: Rule, path: Path, actions: Mapping[str, Action]) -> It
     if rule.family != (wanted := _named_after(path)):
         yield ("family",), f"`family` is {rule.family}; after its folder it must be {wanted}."
     for number, look in enumerate(rule.sweep):
-        if look.kind not in LISTED:
-            near = _near(look.kind, frozenset(LISTED))
-            sentence = f"the sweep looks at {', '.join(LISTED)}, and not at {look.kind}{near}"
+        if look.kind not in listed():
+            near = _near(look.kind, frozenset(listed()))
+            sentence = f"the sweep looks at {', '.join(listed())}, and not at {look.kind}{near}"
             yield ("sweep", number, "kind"), sentence
     said, classes = _code(path.parent)
     for name, known in rule.classes.items():
