@@ -13,9 +13,9 @@ from quietpager.cli import switch
 from quietpager.cli.exits import EXITS
 from quietpager.cli.main import main as command
 from quietpager.cluster import kubeconfig
+from quietpager.outgoing import Answer
 from quietpager.runtime.connect import STORE
 from quietpager.runtime.context import functions_folder
-from quietpager.runtime.outgoing import Answer
 from quietpager.sandbox.server import running
 from tests.flow.test_scan import write_kubeconfig
 from tests.roles import functions_url

@@ -146,8 +146,13 @@ def ran(place: Place) -> int:
     return place.run("run", "--kubeconfig", str(place.kubeconfig))
 
 
+def migrate_without_a_store(place: Place) -> int:
+    place.patch.delenv(STORE)
+    return place.run("migrate")
+
+
 def sent(place: Place, status_code: int) -> int:
-    from quietpager.runtime.outgoing import Answer  # noqa: PLC0415 (only here)
+    from quietpager.outgoing import Answer  # noqa: PLC0415 (only here)
 
     place.patch.setattr("quietpager.cli.send.ask", lambda *_, **__: Answer(status_code, b""))
     return place.run("send", place.file("event.json", "{}"))
@@ -193,7 +198,7 @@ ROWS: dict[tuple[str, int], Callable[[Place], int]] = {
     ("ledger", 2): asks_the_store("ledger"),
     ("migrate", 0): lambda p: p.run("migrate"),
     ("migrate", 1): asks_the_store("migrate"),
-    ("migrate", 2): lambda p: (p.patch.delenv(STORE), p.run("migrate"))[1],
+    ("migrate", 2): migrate_without_a_store,
     ("modify", 0): of_the_incident("modify", *MODIFY),
     ("modify", 1): of_the_incident("modify", "--action", "none"),
     ("modify", 2): asks_the_store("modify", "inc-1", *MODIFY),
