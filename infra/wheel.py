@@ -165,8 +165,8 @@ def try_out(wheel: Path, place: Empty) -> None:
             (place.folder / "kubeconfig").write_text(CONFIG.format(url=url), encoding="utf-8")
             place.run([place.python, "-c", FAULT, url], "")
             place.run([place.command, "scan", "--kubeconfig", "kubeconfig"], "oom_killed")
-            for name in ("run", "demo"):
-                place.run([place.command, name], r"is not installed.*quietpager\[local\]", code=2)
+            for words in (["run", "--kubeconfig", "kubeconfig"], ["demo", "--once"]):
+                place.run([place.command, *words], r"is not installed.*quietpager\[local\]", code=2)
             place.install(f"{wheel}[local]")
             _run(place)
         finally:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner
@@ -53,6 +54,13 @@ def test_every_command_is_on_one_of_the_two_lists() -> None:
     asking = {name for name in EXITS for words in ASKING if f"{' '.join(words)} ".startswith(f"{name} ")}
     assert asking | ASKS_NOTHING == set(EXITS)
     assert asking & ASKS_NOTHING == set()
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """What a command sets for its own process is taken back."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,12 @@
 """Every row of the table of exit codes happens, and no command is without a row."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import click
 import pytest
@@ -70,6 +72,13 @@ class Place:
     def file(self, name: str, text: str) -> str:
         (self.folder / name).write_text(text, encoding="utf-8")
         return str(self.folder / name)
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """What a command sets for its own process is taken back."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +162,11 @@ def sent(place: Place, status_code: int) -> int:
     return place.run("send", place.file("event.json", "{}"))
 
 
+def no_store_named(place: Place) -> int:
+    place.patch.delenv(STORE)
+    return place.run("migrate")
+
+
 def resumed(place: Place) -> int:
     """The sandbox has no ClusterRoleBindings; that they are made, the end-to-end tests see."""
     place.patch.setattr("quietpager.cli.switch.write_bindings", lambda *_: [])
@@ -193,7 +207,7 @@ ROWS: dict[tuple[str, int], Callable[[Place], int]] = {
     ("ledger", 2): asks_the_store("ledger"),
     ("migrate", 0): lambda p: p.run("migrate"),
     ("migrate", 1): asks_the_store("migrate"),
-    ("migrate", 2): lambda p: (p.patch.delenv(STORE), p.run("migrate"))[1],
+    ("migrate", 2): no_store_named,
     ("modify", 0): of_the_incident("modify", *MODIFY),
     ("modify", 1): of_the_incident("modify", "--action", "none"),
     ("modify", 2): asks_the_store("modify", "inc-1", *MODIFY),
