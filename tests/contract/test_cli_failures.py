@@ -14,9 +14,9 @@ from quietpager.cli import switch
 from quietpager.cli.exits import EXITS
 from quietpager.cli.main import main as command
 from quietpager.cluster import kubeconfig
+from quietpager.outgoing import Answer
 from quietpager.runtime.connect import STORE
 from quietpager.runtime.context import functions_folder
-from quietpager.runtime.outgoing import Answer
 from quietpager.sandbox.server import running
 from tests.flow.test_scan import write_kubeconfig
 from tests.roles import functions_url
@@ -31,7 +31,8 @@ ASKING = [
 ]  # fmt: skip
 """Every command that asks the store, once at least. A word in capitals is filled in."""
 ASKS_NOTHING = {
-    "console-user", "policy check", "policy schema", "render", "replay", "scan", "serve", "watchdog",
+    "action new", "rule new", "console-user", "policy check", "policy schema", "render", "replay", "scan",
+    "serve", "watchdog",
 }  # fmt: skip
 """What needs no store: `serve` starts without, and its function answers 503 with a sentence."""
 AWAY = {

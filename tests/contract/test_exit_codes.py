@@ -155,16 +155,16 @@ def ran(place: Place) -> int:
     return place.run("run", "--kubeconfig", str(place.kubeconfig))
 
 
+def migrate_without_a_store(place: Place) -> int:
+    place.patch.delenv(STORE)
+    return place.run("migrate")
+
+
 def sent(place: Place, status_code: int) -> int:
-    from quietpager.runtime.outgoing import Answer  # noqa: PLC0415 (only here)
+    from quietpager.outgoing import Answer  # noqa: PLC0415 (only here)
 
     place.patch.setattr("quietpager.cli.send.ask", lambda *_, **__: Answer(status_code, b""))
     return place.run("send", place.file("event.json", "{}"))
-
-
-def no_store_named(place: Place) -> int:
-    place.patch.delenv(STORE)
-    return place.run("migrate")
 
 
 def resumed(place: Place) -> int:
@@ -181,7 +181,24 @@ def new_account(place: Place) -> int:
 
 CASE = str(functions_folder() / "detect/crash/cases/30-oom-bounded")
 MODIFY = ("--action", "raise-memory", "--set", "factor=2", "--set", "ceiling=2Gi")
+
+
+def skeleton(kind: str, *, twice: bool = False) -> Callable[[Place], int]:
+    def run(place: Place) -> int:
+        words = (kind, "new", "probe", "--into", str(place.folder / "mine"))
+        (place.folder / "mine").mkdir()
+        if twice:
+            assert place.run(*words) == 0
+        return place.run(*words)
+
+    return run
+
+
 ROWS: dict[tuple[str, int], Callable[[Place], int]] = {
+    ("action new", 0): skeleton("action"),
+    ("action new", 1): skeleton("action", twice=True),
+    ("rule new", 0): skeleton("rule"),
+    ("rule new", 1): skeleton("rule", twice=True),
     ("approve", 0): of_the_incident("approve"),
     ("approve", 1): lambda p: p.run("approve", "inc-none"),
     ("approve", 2): asks_the_store("approve", "inc-1"),
@@ -207,7 +224,7 @@ ROWS: dict[tuple[str, int], Callable[[Place], int]] = {
     ("ledger", 2): asks_the_store("ledger"),
     ("migrate", 0): lambda p: p.run("migrate"),
     ("migrate", 1): asks_the_store("migrate"),
-    ("migrate", 2): no_store_named,
+    ("migrate", 2): migrate_without_a_store,
     ("modify", 0): of_the_incident("modify", *MODIFY),
     ("modify", 1): of_the_incident("modify", "--action", "none"),
     ("modify", 2): asks_the_store("modify", "inc-1", *MODIFY),

@@ -17,6 +17,7 @@ from quietpager.render.senders import audience_of, event_policies, identity_envi
 from quietpager.render.triggers import DEAD_LETTER, KNATIVE_SERVICE, SERVICE, triggers
 from quietpager.render.walls import ANYWHERE, Network, walls
 from quietpager.render.workloads import environment, rules, workload
+from quietpager.runtime.checking import check
 
 Json = dict[str, Any]
 
@@ -82,6 +83,7 @@ def manifests(functions: Roots, settings: Settings = DEFAULTS) -> list[Json]:
         *_static(settings, service),
         *_ticks(policy, namespace),
     ]
+    check(functions)
     authentication = settings.authentication
     if authentication:
         sources = [one for one in found if one["kind"] in {"ApiServerSource", "PingSource"}]

@@ -19,7 +19,9 @@ PART_OF: Final = "app.kubernetes.io/part-of"
 READS: Final = "quietpager.dev/reads"
 """Annotation of a func.yaml's `deploy`: what a function that is no action reads of the API server, as
 `group/resource` (`pods`, `apps/deployments`), separated by spaces. It gets the verbs `get` and `list`; with
-`:get` or `:list` behind it (`configmaps:get`) only that one. Without it: nothing, and no token."""
+`:get` or `:list` behind it (`configmaps:get`) only that one. `owners` stands for every kind that makes pods,
+`targets` for every kind that an Event may be about (`quietpager.objects.table`). Without it: nothing, and no
+token."""
 
 SIGNS: Final = ("rule.yaml", "action.yaml", "handler.py", "diagnose.py", "plan.py", "web.py")
 """What makes a folder a function's: it then needs a func.yaml."""
