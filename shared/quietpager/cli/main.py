@@ -63,12 +63,13 @@ def demo(*, once: bool, kills: int, seed: int, store: str) -> None:
     try:
         from quietpager.local.demo import run
         from quietpager.local.dynoxide import DynoxideUnavailable
+
+        try:
+            sys.exit(run(once=once, kills=kills, seed=seed, say=click.echo, given=store))
+        except DynoxideUnavailable as no:
+            raise CannotBegin(str(no)) from None
     except ModuleNotFoundError as no:
         raise CannotBegin(f"{no.name} is not installed, and the demo needs it: {LOCAL_EXTRA}.") from None
-    try:
-        sys.exit(run(once=once, kills=kills, seed=seed, say=click.echo, given=store))
-    except DynoxideUnavailable as no:
-        raise CannotBegin(str(no)) from None
 
 
 LOCAL_EXTRA = "pip install 'quietpager[local]'"
@@ -132,10 +133,10 @@ def run(
     try:
         from quietpager.local.run import Asked
         from quietpager.local.run import run as begin
+
+        sys.exit(begin(Asked(kubeconfig, context, namespace, policy, data, port), click.echo))
     except ModuleNotFoundError as no:
         raise CannotBegin(f"{no.name} is not installed, and `run` needs it: {LOCAL_EXTRA}.") from None
-    asked = Asked(kubeconfig, context, namespace, policy, data, port)
-    sys.exit(begin(asked, click.echo))
 
 
 @main.command()
