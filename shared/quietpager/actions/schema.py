@@ -4,16 +4,20 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import model_validator
 from yaml import YAMLError
 
 from quietpager.errors import Refused
 from quietpager.model.data import Data
+from quietpager.model.folders import Roots, find
 from quietpager.model.incident import Applies, Autonomy, UndoWhen
 from quietpager.model.quantity import quantity
 from quietpager.model.yaml import read_yaml
+
+ACTION: Final = "action.yaml"
+"""The file that makes a folder an action's."""
 
 
 class Param(Data):
@@ -142,9 +146,9 @@ def load_action(path: Path) -> Action:
         raise ValueError(f"{path} is not an action: {wrong}") from wrong
 
 
-def load_actions(functions: Path) -> dict[str, Action]:
-    """Read every `action.yaml` below the functions folder: the catalogue."""
-    found = (load_action(path) for path in sorted(functions.glob("remediate/*/action.yaml")))
+def load_actions(functions: Roots) -> dict[str, Action]:
+    """Read every `action.yaml` of the function folders: the catalogue."""
+    found = (load_action(path) for path in find(functions, ACTION, "remediate/*"))
     return {action.name: action for action in found}
 
 
