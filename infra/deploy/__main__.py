@@ -29,7 +29,7 @@ from quietpager.render.folders import PART_OF
 from quietpager.render.walls import KNATIVE, Network
 from quietpager.render.workloads import DIGEST
 from quietpager.runtime.context import function_roots
-from quietpager.store.postgres import PostgresStore
+from quietpager.store.opening import open_store
 from quietpager.store.roles import FUNCTIONS, migrate_as_owner
 
 Json = dict[str, Any]
@@ -71,7 +71,7 @@ def deploy_all(say: Progress, *, authentication: bool = True) -> None:
     wanted = ("broker", "trigger", "apiserversource", "pingsource")
     kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "--all", "--timeout=120s", ",".join(wanted))
     say("broker, Triggers and sources are ready")
-    store = PostgresStore(store_url())
+    store = open_store(store_url())
     cluster = connect(kubeconfig=layout.KUBECONFIG, manager="quietpager-deploy")
     prove(store, cluster, NAMESPACE)
     say("clock and sweep have ticked, and an Event came through")

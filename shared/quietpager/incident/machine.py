@@ -185,9 +185,13 @@ def _refresh(incident: Incident, finding: Finding, now: datetime) -> Incident:
 # --- opening -----------------------------------------------------------------------------------
 
 
-def incident_id(cause: str, episode: int) -> str:
-    """Make the identity of an incident: its cause key and episode."""
-    return f"inc-{digest(cause, episode, length=12)}"
+def incident_id(cause: str, episode: int, cluster: str = "") -> str:
+    """Make the identity of an incident, one in the whole store: cluster, cause key and episode.
+
+    The default cluster's name is no part of it, so that the incidents of most installations keep their ids.
+    """
+    place = () if cluster in ("", "default") else (cluster,)
+    return f"inc-{digest(*place, cause, episode, length=12)}"
 
 
 def _open(news: Input, policy: Policy, now: datetime) -> Step:
@@ -197,7 +201,7 @@ def _open(news: Input, policy: Policy, now: datetime) -> Step:
         return Step(None)
     diagnosis = finding.diagnosis
     fresh = Incident(
-        id=incident_id(diagnosis.cause, 1),
+        id=incident_id(diagnosis.cause, 1, finding.cluster),
         cause=diagnosis.cause,
         episode=1,
         cluster=finding.cluster,
@@ -243,7 +247,8 @@ def opened(news: Input, policy: Policy, now: datetime, *, after: int) -> Step:
     if fresh.incident is None or after == 0:
         return fresh
     episode = after + 1
-    renamed = fresh.incident.but(id=incident_id(fresh.incident.cause, episode), episode=episode)
+    name = incident_id(fresh.incident.cause, episode, fresh.incident.cluster)
+    renamed = fresh.incident.but(id=name, episode=episode)
     if fresh.effects:
         again = _start_planning(renamed.but(rehearsals=0), policy, now)
         return Step(again.incident, again.effects, fresh.note)

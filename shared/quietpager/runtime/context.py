@@ -22,6 +22,7 @@ from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime.metrics import OFF, Metrics, metered
 from quietpager.runtime.trace import TRACE, TracedStore, new_trace, next_hop, traced
 from quietpager.store.anchors import LogAnchor
+from quietpager.store.opening import CLUSTER_NAME
 
 FUNCTIONS = "QUIETPAGER_FUNCTIONS"
 """Environment variable: folders of functions, separated as in PATH: rules, actions and code are read there.
@@ -33,9 +34,6 @@ BUILT_IN = "builtin"
 ROUTES = "QUIETPAGER_ROUTES"
 """Environment variable: path of the rendered route table of all rules. Without it a function makes the
 table from the rules it finds, which are all of them in a checkout, and in a build only its own."""
-
-CLUSTER_NAME = "QUIETPAGER_CLUSTER"
-"""Environment variable: the name this cluster has in records and messages."""
 
 
 UNDELIVERABLE = 20

@@ -62,9 +62,9 @@ class Versioned(Wrapped):
         """See `Store.transact`."""
         self._store.transact([self._marked(one) for one in writes])
 
-    def claim_due(self, now: datetime, limit: int) -> list[Due]:
+    def claim_due(self, now: datetime, limit: int, within: str = "") -> list[Due]:
         """See `Store.claim_due`; what is too new is left for a later tick."""
-        return self._readable(self._store.claim_due(now, limit))
+        return self._readable(self._store.claim_due(now, limit, within))
 
     def due_item(self, id_: str) -> Due | None:
         """See `Store.due_item`; raises TooNew."""
