@@ -51,6 +51,7 @@ class Bench:
     url: str
     host: str
     store: Store
+    store_url: str
     cluster: ApiServer
 
 
@@ -85,7 +86,7 @@ def product() -> Iterator[Bench]:
         child.start()
         cluster = connect(url, manager="bench")
         stack.callback(cluster.close)
-        yield Bench(url, f"http://127.0.0.1:{port}", store, cluster)
+        yield Bench(url, f"http://127.0.0.1:{port}", store, server.url, cluster)
 
 
 def clone(number: int) -> tuple[list[Json], Json]:
@@ -241,7 +242,7 @@ def cold(bench: Bench) -> list[tuple[str, str]]:
     """
     _, event = clone(1)
     env = os.environ | {
-        "QUIETPAGER_API_SERVER": bench.url, "QUIETPAGER_STORE": bench.store.url, "QUIETPAGER_LOG": "ERROR",
+        "QUIETPAGER_API_SERVER": bench.url, "QUIETPAGER_STORE": bench.store_url, "QUIETPAGER_LOG": "ERROR",
     }  # fmt: skip
     bare = "import resource as r; u = r.getrusage(r.RUSAGE_SELF); print((u.ru_utime + u.ru_stime) * 1000)"
     base = min(

@@ -29,7 +29,7 @@ MARK: Final = "v"
 """Name of the field that says the version; no model may have a field of this name."""
 
 
-class Data(BaseModel):
+class Data(BaseModel):  # noqa: PLW1641 (pydantic makes the hash of what is frozen, from the same fields)
     """Frozen, strict about unknown fields where code makes it, written to and read from JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -62,6 +62,10 @@ class Data(BaseModel):
         return self.model_copy(
             update={name: _field(type(self), name).validate_python(v) for name, v in changes.items()}
         )
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what this version knows; what it does not know must not make two of one object."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
 
     @model_serializer(mode="wrap")
     def _with_unknown(self, known: SerializerFunctionWrapHandler) -> Json:

@@ -113,6 +113,8 @@ class DynamoStore:
     def page(self, kind: str, after: str, limit: int) -> list[Record]:
         """Read up to `limit` records of one kind after a key, through the index."""
         low, high = max(f"{kind}#", after), f"{kind}$"  # "$" is the character after "#"
+        if low >= high:
+            return []
         items = self._tables.pages(
             "query", TableName=self._state, IndexName="by-kind", Most=max(limit, 0) + 1,
             KeyConditionExpression="kind = :kind AND pk BETWEEN :low AND :high",
