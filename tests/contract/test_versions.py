@@ -305,7 +305,7 @@ def test_a_field_that_nobody_knows_is_for_the_next_version_alone(
 
 def test_every_message_that_is_sent_says_its_version(ctx: Context) -> None:
     _, headers, body = call(ctx, HINT)
-    assert event_from_http(headers, body).get_data()[MARK] == VERSION
+    assert message_from_event(event_from_http(headers, body)).data[MARK] == VERSION
     event = {"apiVersion": "v1", "kind": "Event"}
     sent = event_from_message(Message(id="e", type=PING, data=event), source="/c/f", now=system_clock())
     assert sent.get_data() == event, "what is not ours has no version of ours"

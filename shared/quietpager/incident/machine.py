@@ -12,11 +12,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from quietpager.incident.attempts import (
-    HELPED,
-    NOT_HELPED,
-    NOT_UNDONE,
-    UNDO_LOST,
-    UNDONE,
     figures,
     not_proven,
     note_result,
@@ -43,6 +38,7 @@ from quietpager.model.incident import (
     WITH_PERSON,
     Autonomy,
     ClosedReason,
+    How,
     Incident,
     Rehearsal,
     State,
@@ -342,11 +338,15 @@ def healthy(incident: Incident, news: Input, policy: Policy, now: datetime) -> S
     if after.healthy_streak < policy.healthy_rechecks or not long_enough:
         return Step(after)
     if incident.state is State.VERIFYING:
-        tried = note_result(after, HELPED if not news.untouched else not_proven(news.untouched))
+        tried = (
+            note_result(after, How.NOT_PROVEN, not_proven(news.untouched))
+            if news.untouched
+            else note_result(after, How.HELPED)
+        )
         if incident.to_propose is not None:
             return _propose_written(tried, policy, now)
         lasted = f"{incident.owner} has been healthy for {incident.window:.0f} s since the change"
-        why = f"{lasted}; {not_proven(news.untouched)}." if news.untouched else f"Fixed: {lasted}."
+        why = f"{lasted}; {tried.tried[-1].result}." if news.untouched else f"Fixed: {lasted}."
         return _close(tried, "fixed", policy, now, why)
     reason: ClosedReason = "fixed_by_person" if incident.state in WITH_PERSON else "healed_by_itself"
     if incident.verified:
@@ -400,7 +400,7 @@ def commit(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
     remedy = rehearsal.remedy
     after = _enter(
         incident, State.ACTING, policy, now, policy.claim,
-        tried=(*incident.tried, Tried(action=remedy.action, params=remedy.params, result="sent")),
+        tried=(*incident.tried, Tried(action=remedy.action, params=remedy.params)),
         available_before=rehearsal.available, restarts_before=incident.restarts,
         available_after=None, restarts_after=None,
         undo_when=rehearsal.undo_when,
@@ -479,21 +479,21 @@ def applied(incident: Incident, news: Input, policy: Policy, now: datetime) -> S
     """VERIFYING: the cool-down of the target begins."""
     if news.intent is None or news.intent.id != incident.intent:
         return Step(incident)
-    word = "applied" if news.kind is News.APPLIED else "outcome unknown"
+    how = How.APPLIED if news.kind is News.APPLIED else How.UNKNOWN
     after = _enter(
-        note_result(incident, word), State.VERIFYING, policy, now,
+        note_result(incident, how), State.VERIFYING, policy, now,
         policy.rollout + incident.window,
         acted=True, acted_at=news.intent.applied_at or now, extended=False,
         failing_at=None, worse_streak=0,
         undo_when=incident.undo_when if news.kind is News.APPLIED else "never",
     )  # fmt: skip
-    return Step(after, (MarkActed(), Tell("updated", f"{news.intent.action} {word}.")), word)
+    return Step(after, (MarkActed(), Tell("updated", f"{news.intent.action} {how.value}.")), how.value)
 
 
 def not_done(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
     """PLANNING with the same remedy, attempt + 1, at most 2; then the next candidate."""
     why = news.intent.result if news.intent else news.sentence
-    after = note_result(incident, why)
+    after = note_result(incident, How.OTHER, why)
     if incident.attempt >= policy.attempts:
         return next_candidate(after.but(approved=None), Input(News.REFUSED, sentence=why), policy, now)
     return _rehearse(after.but(attempt=incident.attempt + 1), policy, now)
@@ -502,7 +502,7 @@ def not_done(incident: Incident, news: Input, policy: Policy, now: datetime) -> 
 def healed(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
     """WAITING: healthy just before the write, so nothing was written; no attempt is spent, an approval is."""
     # What was approved was this act. Whether to act should it fail again later, a person is asked again.
-    after = note_result(incident.but(approved=None), "not needed: healed before the write")
+    after = note_result(incident.but(approved=None), How.NOT_NEEDED)
     return Step(_enter(after, State.WAITING, policy, now, policy.waiting_limit), (), "healed")
 
 
@@ -537,7 +537,7 @@ def verify_deadline(incident: Incident, _news: Input, policy: Policy, now: datet
         if not incident.extended:
             again = now + _seconds(policy.rollout + incident.window)
             return Step(incident.but(extended=True, deadline_at=again))
-        after = note_result(incident, "could not be verified")
+        after = note_result(incident, How.UNVERIFIED)
         why = "The change was made, but its effect could not be read; nothing was undone."
         return _hand_over(after, policy, now, why, effects=(OpenBreaker(),))
     return _not_helped(incident, policy, now, "unchanged")
@@ -545,7 +545,7 @@ def verify_deadline(incident: Incident, _news: Input, policy: Policy, now: datet
 
 def _not_helped(incident: Incident, policy: Policy, now: datetime, how: str) -> Step:
     seen = figures(incident, how)
-    after = note_result(incident, f"{NOT_HELPED} ({how})", seen)
+    after = note_result(incident, How.NOT_HELPED, f"({how})", seen)
     if how in UNDO_WHEN[incident.undo_when]:
         state = _enter(after, State.UNDOING, policy, now, policy.claim)
         return Step(state, (OpenBreaker(), Undo()), f"{how}: undo")
@@ -565,14 +565,16 @@ def undone(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
     """WITH_PERSON(handover), told what was undone, or why not."""
     if news.intent is None or news.intent.id != incident.undo:
         return Step(incident)
-    what = UNDONE if news.kind is News.APPLIED else f"{NOT_UNDONE} {news.intent.result}"
-    after = note_result(incident, what)
+    if news.kind is News.APPLIED:
+        after = note_result(incident, How.UNDONE)
+    else:
+        after = note_result(incident, How.NOT_UNDONE, news.intent.result)
     return _hand_over(after, policy, now, story(after))
 
 
 def undo_deadline(incident: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
     """WITH_PERSON(handover): the undo was never carried out."""
-    after = note_result(incident, UNDO_LOST)
+    after = note_result(incident, How.UNDO_LOST)
     return _hand_over(after, policy, now, story(after))
 
 
