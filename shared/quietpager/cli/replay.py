@@ -15,9 +15,11 @@ from quietpager.cluster.recorded import Recorded, case_event
 from quietpager.deciding import guards
 from quietpager.errors import BadMessage
 from quietpager.functions.analyze.unknown.analyse import analyse
-from quietpager.incident.machine import PROPOSE, dwell_met, step
+from quietpager.incident.machine import step
+from quietpager.incident.moves import dwell_met
 from quietpager.incident.news import Input, News
 from quietpager.incident.ownership import with_owner
+from quietpager.incident.planning import PROPOSE
 from quietpager.incident.policy import Places, Policy
 from quietpager.model.cluster import Json
 from quietpager.model.event import read_event
