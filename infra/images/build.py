@@ -12,6 +12,7 @@ from typing import Final
 
 from infra.images import containerd
 from infra.images.dependencies import dependency_layer
+from infra.images.dynoxide import dynoxide_image
 from infra.images.function import ROOT, find, function_image
 from infra.images.git import PROGRAM, git_layer
 from infra.images.oci import Image, Layer, write_images
@@ -24,7 +25,7 @@ from quietpager.render import FunctionFolder
 Say = Callable[[str], None]
 
 LAYERS: Final = {
-    2: ("base", "postgres"),
+    2: ("base", "program"),
     3: ("base", "dependencies", "function"),
     4: ("base", "dependencies", "git", "function"),
 }
@@ -81,6 +82,15 @@ def ensure_postgres(say: Say = _quiet) -> str:
     image = postgres_image(base_layer())
     _say_images([image], begun, say)
     bring([image], layout.IMAGES / "postgres.tar", say)
+    return image.reference
+
+
+def ensure_dynoxide(say: Say = _quiet) -> str:
+    """Build the image of dynoxide, import it if containerd does not have it, and name it."""
+    begun = time.monotonic()
+    image = dynoxide_image(base_layer())
+    _say_images([image], begun, say)
+    bring([image], layout.IMAGES / "dynoxide.tar", say)
     return image.reference
 
 

@@ -18,10 +18,10 @@ from werkzeug.serving import make_server
 
 from quietpager.deciding.decisions import question_of
 from quietpager.functions.people.console.app import make_app
-from quietpager.functions.people.console.roles import Role
-from quietpager.functions.people.console.users import Users
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import State
+from quietpager.people.roles import Role
+from quietpager.people.users import Users
 from quietpager.store.memory import MemoryStore
 from tests.asked import POLICY, Asked
 

@@ -654,3 +654,14 @@ def test_what_is_written_comes_in_the_order_of_applying(tmp_path: Path) -> None:
 def test_the_test_beds_policy_is_one() -> None:
     path = Path(__file__).parents[2] / "infra" / "deploy" / "testbed-policy.yaml"
     assert load_policy(str(path)).autonomy.value == "auto"
+
+
+def test_with_a_store_elsewhere_nothing_of_postgresql_is_rendered() -> None:
+    """DynamoDB, or a database that is there already."""
+    words = ["render", "--store", "0.0.0.0/0", "--store-port", "443"]
+    usual, elsewhere = (CliRunner().invoke(main, some).output for some in (words[:1], words))
+    assert "app: postgres" in usual
+    assert "kind: StatefulSet" in usual
+    assert "postgres" not in elsewhere.lower()
+    assert "kind: StatefulSet" not in elsewhere
+    assert "port: 443" in elsewhere

@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
+from quietpager.analysis.analyse import UNKNOWN, analyse, cause_of
 from quietpager.analysis.past import remembered
 from quietpager.analysis.unwell import events_about, warned_of
 from quietpager.errors import Retry
-from quietpager.functions.analyze.unknown.analyse import UNKNOWN, analyse, cause_of
 from quietpager.incident import records
 from quietpager.model.cluster import ClusterUnavailable, LogReader, Rejected
 from quietpager.model.finding import Diagnosis, Healthy, NotYet, Outcome, Verdict

@@ -26,7 +26,6 @@ from quietpager.deciding.decisions import remedy_text
 from quietpager.deciding.offline import FROM_OUTSIDE, Assumed, NoRight, decide_offline
 from quietpager.deciding.pipeline import Decided
 from quietpager.deciding.verdict import Judged
-from quietpager.functions.ingest.sweep.handler import find
 from quietpager.incident.policy import Policy, load_policy
 from quietpager.model.cluster import ClusterUnavailable, EventReader, Kind, Rejected
 from quietpager.model.finding import Diagnosis, Dwell, Evidence, Finding, NotYet, Remedy
@@ -40,6 +39,7 @@ from quietpager.objects.table import first_listed, read_of, resource
 from quietpager.objects.types import Pod
 from quietpager.runtime.context import function_roots
 from quietpager.runtime.detecting import finding_of
+from quietpager.runtime.sweeping import find
 
 Json = dict[str, Any]
 Say = Callable[[str], None]

@@ -21,7 +21,6 @@ from quietpager.cluster.client import ApiServer
 from quietpager.cluster.kubeconfig import connected, sentence
 from quietpager.cluster.limits import ReadOnly, WritesAs
 from quietpager.cluster.missing import Missing
-from quietpager.functions.people.notify.channels import ONE_LINE
 from quietpager.incident import records
 from quietpager.incident.policy_file import PolicyFile
 from quietpager.local.host import Host
@@ -29,6 +28,7 @@ from quietpager.local.host import run as run_host
 from quietpager.model.cluster import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.model.store import Store, StoreUnavailable
 from quietpager.objects.table import namespaced, needed_to_watch
+from quietpager.people.channels import ONE_LINE
 from quietpager.render import DEFAULTS, FunctionFolder, user_of
 from quietpager.runtime.connect import STORE
 from quietpager.runtime.logs import configure_logs

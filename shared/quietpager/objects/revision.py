@@ -1,10 +1,17 @@
 """What a rollout has to do with it: facts about the newest and the earlier revisions of a workload."""
 
+from typing import Final
+
 from quietpager.model.finding import Evidence
 from quietpager.objects.health import pod_fault
 from quietpager.objects.kind import Revision
 from quietpager.objects.live import Live
 from quietpager.objects.types import Pod
+
+NEW_REVISION: Final = "started_with_new_revision"
+PREVIOUS_WELL: Final = "previous_revision_healthy"
+FACTS: Final = frozenset({NEW_REVISION, PREVIOUS_WELL})
+"""The facts that `revision_facts` names; a rule's `when:` may use them whatever its detector adds."""
 
 
 def revision_facts(live: Live, container: str | None = None) -> tuple[frozenset[str], tuple[Evidence, ...]]:
@@ -30,9 +37,9 @@ def revision_facts(live: Live, container: str | None = None) -> tuple[frozenset[
     evidence: list[Evidence] = []
     old_pods = [pod for one in older for pod in _pods(live, one)]
     if not any(pod_fault(pod, None) for pod in old_pods):
-        facts.add("started_with_new_revision")
+        facts.add(NEW_REVISION)
     if old_pods and all(_well(pod) for pod in old_pods):
-        facts.add("previous_revision_healthy")
+        facts.add(PREVIOUS_WELL)
         evidence.append(
             Evidence(
                 text=f"revision {newest.number} fails, {len(old_pods)} pods of an earlier one are well",

@@ -20,7 +20,7 @@ from quietpager.model.finding import Diagnosis, Finding, Healthy, Outcome
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import FINDING, Message
 from quietpager.model.reference import ObjectRef
-from quietpager.model.signal import Recheck, Signal
+from quietpager.model.signal import Signal
 from quietpager.model.store import ABSENT, Conflict, Due, Put
 from quietpager.objects.health import Health, health_of, pod_fault
 from quietpager.objects.live import Live
@@ -107,11 +107,6 @@ def finding_message(finding: Finding) -> Message:
         },
         data={"finding": finding.id},
     )
-
-
-def recheck_message(incident: Incident) -> Message:
-    """Make the message that the clock says for an open incident."""
-    return Recheck(incident=incident.id).to_message(incident.family, incident.owner)
 
 
 def recheck_after(incident: Incident) -> datetime | None:
