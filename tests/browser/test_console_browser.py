@@ -149,8 +149,8 @@ def test_approve(site: Site, open_page: Open, how: str) -> None:
     picture(page, f"approved {how}")
     site.asked.tick()
     site.asked.plan(name)
-    page.get_by_role("link", name="Reload").click()
-    expect(page.get_by_text("Acting", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Look again").click()
+    expect(page.get_by_text("Writing the change", exact=True)).to_be_visible()
     assert len(site.asked.intents()) == 1
     assert site.asked.the(name).decided_by == "alice"
 
@@ -175,7 +175,7 @@ def test_modify(site: Site, open_page: Open, how: str) -> None:
         action="raise-memory", params={"factor": 1.5, "ceiling": "1Gi"}
     )
     site.asked.plan(name, gets="96Mi")
-    page.get_by_role("link", name="Reload").click()
+    page.get_by_role("link", name="Look again").click()
     expect(page.get_by_text("96Mi").first).to_be_visible()
     press(page, "Approve")
     site.asked.tick()
@@ -189,7 +189,7 @@ def test_reject_and_take_over(site: Site, open_page: Open, button: str) -> None:
     page.goto(f"{site.url}/incident/{name}")
     press(page, button)
     site.asked.tick()
-    page.get_by_role("link", name="Reload").click()
+    page.get_by_role("link", name="Look again").click()
     expect(page.get_by_text("Taken over by alice", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Approve")).to_have_count(0)
     assert site.asked.intents() == []
@@ -234,8 +234,8 @@ def test_stop(open_page: Open, how: str) -> None:
 def test_a_viewer_reads_what_is_asked_and_has_no_buttons(site: Site, open_page: Open, how: str) -> None:
     name, page = site.asked.ask(), open_page("vera")
     page.goto(f"{site.url}/incident/{name}")
-    expect(page.get_by_role("heading", name="The question")).to_be_visible()
-    expect(page.get_by_text("vera is a viewer, and reads only.")).to_be_visible()
+    expect(page.get_by_role("heading", name="What is asked")).to_be_visible()
+    expect(page.get_by_text("You (vera) are a viewer and can only read.")).to_be_visible()
     expect(page.locator("main").get_by_role("button")).to_have_count(0)
     fits(page)
     picture(page, f"viewer {how}")
@@ -253,7 +253,7 @@ def test_an_admin_signs_somebody_out_everywhere(open_page: Open, how: str) -> No
     press(root, "Sign alice out everywhere")
     expect(root.get_by_role("status")).to_contain_text("alice is signed out everywhere")
     picture(root, f"accounts after {how}")
-    alice.get_by_role("link", name="Dial").click()
+    alice.get_by_role("link", name="Autonomy").click()
     expect(alice.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 

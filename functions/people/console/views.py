@@ -1,4 +1,4 @@
-"""Turns records into the plain data that the pages show. It is pure: a test needs no browser."""
+"""What the pages show, as plain data: pure, so that a test reads it without a browser."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from quietpager.model.incident import Autonomy, Edit, Incident, PlanFacts, Rehea
 from quietpager.model.store import AuditEntry
 from quietpager.rules.schema import Rule
 
-ASKS, THEIRS, BUSY, OVER = "Waiting for you", "Taken over by a person", "In progress", "Recently closed"
+ASKS, THEIRS, BUSY, OVER = "Waiting for you", "Taken over by a person", "Being handled", "Recently closed"
 GROUPS: Final = (ASKS, BUSY, THEIRS, OVER)
 MOST_CLOSED: Final = 10
 
@@ -24,15 +24,15 @@ _URGENCY: Final = (
 )  # fmt: skip
 
 _STATE: Final = {
-    State.APPROVAL: "May I?",
-    State.BLOCKED: "Blocked: every action was refused",
-    State.PROPOSED: "A change is proposed",
-    State.HANDOVER: "Needs you: no automatic step is left",
+    State.APPROVAL: "Waiting for your approval",
+    State.BLOCKED: "Blocked: every remedy was refused",
+    State.PROPOSED: "A change is proposed in Git",
+    State.HANDOVER: "Needs a person: no allowed action is left to try",
     State.UNDOING: "Undoing a change that did not help",
-    State.ACTING: "Making a change",
+    State.ACTING: "Writing the change",
     State.VERIFYING: "Changed; checking whether it helped",
-    State.PLANNING: "Planning",
-    State.WAITING: "Waiting to see whether the fault lasts",
+    State.PLANNING: "Planning a change",
+    State.WAITING: "Waiting to see whether it lasts",
 }
 
 _UNDO: Final = {
@@ -64,7 +64,7 @@ def group_of(incident: Incident) -> str:
 
 
 def queue(found: Iterable[Incident], now: datetime, answer_within: float) -> dict[str, list[Row]]:
-    """Sort by urgency: incidents that wait for a person come first, and of those the ones that expire first.
+    """Sort by urgency: what asks a person first, and of that what expires first.
 
     Args:
         found: all incidents.
@@ -85,7 +85,7 @@ def queue(found: Iterable[Incident], now: datetime, answer_within: float) -> dic
 
 
 def _row(one: Incident, now: datetime, answer_within: float) -> Row:
-    """Write one line of the queue, with the time that is left or that has passed."""
+    """Write one line, with what presses: the time that is left, or that has passed."""
     detail = f"for {ago(one.state_since, now)}"
     left = answer_within - (now - one.state_since).total_seconds()
     if one.state is State.APPROVAL:
@@ -164,13 +164,13 @@ def _facts(found: PlanFacts) -> list[str]:
     dry = {
         "admitted": "The API server's dry run admits exactly this change.",
         "refused": f"The API server's dry run refuses it: {found.dry_run_refused}",
-    }.get(found.dry_run, "No dry run was made, because writing was stopped.")
+    }.get(found.dry_run, "No dry run was made: writing was stopped.")
     outside = ", ".join(found.outside_may_change)
     return [
         dry,
         found.does_not_fit or "Quota and the largest node can hold the result.",
-        f"It would also change {outside}. This action has no right to change that." if outside
-        else "It changes only fields that this action may change.",
+        f"It would change {outside}, which this action may not." if outside
+        else "It changes nothing but what this action may change.",
         "" if found.opted_in else f"Namespace {found.namespace} has not opted in.",
         "The object is annotated to be left alone." if found.ignored else "",
     ]  # fmt: skip
@@ -186,7 +186,7 @@ def until(question: Question, now: datetime) -> str:
 
 
 def why(one: Incident, audit: Sequence[AuditEntry]) -> str:
-    """Say why the incident is in its state: the note of the last step, else the first evidence."""
+    """Say why it stands where it stands: the note of the step that led there, else the first evidence."""
     if one.state is not State.APPROVAL:
         for entry in reversed(audit):
             if entry.kind.endswith(f"-> {one.state}") and not entry.kind.startswith(f"{one.state} "):

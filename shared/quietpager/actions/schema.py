@@ -15,6 +15,7 @@ from quietpager.model.folders import Roots, find
 from quietpager.model.incident import Applies, Autonomy, UndoWhen
 from quietpager.model.quantity import quantity
 from quietpager.model.yaml import Lines, faults, read_with_lines
+from quietpager.objects.table import KINDS
 
 ACTION: Final = "action.yaml"
 """The file that makes a folder an action's."""
@@ -42,7 +43,7 @@ _REMOVES = frozenset({("pods", "delete"), ("pods", "deletecollection"), ("pods/e
 """Rights that remove pods."""
 _TWO_PERSONS = frozenset({"pods", "pods/eviction", "nodes"})
 """What nobody may approve alone, where an action may write it (evict, delete, cordon, taint, drain)."""
-_WORKLOADS = frozenset({"deployments", "statefulsets", "daemonsets", "replicasets"})
+_WORKLOADS = frozenset(kind.resource.plural for kind in KINDS.values() if kind.has_template)
 
 
 class Promise(Data):

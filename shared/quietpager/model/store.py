@@ -1,17 +1,15 @@
-"""The store's port: transactions with conditions over records and the audit, and due items.
+"""The store's one port: conditional transactions over state and audit, and due items.
 
-Who calls it: every function, through `Context.store`. PostgreSQL, DynamoDB and memory implement it, and
-each passes `tests/contract/test_store.py` unchanged. So this port may ask only for what a key-value table
-with conditional writes of several items can do.
+Who calls it: every function, through `Context.store`. Every back end (PostgreSQL, DynamoDB,
+memory) passes `tests/contract/test_store.py`. Nothing here may need more than a key-value table with
+conditional writes of several items can give.
 
-Two readers change one record; the second one is refused:
+The one conditional write:
 
-    A: get(INCIDENT#1) gives version 7
-    B: get(INCIDENT#1) gives version 7
-    A: transact([Put(INCIDENT#1, expect=7)]) succeeds: the record is at version 8
-    B: transact([Put(INCIDENT#1, expect=7)]) raises Conflict: the record is no longer at version 7
+    reader A   get(INCIDENT#1) → version 7    transact[Put(INCIDENT#1, expect=7)] → version 8
+    reader B   get(INCIDENT#1) → version 7    …later: transact[Put(INCIDENT#1, expect=7)] → Conflict
 
-`expect=n` means that the record is still at version n. `expect=ABSENT` means that nobody has written it yet.
+`expect=n` means "still at version n"; `expect=ABSENT` means "nobody has written it yet".
 """
 
 from collections.abc import Iterable, Sequence
@@ -169,8 +167,10 @@ class Store(Protocol):
         """
         ...
 
-    def claim_due(self, now: datetime, limit: int) -> list[Due]:
+    def claim_due(self, now: datetime, limit: int, within: str = "") -> list[Due]:
         """Take up to `limit` items with `at <= now`; each moves on to `now + every`.
+
+        `within`: only items whose ids begin so are looked at; whatever others there are changes nothing.
 
         Three quarters of the limit go to items of incidents, the oldest incident first, as long as there are
         any; the rest goes to what has been due longest (`queue`). Served in that order: items of incidents by
