@@ -156,6 +156,8 @@ def try_out(wheel: Path, place: Empty) -> None:
         [place.python, "-c", "import quietpager.functions as f; print(f.__path__[0])"], "functions"
     )
     place.run([place.command, "replay", f"{where.strip()}/detect/crash/cases/30-oom-bounded"], "oom_killed")
+    (place.folder / "mine").mkdir()
+    place.run([place.command, "rule", "new", "probe", "--into", "mine"], "probe")
     sandbox = [place.python, "-m", "quietpager.sandbox"]
     with subprocess.Popen(  # noqa: S603
         sandbox, cwd=place.folder, env=_bare(), stdout=subprocess.PIPE, text=True
@@ -165,8 +167,8 @@ def try_out(wheel: Path, place: Empty) -> None:
             (place.folder / "kubeconfig").write_text(CONFIG.format(url=url), encoding="utf-8")
             place.run([place.python, "-c", FAULT, url], "")
             place.run([place.command, "scan", "--kubeconfig", "kubeconfig"], "oom_killed")
-            for name in ("run", "demo"):
-                place.run([place.command, name], r"is not installed.*quietpager\[local\]", code=2)
+            for words in (["run", "--kubeconfig", "kubeconfig"], ["demo", "--once"]):
+                place.run([place.command, *words], r"pip install '?quietpager\[local\]", code=2)
             place.install(f"{wheel}[local]")
             _run(place)
         finally:

@@ -78,19 +78,19 @@ def program_layers(function: FunctionFolder) -> list[Layer]:
 
 def ensure_postgres(say: Say = _quiet) -> str:
     """Build the image of PostgreSQL, import it if containerd does not have it, and name it."""
-    begun = time.monotonic()
-    image = postgres_image(base_layer())
-    _say_images([image], begun, say)
-    bring([image], layout.IMAGES / "postgres.tar", say)
-    return image.reference
+    return _ensure_program("postgres", postgres_image, say)
 
 
 def ensure_dynoxide(say: Say = _quiet) -> str:
-    """Build the image of dynoxide, import it if containerd does not have it, and name it."""
+    """The same with dynoxide, a DynamoDB."""
+    return _ensure_program("dynoxide", dynoxide_image, say)
+
+
+def _ensure_program(name: str, make: Callable[[Layer], Image], say: Say) -> str:
     begun = time.monotonic()
-    image = dynoxide_image(base_layer())
+    image = make(base_layer())
     _say_images([image], begun, say)
-    bring([image], layout.IMAGES / "dynoxide.tar", say)
+    bring([image], layout.IMAGES / f"{name}.tar", say)
     return image.reference
 
 

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -143,11 +143,14 @@ def test_a_build_with_one_rule_and_no_action_starts(root: Path) -> None:
 
 
 @pytest.fixture
-def wrong(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def wrong(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     edit(CRASH, "action: raise-memory", "action: raise-memry")(root)
     monkeypatch.setenv(FUNCTIONS, str(root))
-    monkeypatch.setattr(catalogue, "rules", catalogue.rules.__wrapped__)
-    return root
+    for kept in (catalogue.rules, catalogue.routes):
+        kept.cache_clear()
+    yield root
+    for kept in (catalogue.rules, catalogue.routes):
+        kept.cache_clear()
 
 
 def test_nothing_is_rendered(wrong: Path) -> None:

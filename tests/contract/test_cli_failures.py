@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner
@@ -30,7 +31,8 @@ ASKING = [
 ]  # fmt: skip
 """Every command that asks the store, once at least. A word in capitals is filled in."""
 ASKS_NOTHING = {
-    "console-user", "policy check", "policy schema", "render", "replay", "scan", "serve", "watchdog",
+    "action new", "rule new", "console-user", "policy check", "policy schema", "render", "replay", "scan",
+    "serve", "watchdog",
 }  # fmt: skip
 """What needs no store: `serve` starts without, and its function answers 503 with a sentence."""
 AWAY = {
@@ -53,6 +55,13 @@ def test_every_command_is_on_one_of_the_two_lists() -> None:
     asking = {name for name in EXITS for words in ASKING if f"{' '.join(words)} ".startswith(f"{name} ")}
     assert asking | ASKS_NOTHING == set(EXITS)
     assert asking & ASKS_NOTHING == set()
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """What a command sets for its own process is taken back."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="module")

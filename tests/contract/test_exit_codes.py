@@ -1,10 +1,12 @@
 """Every row of the table of exit codes happens, and no command is without a row."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import click
 import pytest
@@ -70,6 +72,13 @@ class Place:
     def file(self, name: str, text: str) -> str:
         (self.folder / name).write_text(text, encoding="utf-8")
         return str(self.folder / name)
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """What a command sets for its own process is taken back."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +181,24 @@ def new_account(place: Place) -> int:
 
 CASE = str(functions_folder() / "detect/crash/cases/30-oom-bounded")
 MODIFY = ("--action", "raise-memory", "--set", "factor=2", "--set", "ceiling=2Gi")
+
+
+def skeleton(kind: str, *, twice: bool = False) -> Callable[[Place], int]:
+    def run(place: Place) -> int:
+        words = (kind, "new", "probe", "--into", str(place.folder / "mine"))
+        (place.folder / "mine").mkdir()
+        if twice:
+            assert place.run(*words) == 0
+        return place.run(*words)
+
+    return run
+
+
 ROWS: dict[tuple[str, int], Callable[[Place], int]] = {
+    ("action new", 0): skeleton("action"),
+    ("action new", 1): skeleton("action", twice=True),
+    ("rule new", 0): skeleton("rule"),
+    ("rule new", 1): skeleton("rule", twice=True),
     ("approve", 0): of_the_incident("approve"),
     ("approve", 1): lambda p: p.run("approve", "inc-none"),
     ("approve", 2): asks_the_store("approve", "inc-1"),

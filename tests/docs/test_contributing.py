@@ -52,3 +52,10 @@ def test_make_targets_and_commands_are_real(name: str) -> None:
         assert set(words.split()) <= targets, words
     for words in re.findall(r"(?m)^quietpager ([a-z -]+)$", TEXTS[name]):
         assert CliRunner().invoke(command, [*words.split(), "--help"]).exit_code == 0, words
+
+
+def test_every_heading_that_is_linked_is_there() -> None:
+    for text in TEXTS.values():
+        for file, heading in re.findall(r"\]\(([\w./-]+)#([\w-]+)\)", text):
+            titles = re.findall(r"(?m)^#+ (.+)$", (ROOT / file).read_text(encoding="utf-8"))
+            assert heading in {re.sub(r"[^\w-]", "", one.lower().replace(" ", "-")) for one in titles}

@@ -235,7 +235,7 @@ def test_the_queue_shows_first_what_asks_a_person(asked: Asked, alice: Browser) 
     page = alice.get("/")
     shown = re.findall(r'href="/incident/([^"]+)"', page)
     assert shown == [*sorted([late, soon], key=shown.index), blocked, planning, taken]
-    assert "3 ask you." in page
+    assert "3 incidents wait for you." in page
     assert "(3) Queue" in page
     assert re.findall(r'href="/incident/([^"]+)"', alice.get("/queue")) == shown
 

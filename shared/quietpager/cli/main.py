@@ -63,12 +63,13 @@ def demo(*, once: bool, kills: int, seed: int, store: str) -> None:
     try:
         from quietpager.local.demo import run
         from quietpager.local.dynoxide import DynoxideUnavailable
+
+        try:
+            sys.exit(run(once=once, kills=kills, seed=seed, say=click.echo, given=store))
+        except DynoxideUnavailable as no:
+            raise CannotBegin(str(no)) from None
     except ModuleNotFoundError as no:
         raise CannotBegin(f"{no.name} is not installed, and the demo needs it: {LOCAL_EXTRA}.") from None
-    try:
-        sys.exit(run(once=once, kills=kills, seed=seed, say=click.echo, given=store))
-    except DynoxideUnavailable as no:
-        raise CannotBegin(str(no)) from None
 
 
 LOCAL_EXTRA = "pip install 'quietpager[local]'"
@@ -132,10 +133,10 @@ def run(
     try:
         from quietpager.local.run import Asked
         from quietpager.local.run import run as begin
+
+        sys.exit(begin(Asked(kubeconfig, context, namespace, policy, data, port), click.echo))
     except ModuleNotFoundError as no:
         raise CannotBegin(f"{no.name} is not installed, and `run` needs it: {LOCAL_EXTRA}.") from None
-    asked = Asked(kubeconfig, context, namespace, policy, data, port)
-    sys.exit(begin(asked, click.echo))
 
 
 @main.command()
@@ -380,7 +381,11 @@ def resume(kubeconfig: str | None, context: str | None) -> None:
 @main.command()
 @click.option("--functions", metavar="ROLE", help="Grant this role what the functions need, and no more.")
 @click.option("--print", "only", is_flag=True, help="Only print the grants, for whoever runs them by hand.")
-def migrate(functions: str | None, *, only: bool) -> None:
+@click.option(
+    "--cluster", envvar="QUIETPAGER_CLUSTER", default="default", show_default=True, metavar="NAME",
+    help="The cluster whose records an older version left, with keys that name no cluster.",
+)  # fmt: skip
+def migrate(functions: str | None, cluster: str, *, only: bool) -> None:
     """Bring the tables of the store in QUIETPAGER_STORE up to date, as their owner.
 
     On DynamoDB it makes missing tables, but on AWS itself, where Terraform makes them, it only looks. On
@@ -389,7 +394,7 @@ def migrate(functions: str | None, *, only: bool) -> None:
     """
     from quietpager.cli.audit import migrate as run
 
-    sys.exit(run(functions, click.echo, only=only))
+    sys.exit(run(functions, cluster, click.echo, only=only))
 
 
 @main.group()

@@ -12,6 +12,7 @@ from quietpager.model.folders import Roots, find
 from quietpager.model.incident import Autonomy
 from quietpager.model.signal import Origin
 from quietpager.model.yaml import Lines, faults, read_with_lines
+from quietpager.rules.looking import Look
 from quietpager.rules.patterns import pattern
 
 RULE: Final = "rule.yaml"
@@ -62,10 +63,14 @@ class FailureClass(Data):
 
 
 class Rule(Data):
-    """One `rule.yaml`. `benign` lists signals that are dropped although they are Warnings."""
+    """One `rule.yaml`. `benign`: signals that are dropped although they are Warnings.
+
+    `sweep`: what is looked for where no Event tells (`rules.looking`).
+    """
 
     family: str
     routes: tuple[Route, ...] = ()
+    sweep: tuple[Look, ...] = ()
     benign: tuple[Route, ...] = ()
     classes: dict[str, FailureClass] = Field(default_factory=dict)
 

@@ -10,22 +10,19 @@ Who calls it: rendering, the local host, `scan` and `replay`, and `runtime.loadi
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from quietpager.actions.schema import ACTION, Action, read_action
 from quietpager.errors import Refused
-from quietpager.model.cluster import Kind
 from quietpager.model.folders import Roots, find, place_of
 from quietpager.model.yaml import Lines, line_of
 from quietpager.objects.revision import FACTS
+from quietpager.objects.table import KINDS, owner_kinds
+from quietpager.rules.looking import listed
 from quietpager.rules.schema import RULE, Candidate, Rule, read_rule
 
-WORKLOADS: Final = frozenset(
-    {"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod"}
-)
+WORKLOADS: Final = frozenset(kind.name for kind in owner_kinds()) | {"Pod"}
 """Kinds whose owner is a workload: what is wrong with one of them is put right on one of them."""
-KINDS: Final = WORKLOADS | frozenset(get_args(Kind))
-"""Kinds that an action may be for."""
 CLASS: Final = "failure_class"
 """The argument of a Diagnosis that names a class."""
 
@@ -69,6 +66,11 @@ def _faults_of_action(action: Action, path: Path) -> Iterator[Fault]:
 def _faults_of_rule(rule: Rule, path: Path, actions: Mapping[str, Action]) -> Iterator[Fault]:
     if rule.family != (wanted := _named_after(path)):
         yield ("family",), f"`family` is {rule.family}; after its folder it must be {wanted}."
+    for number, look in enumerate(rule.sweep):
+        if look.kind not in listed():
+            near = _near(look.kind, frozenset(listed()))
+            sentence = f"the sweep looks at {', '.join(listed())}, and not at {look.kind}{near}"
+            yield ("sweep", number, "kind"), sentence
     said, classes = _code(path.parent)
     for name, known in rule.classes.items():
         place: Place = ("classes", name)
@@ -112,7 +114,7 @@ def _faults_of_remedy(
 
 def owners_of(rule: Rule) -> frozenset[str]:
     """Name the kinds of owners that a rule's findings can have; empty: any."""
-    kinds = {route.kind for route in rule.routes}
+    kinds = {route.kind for route in rule.routes} | {look.kind for look in rule.sweep}
     if kinds and kinds <= WORKLOADS:
         return WORKLOADS
     return frozenset({"Node"}) if kinds == {"Node"} else frozenset()

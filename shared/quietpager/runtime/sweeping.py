@@ -4,6 +4,7 @@
          ├ the scheduler has no node for it ────────────────▶ a signal of its condition
          ├ runs, and is not ready for a while ──────────────▶ a signal of its condition
          └ has its node, and starts nothing for a while ────▶ the Warnings that the API server holds about it
+    any object ─ a rule's `sweep` looks for such a one ───▶ a signal for that rule's family
 
 Who calls it: `ingest/sweep` and `quietpager scan`.
 """
@@ -17,13 +18,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from quietpager.analysis.unwell import events_about
-from quietpager.model.cluster import EventReader
+from quietpager.model.cluster import EventReader, Json, Kind
 from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.objects.health import STARTING, crash_of, waits_to_start
+from quietpager.objects.table import resource
 from quietpager.objects.types import ContainerStatus, Pod
+from quietpager.rules.looking import listed
 from quietpager.rules.routing import Observation, RouteTable
 
+POD = "Pod"
 PATIENCE = 30
 """Seconds that a pod may be unready, or start nothing, before it is worth a look; a start takes its time."""
 
@@ -41,7 +45,8 @@ def find(reader: EventReader, routes: RouteTable, now: datetime) -> Iterator[Sig
     Raises whatever the reader raises.
     """
     waiting: dict[str, list[ObjectRef]] = {}
-    for raw in reader.each("Pod"):
+    for raw in reader.each(POD):
+        yield from looked_for(POD, raw, routes, now)
         try:
             pod = Pod.read(raw | {"kind": "Pod", "apiVersion": "v1"})
         except ValidationError:
@@ -62,6 +67,29 @@ def find(reader: EventReader, routes: RouteTable, now: datetime) -> Iterator[Sig
         seen = _Seen(ref, routes)
         seen.warnings(reader, now)
         yield from seen.signals
+    yield from _others(reader, routes, now)
+
+
+def _others(reader: EventReader, routes: RouteTable, now: datetime) -> Iterator[Signal]:
+    """Look at the kinds beside pods that some rule looks at, one list for each."""
+    kinds = {row.look.kind for row in routes.looks} - {POD}
+    for kind in (one for one in listed() if one in kinds):
+        for raw in reader.each(kind):
+            yield from looked_for(kind, raw, routes, now)
+
+
+def looked_for(kind: Kind, raw: Json, routes: RouteTable, now: datetime) -> Iterator[Signal]:
+    """Give a signal for each family whose rule looks for an object that is like this one."""
+    families = [row.family for row in routes.looks if row.look.kind == kind and row.look.found_in(raw, now)]
+    meta = raw.get("metadata") or {}
+    if not families or not meta.get("name"):
+        return
+    target = ObjectRef(
+        api_version=resource(kind).api_version, kind=kind, namespace=meta.get("namespace"), name=meta["name"],
+        uid=meta.get("uid"),
+    )  # fmt: skip
+    for family in dict.fromkeys(families):
+        yield Signal(target=target, family=family, origin="sweep")
 
 
 def _in_turns(waiting: Mapping[str, Sequence[ObjectRef]], turn: int) -> Iterator[ObjectRef]:
