@@ -60,11 +60,11 @@ def rehearse(
 
     Raises whatever the reader raises; then nothing is known and the message is delivered again.
     """
-    raw, deployment = live.raw_deployment, live.deployment
+    raw, owner = live.raw_owner, live.object
     try:
         if asked.owner.kind not in action.applies_to:
             raise Refused(f"{action.name} is not for a {asked.owner.kind}.")  # noqa: TRY301
-        if raw is None or deployment is None:
+        if raw is None or owner is None:
             raise Refused(f"{asked.owner} is gone.")  # noqa: TRY301
         action.check_params(asked.remedy.params)
         change = plan(live, asked.remedy.params)
@@ -75,7 +75,7 @@ def rehearse(
         why = "; ".join(map(str, broken))
         return asked.but(
             state="refused",
-            generation=deployment.metadata.generation,
+            generation=owner.metadata.generation,
             edits=edits,
             summary=change.summary,
             refusal=f"{action.name} may not do this, and the API server would refuse it: {why}.",
@@ -85,10 +85,10 @@ def rehearse(
     labels = {} if namespace is None else namespace.metadata.labels
     planned = asked.but(
         state="rehearsed",
-        generation=deployment.metadata.generation,
+        generation=owner.metadata.generation,
         edits=edits,
         summary=change.summary,
-        available=deployment.status.available_replicas,
+        available=live.available,
         undo_when=action.undo_when,
     )
     refused = dry_run(planned, raw) if dry_run is not None else None
@@ -96,13 +96,13 @@ def rehearse(
         facts=PlanFacts(
             namespace=asked.owner.namespace or "",
             opted_in=labels.get(opt_in_label) == "true",
-            ignored=ignore_annotation in deployment.metadata.annotations,
+            ignored=ignore_annotation in owner.metadata.annotations,
             guards=action.guards,
             **scope_of(live, asked.owner, change.removes),
             fleet=fleet_of(live),
             other_rollout=other_rollout(live),
             outside_may_change=action.outside(tuple(e.path for e in edits)),
-            does_not_fit=_does_not_fit(live, change, deployment.spec.replicas),
+            does_not_fit=_does_not_fit(live, change, live.wanted),
             dry_run="skipped" if dry_run is None else "refused" if refused else "admitted",
             dry_run_refused=refused,
         )
@@ -110,7 +110,7 @@ def rehearse(
 
 
 def _does_not_fit(live: Live, change: Change, replicas: int) -> str | None:
-    """Say why the result has no room: the dry run admits the Deployment, never its pods."""
+    """Say why the result has no room: the dry run admits the owner, never its pods."""
     if change.pod_memory is None:
         return None
     after, before = quantity(change.pod_memory), quantity(change.pod_memory_before or "0")
@@ -151,7 +151,7 @@ def server_dry_run(
         operations = patch(draft, raw)
         owner = planned.owner
         try:
-            cluster.json_patch("Deployment", owner.namespace, owner.name, operations, dry_run=True)
+            cluster.json_patch(owner.kind, owner.namespace, owner.name, operations, dry_run=True)
         except Rejected as no:
             return str(no)
         return None

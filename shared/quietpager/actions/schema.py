@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 from yaml import YAMLError
 
 from quietpager.errors import Refused
@@ -14,7 +14,7 @@ from quietpager.model.data import Data
 from quietpager.model.folders import Roots, find
 from quietpager.model.incident import Applies, Autonomy, UndoWhen
 from quietpager.model.quantity import quantity
-from quietpager.model.yaml import read_yaml
+from quietpager.model.yaml import Lines, faults, read_with_lines
 
 ACTION: Final = "action.yaml"
 """The file that makes a folder an action's."""
@@ -138,10 +138,19 @@ def load_action(path: Path) -> Action:
     """Read one action.
 
     Raises:
-        ValueError: it is not an action; the text names the file and the field.
+        ValueError: it is not an action; the text names the file, the line and the field.
     """
+    return read_action(path)[0]
+
+
+def read_action(path: Path) -> tuple[Action, Lines]:
+    """Read one action with the lines of its fields; raises as `load_action` does."""
+    lines: Lines = {}
     try:
-        return Action.model_validate(read_yaml(path))
+        found, lines = read_with_lines(path)
+        return Action.model_validate(found), lines
+    except ValidationError as wrong:
+        raise ValueError(f"{path} is not an action: {faults(wrong, lines)}") from wrong
     except (ValueError, YAMLError) as wrong:
         raise ValueError(f"{path} is not an action: {wrong}") from wrong
 

@@ -236,7 +236,7 @@ def _act(
     patch = patch_of(intent, live)
     target = intent.target
     try:
-        after = cluster.json_patch("Deployment", target.namespace, target.name, patch)
+        after = cluster.json_patch(target.kind, target.namespace, target.name, patch)
     except ClusterUnavailable:
         return None, "", {}
     except Rejected as no:
@@ -264,7 +264,7 @@ def _first_look(
 
 def _look(intent: Intent, cluster: Cluster) -> Json | None:
     target = intent.target
-    live = cluster.get("Deployment", target.namespace, target.name)
+    live = cluster.get(target.kind, target.namespace, target.name)
     if live is None or live["metadata"].get("uid") != target.uid:
         return None
     return live

@@ -18,7 +18,9 @@ from quietpager.actions.marks import BOUNDED, MARK, NAME, ROLLED, UNDO_OF, WROTE
 from quietpager.actions.promise import CONTAINER, POD, PROBES, SERVERS_OWN
 from quietpager.actions.schema import Action
 from quietpager.incident.policy import Policy
-from quietpager.render.cel import NEW, OLD, Rule, named, text, texts, without
+from quietpager.objects.kind import Resource
+from quietpager.objects.table import changeable
+from quietpager.render.cel import NEW, OLD, Rule, either, named, text, texts, without
 from quietpager.render.fields import Fields
 from quietpager.render.folders import FunctionFolder
 from quietpager.render.promises import changed_amounts, probes, rules_of, shape
@@ -96,20 +98,37 @@ def _validation(action: str, rule: Rule) -> Json:
 def _rules(action: Action, policy: Policy, namespace: str) -> list[Rule]:
     """Give the rules in the order in which the first that does not hold is named."""
     own = rules_of(action)
-    if not _patches_deployments(action):
-        raise ValueError(f"The cage of {action.name} holds patches of Deployments only; it may write more.")
-    return [*_places(policy, namespace), _intent(), *_equal(), *own]
+    return [*_places(action, policy, namespace), _intent(), *_equal(), *own]
 
 
-def _patches_deployments(action: Action) -> bool:
-    asked = {(one.group, *one.resources, *one.verbs) for one in action.write}
-    return asked == {("apps", "deployments", "patch")}
+def _patched(action: Action) -> list[Resource]:
+    """Give the resources that an action patches: those of the kinds that it is for, and no other.
+
+    Raises:
+        ValueError: it may write something else, or not what it is for.
+    """
+    kinds = [changeable(name) for name in action.applies_to]
+    asked = {(one.group, what, verb) for one in action.write for what in one.resources for verb in one.verbs}
+    if asked != {(one.resource.group, one.resource.plural, "patch") for one in kinds}:
+        names = " and ".join(one.resource.plural for one in kinds)
+        raise ValueError(
+            f"The cage of {action.name} holds patches of {names}, for that is what it applies to; `write` in "
+            "its action.yaml says otherwise."
+        )
+    return [one.resource for one in kinds]
 
 
 # Where, and by which intent
 
 
-def _places(policy: Policy, namespace: str) -> list[Rule]:
+def _places(action: Action, policy: Policy, namespace: str) -> list[Rule]:
+    kinds = _patched(action)
+    matched = [
+        f"request.resource.group == {text(one.group)} && request.resource.version == {text(one.version)} && "
+        f"request.resource.resource == {text(one.plural)}"
+        for one in kinds
+    ]
+    names = " or a ".join(one.kind for one in kinds)
     prefixes = [*policy.protected_prefixes]
     if not namespace.startswith(policy.protected_prefixes):
         prefixes.append(namespace)
@@ -118,10 +137,8 @@ def _places(policy: Policy, namespace: str) -> list[Rule]:
     return [
         Rule(
             "kind",
-            "request.operation == 'UPDATE' && request.resource.group == 'apps' && "
-            "request.resource.version == 'v1' && request.resource.resource == 'deployments' && "
-            "request.?subResource.orValue('') == ''",
-            "it may only update a Deployment itself",
+            f"request.operation == 'UPDATE' && {either(matched)} && request.?subResource.orValue('') == ''",
+            f"it may only update a {names} itself",
             "request.operation + ' ' + request.resource.resource + "
             "(request.?subResource.orValue('') == '' ? '' : '/' + request.subResource)",
         ),
@@ -140,7 +157,7 @@ def _places(policy: Policy, namespace: str) -> list[Rule]:
         Rule(
             "ignored",
             f"!({ignore} in oldObject.metadata.?annotations.orValue({{}}))",
-            f"the Deployment is annotated {policy.ignore_annotation}",
+            f"the {names} is annotated {policy.ignore_annotation}",
         ),
     ]
 
@@ -173,7 +190,7 @@ def _equal() -> list[Rule]:
 
 def _variables(action: Action, fields: Fields) -> dict[str, str]:
     """Render, for each level, the CEL string of what differs there and may not."""
-    allowed = _allowed(action)
+    allowed, kinds = _allowed(action), _patched(action)
     whole = {path for path in allowed if "." not in path}
     looked_into = {path.partition(".")[0] for path in allowed} - whole
     equal = [name for name in fields["Container"] if name not in whole | looked_into]
@@ -193,7 +210,7 @@ def _variables(action: Action, fields: Fields) -> dict[str, str]:
         "changed": named(changed_amounts(action, "o", "c"), " "),
         "restored": named(changed_amounts(action, "c", "o"), " "),
         "metadata": _joined(
-            _differing("object", "oldObject", without(fields["Deployment"], {"metadata", "spec"}), ""),
+            _differing("object", "oldObject", without(_of_all(kinds, "", fields), {"metadata", "spec"}), ""),
             _differing(
                 "object.metadata",
                 "oldObject.metadata",
@@ -206,7 +223,7 @@ def _variables(action: Action, fields: Fields) -> dict[str, str]:
                 "object.metadata.?annotations", "oldObject.metadata.?annotations", [MARK, WROTE, ROLLED], ""
             )
         ),
-        "spec": _level("spec", fields["DeploymentSpec"], {"template"}),
+        "spec": _level("spec", _of_all(kinds, "Spec", fields), {"template"}),
         "template": _level("spec.template", fields["PodTemplateSpec"], {"spec"}),
         "pod": _level(POD, fields["PodSpec"], {"containers"}),
         "container": named(" + ".join(parts)),
@@ -214,6 +231,18 @@ def _variables(action: Action, fields: Fields) -> dict[str, str]:
     if whole & {*PROBES}:
         found["probes"] = named(probes([one for one in PROBES if one in whole], fields))
     return found
+
+
+def _of_all(kinds: Iterable[Resource], part: str, fields: Fields) -> list[str]:
+    """Give the fields that any of the kinds has; one that an object lacks is absent before and after.
+
+    Raises:
+        ValueError: the names of a kind's fields are not known, so a cage would have holes.
+    """
+    for one in kinds:
+        if f"{one.kind}{part}" not in fields:
+            raise ValueError(f"The fields of a {one.kind} are not known, so no cage can hold a write of it.")
+    return list(dict.fromkeys(name for one in kinds for name in fields[f"{one.kind}{part}"]))
 
 
 def _note(of: str, name: str) -> str:

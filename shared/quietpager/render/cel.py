@@ -1,7 +1,7 @@
 """CEL as text: the pieces of which the rules of the cage are made. Called by `cage` and `promises`."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -79,3 +79,8 @@ def text(value: str) -> str:
 def texts(values: Iterable[str]) -> str:
     """Write a list of strings."""
     return f"[{', '.join(map(text, values))}]"
+
+
+def either(conditions: Sequence[str]) -> str:
+    """Join conditions of which one must hold; a single one stays as it is."""
+    return conditions[0] if len(conditions) == 1 else f"({' || '.join(f'({one})' for one in conditions)})"
