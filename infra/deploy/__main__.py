@@ -15,7 +15,7 @@ from typing import Any, Final
 from infra.deploy import dynamodb
 from infra.deploy.objects import apply
 from infra.deploy.proof import prove
-from infra.deploy.store import NAMESPACE, ensure_secret, on_dynamodb, owner_url, store_url
+from infra.deploy.store import CLUSTER, NAMESPACE, ensure_secret, on_dynamodb, owner_url, store_url
 from infra.images.build import ensure, ensure_dynoxide, ensure_postgres
 from infra.progress import Progress
 from infra.testbed import layout
@@ -74,7 +74,7 @@ def deploy_all(say: Progress, *, authentication: bool = True, with_dynamodb: boo
     wanted = ("broker", "trigger", "apiserversource", "pingsource")
     kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "--all", "--timeout=120s", ",".join(wanted))
     say("broker, Triggers and sources are ready")
-    store = open_store(store_url())
+    store = open_store(store_url(), cluster=CLUSTER)
     cluster = connect(kubeconfig=layout.KUBECONFIG, manager="quietpager-deploy")
     prove(store, cluster, NAMESPACE)
     say("clock and sweep have ticked, and an Event came through")
@@ -90,7 +90,7 @@ def _migrate(say: Progress, *, with_dynamodb: bool) -> None:
         say(f"DynamoDB has its tables; made now: {', '.join(made) or 'none'}")
         return
     kubectl("-n", NAMESPACE, "rollout", "status", "statefulset/postgres", "--timeout=120s")
-    migrate_as_owner(owner_url(), FUNCTIONS)
+    migrate_as_owner(owner_url(), FUNCTIONS, CLUSTER)
     say(f"tables are up to date; {FUNCTIONS} can only add to the audit")
 
 
@@ -146,7 +146,7 @@ def _settings(images: Mapping[str, str], *, with_dynamodb: bool) -> Settings:
     api_server = (f"{layout.NODE_ADDRESS}/32",)
     openapi = json.loads(kubectl("get", "--raw", OPENAPI).stdout)
     return Settings(
-        cluster="testbed",
+        cluster=CLUSTER,
         policy=POLICY.read_text(encoding="utf-8"),
         images=images,
         fields=fields_of(openapi),

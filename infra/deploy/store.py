@@ -19,6 +19,8 @@ from quietpager.store.roles import FUNCTIONS
 
 Json = dict[str, Any]
 
+CLUSTER: Final = "testbed"
+"""The name of the test bed's cluster in keys and records."""
 NAMESPACE: Final = "quietpager"
 DATABASE: Final = "quietpager"
 OWNER: Final = "quietpager"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.deploy import on_dynamodb, store_url
+from infra.deploy import CLUSTER, on_dynamodb, store_url
 from infra.testbed.addons import kubectl
 from quietpager.model.incident import State
 from quietpager.store.audit import verify_all
@@ -39,7 +39,7 @@ def dynamodb_bed(tmp_path: Path) -> Iterator[Bed]:
     if not on_dynamodb():
         pytest.skip("the bed's store is PostgreSQL: make deploy ARGS='--store dynamodb'")
     kubectl("-n", NAMESPACE, "rollout", "status", "deployments", "--timeout=120s", check=False)
-    store = open_store(store_url())
+    store = open_store(store_url(), cluster=CLUSTER)
     print(quietpager("resume"))
     with spying(tmp_path / "messages.jsonl") as spy:
         yield Bed(admin(), store, spy)

@@ -42,6 +42,7 @@ from tests.soak.lossy import NOTES, SHARE
 
 Json = dict[str, Any]
 
+CLUSTER: Final = "soak"
 POLICY: Final = {
     "autonomy": "auto", "tick": 1.0, "sweep": 3.0, "recheck": 2.0, "dwell_seconds": 1.0, "dwell_unknown": 1.0,
     "window": 4.0, "rollout": 4.0, "cool_down": 60.0, "claim": 20.0, "act": 3.0, "planning": 8.0,
@@ -308,7 +309,7 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quietpager-soak-")))
         api = stack.enter_context(sandbox(20))
         server = stack.enter_context(embedded.start(folder / "postgres"))
-        store = open_store(server.url)
+        store = open_store(server.url, cluster=CLUSTER)
         stack.callback(store.close)
         store.transact([Put(records.SWITCH, {"stopped": False, "by": "soak"}, ABSENT)])
         cluster = connect(api, manager="soak")
@@ -317,7 +318,7 @@ def main() -> int:
         env = {
             "QUIETPAGER_STORE": server.url, "QUIETPAGER_API_SERVER": api, SHARE: share,
             "QUIETPAGER_PORT": str(free_port()), "QUIETPAGER_POLICY": str(folder / "policy.yaml"),
-            "QUIETPAGER_CLUSTER": "soak", "QUIETPAGER_LOG": "ERROR", NOTES: str(folder / "notes"),
+            "QUIETPAGER_CLUSTER": CLUSTER, "QUIETPAGER_LOG": "ERROR", NOTES: str(folder / "notes"),
         }  # fmt: skip
         process = stack.enter_context(lossy_host(env, folder / "host.log"))
         soak = Soak(api, server.url, cluster, process)

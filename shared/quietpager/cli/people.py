@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from quietpager.actions.schema import load_actions
 from quietpager.cli.exits import CannotBegin, SaysNo
+from quietpager.cli.store import open_store
 from quietpager.deciding.decisions import Answer, Decision, Question, Seen, question_of, read_remedy
 from quietpager.deciding.decisions import answer as decide
 from quietpager.errors import Refused, Retry
@@ -16,7 +17,6 @@ from quietpager.model.page import Changed, Page, Similar
 from quietpager.model.store import Json, Store
 from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
-from quietpager.runtime.connect import open_store
 from quietpager.runtime.context import function_roots
 
 

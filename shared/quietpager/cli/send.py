@@ -5,11 +5,12 @@ import os
 from collections.abc import Callable
 from uuid import uuid4
 
+from quietpager.cli.store import open_store
 from quietpager.model.cluster import Json
 from quietpager.model.message import EVENT_ADD
 from quietpager.model.time import system_clock, to_text
 from quietpager.outgoing import NoAnswer, ask
-from quietpager.runtime.connect import STORE, open_store
+from quietpager.runtime.connect import STORE
 
 
 def structured(body: bytes) -> Json:

@@ -12,10 +12,10 @@ from typing import Final
 
 import click
 
+from quietpager.cli.store import open_store
 from quietpager.incident.policy import Policy, load_policy
 from quietpager.model.store import Store
 from quietpager.model.text import clean
-from quietpager.runtime.connect import open_store
 from quietpager.runtime.metrics import PATH as METRICS
 from quietpager.runtime.metrics import TEXT, Exposition, show_pulse
 from quietpager.runtime.pulse import PATH, Pulse, table

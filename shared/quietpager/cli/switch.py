@@ -15,13 +15,13 @@ from time import perf_counter
 from typing import Any, Final
 
 from quietpager.cli.people import terminal_user
+from quietpager.cli.store import open_store
 from quietpager.cluster.kubeconfig import can_be_found, connected
 from quietpager.incident.switch import set_switch
 from quietpager.model.cluster import Cluster, Rejected
 from quietpager.model.store import Store
 from quietpager.model.time import system_clock
 from quietpager.render import function_folders, write_bindings
-from quietpager.runtime.connect import open_store
 from quietpager.runtime.context import function_roots
 
 Json = dict[str, Any]

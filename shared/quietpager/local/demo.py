@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from quietpager.actions.marks import MARK
 from quietpager.cluster.client import connect
@@ -39,7 +39,7 @@ from quietpager.store import embedded
 from quietpager.store.anchors import PLACE
 from quietpager.store.audit import verify_all
 from quietpager.store.dynamodb_schema import make_tables
-from quietpager.store.opening import DYNAMODB, open_store
+from quietpager.store.opening import CLUSTER_NAME, DYNAMODB, open_store
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
@@ -49,6 +49,9 @@ STARTING = 30.0
 
 SPEED = 20
 """How much faster than recorded the sandbox's kubelet is."""
+
+CLUSTER: Final = "sandbox"
+"""The name of the demo's cluster in keys and records."""
 
 POLICY = {
     "autonomy": "auto", "tick": 0.5, "sweep": 1.0, "recheck": 0.5, "dwell_seconds": 5.0, "dwell_unknown": 5.0,
@@ -226,7 +229,7 @@ def run(*, once: bool, kills: int, seed: int, say: Say, given: str = "") -> int:
         )
         url = stack.enter_context(sandbox())
         place, store_url = stack.enter_context(_store(given, folder))
-        store = open_store(store_url)
+        store = open_store(store_url, cluster=CLUSTER)
         stack.callback(store.close)
         if _incidents(store):
             say(f"The demo wants an empty store, and {given} holds incidents. Name another one.")
@@ -240,7 +243,7 @@ def run(*, once: bool, kills: int, seed: int, say: Say, given: str = "") -> int:
             "QUIETPAGER_STORE": store_url, "QUIETPAGER_API_SERVER": url,
             "QUIETPAGER_PORT": str(free_port()), "QUIETPAGER_POLICY": str(folder / "policy.yaml"),
             PLACE: str(anchors),
-            "QUIETPAGER_CLUSTER": "sandbox",
+            CLUSTER_NAME: CLUSTER,
         }  # fmt: skip
         address, password = stack.enter_context(console(env, folder))
         child = Child(env | {CONSOLE_URL: address}, folder / "product.log", say)

@@ -7,6 +7,7 @@
 
 import os
 from pathlib import Path
+from typing import Final
 
 from quietpager.errors import Retry
 from quietpager.incident.policy_file import PolicyFile
@@ -24,6 +25,9 @@ from quietpager.store.opening import open_store as open_by_url
 STORE = "QUIETPAGER_STORE"
 """Environment variable: URL of the PostgreSQL database, or `dynamodb://REGION/PREFIX`."""
 
+NO_STORE: Final = f"No store: set {STORE} to a PostgreSQL URL, or to dynamodb://REGION/PREFIX."
+"""The sentence for whoever starts something without a store."""
+
 SINK = "K_SINK"
 """Environment variable: where `post` sends; Knative sets it (SinkBinding, PingSource, our Deployments)."""
 
@@ -35,7 +39,7 @@ def open_store() -> Store:
     """Open the store; raises Retry with a sentence where none is named, or none that can be."""
     url = os.environ.get(STORE)
     if not url:
-        raise Retry(f"No store: set {STORE} to a PostgreSQL URL, or to dynamodb://REGION/PREFIX.")
+        raise Retry(NO_STORE)
     try:
         return open_by_url(url)
     except StoreUnavailable as wrong:
