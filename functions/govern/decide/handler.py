@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from quietpager.actions.schema import autonomy_limit
-from quietpager.change.effect import reversed_edits
+from quietpager.change.kinds import inverse_of
 from quietpager.deciding import decisions, guards
 from quietpager.deciding.ground import Conditions, ground_of
 from quietpager.errors import BadMessage, Retry
@@ -273,7 +273,8 @@ def _undo_verdict(taken: Step, ctx: Context, now: datetime) -> tuple[Step, Condi
     record = ctx.store.get(records.rehearsal(forward.rehearsal))
     if record is None:
         raise AssertionError(f"rehearsal {forward.rehearsal} of {incident.id} is missing")
-    plan = Rehearsal.from_json(record.body).but(edits=reversed_edits(forward.edits))
+    back = inverse_of(forward)
+    plan = Rehearsal.from_json(record.body).but(edits=back.edits, change=back.change)
     ground, on = ground_of(plan, incident, ctx.store, ctx.policy, now, undo=True, at_most=Autonomy.AUTO)
     said = guards.verdicts(ground, guards.UNDO_GUARDS)
     no = guards.refusal(said)

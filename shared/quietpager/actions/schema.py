@@ -6,14 +6,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from yaml import YAMLError
 
+from quietpager.change.cage import Bound, Cage
+from quietpager.change.kinds import KINDS, kinds_of
+from quietpager.change.write import Right
 from quietpager.errors import Refused
 from quietpager.model.data import Data
-from quietpager.model.incident import Applies, Autonomy, UndoWhen
+from quietpager.model.incident import Applies, Autonomy, UndoWhen, Verify
 from quietpager.model.quantity import quantity
-from quietpager.model.yaml import read_yaml
+from quietpager.model.yaml import Lines, parse_yaml
 
 
 class Param(Data):
@@ -34,18 +38,11 @@ class Access(Data):
     verbs: tuple[str, ...]
 
 
-_REMOVES = frozenset({("pods", "delete"), ("pods", "deletecollection"), ("pods/eviction", "create")})
-"""Rights that remove pods."""
-_TWO_PERSONS = frozenset({"pods", "pods/eviction", "nodes"})
-"""What nobody may approve alone, where an action may write it (evict, delete, cordon, taint, drain)."""
-_WORKLOADS = frozenset({"deployments", "statefulsets", "daemonsets", "replicasets"})
-
-
 class Promise(Data):
     """What holds between the object as the last *other* writer left it and now, whatever the action sends.
 
     `says` is the sentence; its bounds are those in the action's `params`, and `times`: how many times more,
-    or less, an amount may become. Held by `actions.promise`, and on the API server by what
+    or less, an amount may become. Held by `change.promise`, and on the API server by what
     `shared/quietpager/render/cage.py` renders.
     """
 
@@ -73,20 +70,57 @@ class Action(Data):
     write: tuple[Access, ...]
     may_change: tuple[str, ...]
     promise: Promise = Promise(says="nothing is written")
+    verify: Verify = Verify()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of change that its rights are for; none, where it writes nothing."""
+        return kinds_of(
+            Right(group=one.group, resource=what, verb=verb)
+            for one in self.write
+            for what in one.resources
+            for verb in one.verbs
+        )
+
+    @property
+    def cage(self) -> Cage:
+        """Its limits, as the sender and the promise take them."""
+        return Cage(
+            action=self.name,
+            applies_to=self.applies_to,
+            kinds=self.kinds,
+            may_change=self.may_change,
+            restores=self.inverse == "restore",
+            bounds={name: Bound(min=one.min, max=one.max) for name, one in self.params.items()},
+            times=self.promise.times,
+        )
 
     @model_validator(mode="after")
     def _guards_fit_the_rights(self) -> Self:
         """An action may not spare itself a guard that its own rights call for."""
-        rights = {(what, verb) for one in self.write for what in one.resources for verb in one.verbs}
-        if rights & _REMOVES and not (self.guards.fraction and self.guards.pdb):
+        kinds = {name: KINDS[name] for name in self.kinds}
+        needs = [kind.NEEDS for kind in kinds.values()]
+        if any(
+            (one.fraction and not self.guards.fraction) or (one.pdb and not self.guards.pdb) for one in needs
+        ):
             raise ValueError("guards: what may remove pods needs `fraction: yes` and `pdb: yes`.")
-        if {what for what, _ in rights} & _WORKLOADS and self.guards.rollout_of_others == "ignore":
+        if any(one.rollout_of_others for one in needs) and self.guards.rollout_of_others == "ignore":
             raise ValueError("guards: what changes a workload needs `rollout_of_others: refuse`.")
-        if self.write and "promise" not in self.model_fields_set:
-            raise ValueError("promise: what may write needs to say what holds, whatever it sends.")
+        for said in ("promise", "verify"):
+            if self.write and said not in self.model_fields_set:
+                what = (
+                    "what holds, whatever it sends" if said == "promise" else "how it is known that it helped"
+                )
+                raise ValueError(f"{said}: what may write needs to say {what}.")
+        if bool(self.write) is (self.verify.goal == "nothing_written"):
+            raise ValueError(
+                "verify: the goal `nothing_written` belongs to what writes nothing, and only to that."
+            )
         if (self.inverse == "none") is not (self.undo_when == "never"):
             raise ValueError("undo_when: `never` belongs to `inverse: none`, and to nothing else.")
-        if {what for what, _ in rights} & _TWO_PERSONS and self.approvals < 2:
+        if lost := [name for name, kind in kinds.items() if not kind.INVERSE and self.inverse == "restore"]:
+            raise ValueError(f"inverse: nothing takes back a change of kind {lost[0]}; say `inverse: none`.")
+        if any(one.approvals > self.approvals for one in needs):
             raise ValueError("approvals: what may remove pods or change nodes needs `approvals: 2`.")
         return self
 
@@ -108,7 +142,7 @@ class Action(Data):
                 raise Refused(f"{self.name}: {name} is {value!r}, not text.")
             return
         try:
-            number = quantity(value) if bound.quantity else Decimal(str(value))
+            number = quantity(value) if bound.quantity else Decimal(repr(float(value)))
         except (ValueError, ArithmeticError) as wrong:
             raise Refused(f"{self.name}: {name} is {value!r}: {wrong}.") from None
         low, high = bound.min, bound.max
@@ -134,12 +168,29 @@ def load_action(path: Path) -> Action:
     """Read one action.
 
     Raises:
-        ValueError: it is not an action; the text names the file and the field.
+        ValueError: it is not an action; the text names the file, the line and the field.
     """
+    lines: Lines = {}
     try:
-        return Action.model_validate(read_yaml(path))
+        found, lines = parse_yaml(path.read_text(encoding="utf-8"))
+        return Action.model_validate(found)
+    except ValidationError as wrong:
+        said = "; ".join(_said(path, lines, one) for one in wrong.errors())
+        raise ValueError(f"{path} is not an action: {said}") from wrong
     except (ValueError, YAMLError) as wrong:
         raise ValueError(f"{path} is not an action: {wrong}") from wrong
+
+
+def _said(path: Path, lines: Lines, wrong: ErrorDetails) -> str:
+    """Say what is wrong with one field, and where it stands; a rule about several names the first of them."""
+    place = tuple(map(str, wrong["loc"]))
+    said = wrong["msg"].removeprefix("Value error, ")
+    if not place:
+        place = (said.partition(":")[0],)
+    known = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in lines), None)
+    where = f"{path}:{lines[known]}" if known else str(path)
+    field = ".".join(map(str, wrong["loc"]))
+    return f"{where}: {field}: {said}" if field else f"{where}: {said}"
 
 
 def load_actions(functions: Path) -> dict[str, Action]:

@@ -65,6 +65,8 @@ RESOURCES: Final[Mapping[Kind, Resource]] = {
     "PersistentVolumeClaim": Resource("/api/v1", "v1", "persistentvolumeclaims"),
     "Event": Resource("/api/v1", "v1", "events"),
     "ConfigMap": Resource("/api/v1", "v1", "configmaps"),
+    "Job": Resource("/apis/batch/v1", "batch/v1", "jobs"),
+    "PodDisruptionBudget": Resource("/apis/policy/v1", "policy/v1", "poddisruptionbudgets"),
     "ClusterRoleBinding": Resource(
         "/apis/rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io/v1", "clusterrolebindings",
         namespaced=False,
@@ -272,6 +274,16 @@ class ApiServer:
         path = _path(kind, namespace, name, subresource)
         return self._write("PATCH", path, patch, dry_run, "application/merge-patch+json")
 
+    def evict(self, namespace: str, pod: str, eviction: Json, *, dry_run: bool = False) -> Json:
+        """Create an Eviction; what a budget or the eviction itself answers is an answer, not an overload."""
+        path, query = _path("Pod", namespace, pod, "eviction"), {"fieldManager": self._manager}
+        if dry_run:
+            query["dryRun"] = "All"
+        response = self._send("POST", path, query, eviction, stream=False)
+        if response.status >= 300:
+            raise _refused_eviction(response.status, response.data)
+        return _object(response.data)
+
     def delete(self, kind: Kind, namespace: str | None, name: str) -> None:
         """Delete an object, with its own grace period."""
         self._call("DELETE", _path(kind, namespace, name), {})
@@ -330,13 +342,7 @@ class ApiServer:
         response = self._send(method, path, query or {}, body, content_type, stream=False, accept=accept)
         if response.status >= 300:
             raise _failure(response.status, response.data)
-        try:
-            answer = json.loads(response.data)
-        except ValueError as error:
-            raise ClusterUnavailable("the API server's answer is not JSON") from error
-        if not isinstance(answer, dict):
-            raise ClusterUnavailable("the API server's answer is not an object")
-        return answer
+        return _object(response.data)
 
     def _send(
         self,
@@ -391,14 +397,39 @@ def _path(kind: Kind, namespace: str | None, name: str | None = None, subresourc
     return "/".join(parts)
 
 
-def _failure(code: int, body: bytes) -> ClusterUnavailable | Rejected:
-    """Say what an error answer means; its body is a Status object (or a proxy's own words)."""
+def _object(body: bytes) -> Json:
+    try:
+        answer = json.loads(body)
+    except ValueError as error:
+        raise ClusterUnavailable("the API server's answer is not JSON") from error
+    if not isinstance(answer, dict):
+        raise ClusterUnavailable("the API server's answer is not an object")
+    return answer
+
+
+def _status(body: bytes) -> Json:
+    """Read an error's body: a Status object, or a proxy's own words."""
     try:
         status = json.loads(body)
     except ValueError:
         status = None
-    if not isinstance(status, dict):
-        status = {"message": body[:200].decode(errors="replace")}
+    return status if isinstance(status, dict) else {"message": body[:200].decode(errors="replace")}
+
+
+def _refused_eviction(code: int, body: bytes) -> ClusterUnavailable | Rejected:
+    """Tell a disruption budget's 429 from an overloaded server's, and keep 500 as an answer."""
+    status = _status(body)
+    details = status.get("details")
+    causes = details.get("causes") if isinstance(details, dict) else None
+    named = [one.get("reason") for one in causes or () if isinstance(one, dict)]
+    if code == 500 or (code == 429 and "DisruptionBudget" in named):
+        return Rejected(code, str(status.get("reason", "")), str(status.get("message", "")))
+    return _failure(code, body)
+
+
+def _failure(code: int, body: bytes) -> ClusterUnavailable | Rejected:
+    """Say what an error answer means."""
+    status = _status(body)
     message, reason = str(status.get("message", "")), str(status.get("reason", ""))
     if code == 429 or code >= 500 or code < 400:
         return ClusterUnavailable(f"the API server answered {code} {reason}: {message}")

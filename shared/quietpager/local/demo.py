@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quietpager.actions.marks import MARK
+from quietpager.change.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.users import Users

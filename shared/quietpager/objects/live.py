@@ -32,11 +32,12 @@ READABLE: Mapping[str, Kind] = {
     "Node": "Node",
     "Namespace": "Namespace",
     "PersistentVolumeClaim": "PersistentVolumeClaim",
+    "Job": "Job",
 }
 """Kinds of targets that can be looked at; for any other kind only the Event itself is known."""
 
 
-_API_VERSIONS: Final = {"Deployment": "apps/v1", "ReplicaSet": "apps/v1"}
+_API_VERSIONS: Final = {"Deployment": "apps/v1", "ReplicaSet": "apps/v1", "Job": "batch/v1"}
 """Of the readable kinds; all others are of the core group, v1."""
 
 LONG_AGO: Final = datetime.fromtimestamp(0, UTC)
@@ -210,6 +211,16 @@ class Live:
         if raw is None or (raw.get("metadata") or {}).get("uid") != controller.uid:
             return up
         return self._top(up, ReplicaSet.read(raw).metadata.controller)
+
+    @_once
+    def raw_owner(self) -> Json | None:
+        """The owner's JSON, of whatever kind, if it exists with the same uid: what a plan would change."""
+        owner = self.owner
+        if owner is None or owner.kind == "Deployment":
+            return self.raw_deployment
+        kind = READABLE.get(owner.kind)
+        raw = None if kind is None else self.reader.get(kind, owner.namespace, owner.name)
+        return None if raw is None or (owner.uid and raw["metadata"].get("uid") != owner.uid) else raw
 
     @_once
     def raw_deployment(self) -> Json | None:

@@ -14,11 +14,12 @@ published names of fields (`fields`). The expressions use what Kubernetes 1.30 h
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from quietpager.actions.marks import BOUNDED, MARK, NAME, ROLLED, UNDO_OF, WROTE
-from quietpager.actions.promise import CONTAINER, POD, PROBES, SERVERS_OWN
 from quietpager.actions.schema import Action
+from quietpager.change.marks import BOUNDED, MARK, NAME, ROLLED, UNDO_OF, WROTE
+from quietpager.change.promise import CONTAINER, POD, PROBES, SERVERS_OWN
+from quietpager.change.rule import Rule, text, texts
 from quietpager.incident.policy import Policy
-from quietpager.render.cel import NEW, OLD, Rule, named, text, texts, without
+from quietpager.render.cel import NEW, OLD, named, without
 from quietpager.render.fields import Fields
 from quietpager.render.folders import FunctionFolder
 from quietpager.render.promises import changed_amounts, probes, rules_of, shape

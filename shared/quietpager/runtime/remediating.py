@@ -6,7 +6,7 @@ Who calls it: the `handler.py` of every `functions/remediate/*`.
 from datetime import timedelta
 
 from quietpager.actions.plan import Planner, rehearse, server_dry_run
-from quietpager.change.effect import carry_out, patch_of
+from quietpager.change.send import carry_out
 from quietpager.errors import Retry
 from quietpager.incident import records
 from quietpager.incident.ownership import with_owner
@@ -67,7 +67,7 @@ def _rehearse(message: Message, ctx: Context, action: str, plan: Planner) -> lis
         live,
         opt_in_label=ctx.policy.opt_in_label,
         ignore_annotation=ctx.policy.ignore_annotation,
-        dry_run=server_dry_run(ctx.cluster, patch_of, now) if writing else None,
+        dry_run=server_dry_run(ctx.cluster, now) if writing else None,
     )
     return keep_rehearsed(record, with_owner(done, live, ctx.policy), ctx)
 
@@ -82,7 +82,8 @@ def keep_rehearsed(record: Record, done: Rehearsal, ctx: Context) -> list[Messag
                 Put(record.key, done.to_json(), record.version),
                 Audit(done.incident, now, done.state, ctx.name,
                       {"rehearsal": done.id, "summary": done.summary, "refusal": done.refusal,
-                       "edits": [e.to_json() for e in done.edits]}),
+                       "edits": [e.to_json() for e in done.edits],
+                       "change": None if done.change is None else done.change.to_json()}),
                 Due(records.talk(done.id), now + tick, tick, answer.to_json(), done.asked_at),
             ]
         )  # fmt: skip
@@ -98,7 +99,7 @@ def _apply(message: Message, ctx: Context, action: str) -> list[Message]:
 
     outcome = carry_out(
         str(message.data.get("intent")),
-        action=ctx.actions[action],
+        cage=ctx.actions[action].cage,
         store=ctx.store,
         cluster=ctx.cluster,
         policy=ctx.policy,
