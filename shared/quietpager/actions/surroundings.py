@@ -10,6 +10,7 @@ from quietpager.model.incident import Disruption, Fleet
 from quietpager.model.reference import ObjectRef
 from quietpager.objects.health import pod_fault
 from quietpager.objects.live import Live
+from quietpager.objects.selector import selects
 from quietpager.objects.types import Node, Pod
 
 ZONE = "topology.kubernetes.io/zone"
@@ -34,46 +35,20 @@ def scope_of(live: Live, owner: ObjectRef, removes: Sequence[ObjectRef]) -> dict
 def disruptions_of(live: Live, removes: Sequence[ObjectRef]) -> tuple[Disruption, ...]:
     """Give guard 9's facts: each PodDisruptionBudget that selects a pod that goes, and what it allows now.
 
-    A budget whose status is of an older generation allows nothing: its controller has not counted yet. A
-    selector that is empty selects every pod of the namespace, an absent one none (policy/v1).
+    A budget whose status is of an older generation allows nothing: its controller has not counted yet.
     """
     going = {one.uid for one in removes}
     pods = [pod for pod in live.pods if pod.metadata.uid in going]
     found = []
     for raw in live.reader.list("PodDisruptionBudget", live.target.namespace):
-        chosen = tuple(pod.metadata.name for pod in pods if _selects(raw, pod.metadata.labels))
+        selector = (raw.get("spec") or {}).get("selector")
+        chosen = tuple(pod.metadata.name for pod in pods if selects(selector, pod.metadata.labels))
         if chosen:
             meta, status = raw["metadata"], raw.get("status") or {}
             counted = (status.get("observedGeneration") or 0) >= (meta.get("generation") or 0)
             allowed = int(status.get("disruptionsAllowed") or 0) if counted else 0
             found.append(Disruption(name=str(meta["name"]), allowed=allowed, targets=chosen))
     return tuple(found)
-
-
-def _selects(budget: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Tell whether a budget's label selector chooses these labels; one that is not understood does."""
-    selector = (budget.get("spec") or {}).get("selector")
-    if selector is None:
-        return False
-    wanted = selector.get("matchLabels") or {}
-    expressions = selector.get("matchExpressions") or ()
-    return all(labels.get(key) == value for key, value in wanted.items()) and all(
-        _holds(one, labels) for one in expressions
-    )
-
-
-def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    key, values = str(expression.get("key")), expression.get("values") or ()
-    match expression.get("operator"):
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return key not in labels or labels[key] not in values
-        case "Exists":
-            return key in labels
-        case "DoesNotExist":
-            return key not in labels
-    return True
 
 
 def _well(pod: Pod) -> bool:

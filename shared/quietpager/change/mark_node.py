@@ -13,11 +13,15 @@ guards        two people approve; the budget of nodes (8). A node has no namespa
               until the policy can name nodes
 """
 
+import re
 from typing import ClassVar, Final, Literal
+
+from pydantic import Field
 
 from quietpager.change.marks import MARK, NAME, UNDO_OF
 from quietpager.change.rule import Rule, text
 from quietpager.change.write import Found, InTime, Needs, Right, Write, annotations_of
+from quietpager.errors import Refused
 from quietpager.model.cluster import Cluster
 from quietpager.model.data import Data, Json
 from quietpager.model.incident import Intent, IntentState
@@ -29,7 +33,7 @@ _MARK_POINTER: Final = "/metadata/annotations/" + MARK.replace("/", "~1")
 class Pins(Data):
     """Our mark on the node as it was planned on; None: there was none."""
 
-    mark: str | None = None
+    mark: str | None = Field(default=None, pattern=f"^{NAME}$")
 
 
 class MarkNode(Write):
@@ -119,10 +123,20 @@ class MarkNode(Write):
 
 
 def mark_of(raw: Json, *, unschedulable: bool) -> MarkNode:
-    """Make the change of a node as it is. Who calls it: an action's plan."""
-    meta = raw["metadata"]
+    """Make the change of a node as it is. Who calls it: an action's plan.
+
+    Raises:
+        Refused: it is so already, or its mark is no id of ours: such a text is not kept, so not pinned either.
+    """
+    meta, mark = raw["metadata"], annotations_of(raw).get(MARK)
+    if _closed(raw) is unschedulable:
+        raise Refused(f"Node {meta['name']} is {'closed' if unschedulable else 'open'} already.")
+    if mark is not None and not re.fullmatch(NAME, str(mark)):
+        raise Refused(
+            f"Node {meta['name']} has an annotation {MARK} that is none of ours; take it away first."
+        )
     node = ObjectRef(api_version="v1", kind="Node", namespace=None, name=meta["name"], uid=meta.get("uid"))
-    return MarkNode(node=node, unschedulable=unschedulable, pins=Pins(mark=annotations_of(raw).get(MARK)))
+    return MarkNode(node=node, unschedulable=unschedulable, pins=Pins(mark=mark))
 
 
 def _closed(raw: Json) -> bool:

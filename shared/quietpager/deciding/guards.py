@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from quietpager.change.kinds import change_of
+from quietpager.change.patch_fields import PatchFields
+from quietpager.change.remove_pods import RemovePods
 from quietpager.errors import Refused
 from quietpager.incident.policy import Limit, Policy
 from quietpager.incident.storm import Openings
@@ -106,6 +109,15 @@ def _fleet(ground: Ground) -> Fleet:
     return fleet
 
 
+def _removed(ground: Ground) -> set[str] | None:
+    """Give the uids of the pods that the plan itself takes away; None where it takes none.
+
+    Facts come from a remediator, and it may be wrong: what removes pods is judged as such whatever they say.
+    """
+    change = change_of(ground.rehearsal)
+    return {str(pod.uid) for pod in change.pods} if isinstance(change, RemovePods) else None
+
+
 def kill_switch(ground: Ground) -> Said:
     """1: nothing is written while the switch is on."""
     no = "Writing is stopped; `quietpager resume` starts it." if ground.stopped else None
@@ -153,7 +165,10 @@ def scope(ground: Ground) -> Said:
         return Said(f"{', '.join(unknown)} has no uid; a name alone may be another object by now.", figures)
     if len({target.uid for target in targets}) < len(targets):
         return Said("The plan names a target twice.", figures)
-    if not facts.guards.fraction:
+    removed = _removed(ground)
+    if removed is not None and removed != {target.uid for target in targets}:
+        return Said("The plan would remove other pods than those that were counted.", figures)
+    if not facts.guards.fraction and removed is None:
         return Said(None, figures)
     if siblings is None or healthy is None:
         return Said("The plan does not say how many pods the workload has, or keeps.", figures)
@@ -276,7 +291,7 @@ def budget(ground: Ground) -> Said:
 def disruption(ground: Ground) -> Said:
     """9: the PodDisruptionBudgets of whatever would be removed."""
     facts = _facts(ground)
-    if not facts.guards.pdb:
+    if not facts.guards.pdb and _removed(ground) is None:
         return Said(applies=False)
     if facts.disruptions is None:
         return Said("The plan does not say which PodDisruptionBudgets select its targets.")
@@ -298,10 +313,13 @@ def disruption(ground: Ground) -> Said:
 def rehearsed(ground: Ground) -> Said:
     """10: inside `may_change`, the result fits, and the server's dry run admits it."""
     facts, plan = _facts(ground), ground.rehearsal
+    change = change_of(plan)
     no = None
     digests = [edit.path for edit in plan.edits if edit.hidden and edit.gets is not None]
-    if not plan.edits:
+    if change.empty:
         no = "The plan changes nothing."
+    elif plan.edits and not isinstance(change, PatchFields):
+        no = f"The plan has edits beside its change of kind {change.kind}; it must be one write."
     elif plan.beyond or digests:
         fields = ", ".join(plan.beyond or digests)
         no = f"The plan would change {fields}, which no action may write; a person has to."
@@ -311,7 +329,10 @@ def rehearsed(ground: Ground) -> Said:
         no = facts.does_not_fit
     elif facts.dry_run_refused is not None:
         no = f"The API server refuses the change in a dry run: {facts.dry_run_refused}"
-    return Said(no, {"edits": len(plan.edits), "dry_run": facts.dry_run})
+    figures: Figures = {"edits": len(plan.edits), "dry_run": facts.dry_run}
+    if not isinstance(change, PatchFields):
+        figures |= {"change": change.kind}
+    return Said(no, figures)
 
 
 def dwell(ground: Ground) -> Said:

@@ -15,12 +15,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from quietpager.actions.schema import Action
+from quietpager.change import mark_node, remove_pods
+from quietpager.change.kinds import KINDS
 from quietpager.change.marks import BOUNDED, MARK, NAME, ROLLED, UNDO_OF, WROTE
 from quietpager.change.promise import CONTAINER, POD, PROBES, SERVERS_OWN
 from quietpager.change.rule import Rule, text, texts
 from quietpager.incident.policy import Policy
 from quietpager.render.cel import NEW, OLD, named, without
-from quietpager.render.fields import Fields
+from quietpager.render.fields import NODE_SPEC, Fields
 from quietpager.render.folders import FunctionFolder
 from quietpager.render.promises import changed_amounts, probes, rules_of, shape
 
@@ -56,7 +58,9 @@ def policy_name(action: str) -> str:
 
 
 def _policy(action: Action, policy: Policy, fields: Fields, namespace: str, account: str) -> list[Json]:
-    name = policy_name(action.name)
+    name, kind = policy_name(action.name), _held_kind(action)
+    variables = _variables(action, fields) if kind == "patch_fields" else {}
+    rules = _rules(action, policy, fields, namespace)
     everything = {
         "apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"], "scope": "*",
     }  # fmt: skip
@@ -71,10 +75,8 @@ def _policy(action: Action, policy: Policy, fields: Fields, namespace: str, acco
                 "matchConditions": [
                     {"name": "account", "expression": f"request.userInfo.username == {text(account)}"}
                 ],
-                "variables": [
-                    {"name": key, "expression": text} for key, text in _variables(action, fields).items()
-                ],
-                "validations": [_validation(action.name, one) for one in _rules(action, policy, namespace)],
+                "variables": [{"name": key, "expression": text} for key, text in variables.items()],
+                "validations": [_validation(action.name, one) for one in rules],
             },
         },
         {
@@ -94,38 +96,99 @@ def _validation(action: str, rule: Rule) -> Json:
     return found | {"messageExpression": f"{text(said + ': ')} + {rule.where}"}
 
 
-def _rules(action: Action, policy: Policy, namespace: str) -> list[Rule]:
+def _rules(action: Action, policy: Policy, fields: Fields, namespace: str) -> list[Rule]:
     """Give the rules in the order in which the first that does not hold is named."""
-    own = rules_of(action)
-    if not _patches_deployments(action):
-        raise ValueError(f"The cage of {action.name} holds patches of Deployments only; it may write more.")
-    return [*_places(policy, namespace), _intent(), *_equal(), *own]
+    [kind] = action.kinds
+    if kind == "remove_pods":
+        return [*_places(policy, namespace, remove_pods.CAGED), *remove_pods.cage_rules()]
+    if kind == "mark_node":
+        held = without(fields["ObjectMeta"], SERVERS_OWN | {"annotations"})
+        own = mark_node.cage_rules(NODE_SPEC, tuple(held))
+        return [*_node_place(policy), *own]
+    return [*_places(policy, namespace, _DEPLOYMENTS), _intent(), *_equal(), *rules_of(action)]
 
 
-def _patches_deployments(action: Action) -> bool:
+_DEPLOYMENTS: Final = ("UPDATE", "apps", "v1", "deployments", "")
+
+
+def _held_kind(action: Action) -> str:
+    """Give the one kind of change that a cage is rendered for.
+
+    Raises:
+        ValueError: the action writes something that no cage is known for; it must not be deployed without.
+    """
+    kinds = action.kinds
+    if len(kinds) != 1:
+        what = " and ".join(kinds)
+        raise ValueError(f"The cage of {action.name} holds one kind of change; its rights are for {what}.")
+    if why := KINDS[kinds[0]].UNCAGED:
+        raise ValueError(
+            f"No cage is known for action {action.name}, which makes a change of kind {kinds[0]}. {why}"
+        )
     asked = {(one.group, *one.resources, *one.verbs) for one in action.write}
-    return asked == {("apps", "deployments", "patch")}
+    if kinds[0] == "patch_fields":
+        rules_of(action)
+        if asked != {("apps", "deployments", "patch")}:
+            raise ValueError(
+                f"The cage of {action.name} holds patches of Deployments only; it may write more."
+            )
+    return kinds[0]
 
 
 # Where, and by which intent
 
 
-def _places(policy: Policy, namespace: str) -> list[Rule]:
+def _node_place(policy: Policy) -> list[Rule]:
+    """A node is in no namespace: its own label opts it in."""
+    label, ignore = text(policy.opt_in_label), text(policy.ignore_annotation)
+    return [
+        _kind(mark_node.CAGED),
+        Rule(
+            "opt-in",
+            f"oldObject.metadata.?labels[?{label}].orValue('') == 'true'",
+            f"the node has no label {policy.opt_in_label}=true",
+        ),
+        Rule(
+            "ignored",
+            f"!({ignore} in oldObject.metadata.?annotations.orValue({{}}))",
+            f"the node is annotated {policy.ignore_annotation}",
+        ),
+    ]
+
+
+def _kind(caged: tuple[str, str, str, str, str]) -> Rule:
+    """Hold a request to one verb on one resource."""
+    verb, group, version, resource, part = caged
+    says = {
+        "deployments": "it may only update a Deployment itself",
+        "pods": "it may only evict a pod",
+        "nodes": "it may only update a Node itself",
+    }
+    return Rule(
+        "kind",
+        f"request.operation == '{verb}' && request.resource.group == '{group}' && "
+        f"request.resource.version == '{version}' && request.resource.resource == '{resource}' && "
+        f"request.?subResource.orValue('') == '{part}'",
+        says[resource],
+        "request.operation + ' ' + request.resource.resource + "
+        "(request.?subResource.orValue('') == '' ? '' : '/' + request.subResource)",
+    )
+
+
+def _places(policy: Policy, namespace: str, caged: tuple[str, str, str, str, str]) -> list[Rule]:
     prefixes = [*policy.protected_prefixes]
     if not namespace.startswith(policy.protected_prefixes):
         prefixes.append(namespace)
     label = text(policy.opt_in_label)
     ignore = text(policy.ignore_annotation)
+    # An eviction says nothing of its pod but the name; the annotation is looked at when it is planned.
+    ignored = Rule(
+        "ignored",
+        f"!({ignore} in oldObject.metadata.?annotations.orValue({{}}))",
+        f"the Deployment is annotated {policy.ignore_annotation}",
+    )
     return [
-        Rule(
-            "kind",
-            "request.operation == 'UPDATE' && request.resource.group == 'apps' && "
-            "request.resource.version == 'v1' && request.resource.resource == 'deployments' && "
-            "request.?subResource.orValue('') == ''",
-            "it may only update a Deployment itself",
-            "request.operation + ' ' + request.resource.resource + "
-            "(request.?subResource.orValue('') == '' ? '' : '/' + request.subResource)",
-        ),
+        _kind(caged),
         Rule(
             "platform",
             f"!{texts(prefixes)}.exists(p, namespaceObject.metadata.name.startsWith(p))",
@@ -138,11 +201,7 @@ def _places(policy: Policy, namespace: str) -> list[Rule]:
             f"the namespace has no label {policy.opt_in_label}=true",
             "namespaceObject.metadata.name",
         ),
-        Rule(
-            "ignored",
-            f"!({ignore} in oldObject.metadata.?annotations.orValue({{}}))",
-            f"the Deployment is annotated {policy.ignore_annotation}",
-        ),
+        *([ignored] if caged[0] == "UPDATE" else []),
     ]
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from quietpager.model.time import Clock, to_text
-from quietpager.sandbox import answers, cage, logs, paging, patching, selection
+from quietpager.sandbox import answers, cage, eviction, logs, paging, patching, selection
 from quietpager.sandbox.answers import Problem
 from quietpager.sandbox.kinds import BY_PATH, Resource
 from quietpager.sandbox.registry import Registry
@@ -213,7 +213,9 @@ class Api:
             if not isinstance(body, dict):
                 raise answers.bad_request("the body is not an object")
             return 201, registry.create(resource, body, target.namespace, dry_run=dry_run)
-        if not target.name or request.method == "POST":
+        if request.method == "POST" and target.subresource == "eviction":
+            return 201, eviction.evict(registry, target.namespace, target.name, body, dry_run=dry_run)
+        if not target.name or request.method == "POST" or target.subresource == "eviction":
             text = "the server does not allow this method on the requested resource"
             raise Problem(405, "MethodNotAllowed", text)
         if request.method == "DELETE":
@@ -376,7 +378,7 @@ def _target(path: str) -> Target:
     if (name and wrong_place) or (namespace and not resource.namespaced):
         raise answers.no_such_path()
     known = (subresource == "status" and resource.has_status) or (
-        subresource == "log" and resource.kind == "Pod"
+        subresource in {"log", "eviction"} and resource.kind == "Pod"
     )
     if subresource and not known:
         raise answers.no_such_path()

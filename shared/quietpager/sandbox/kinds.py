@@ -39,6 +39,8 @@ KINDS: Final = {
         Resource("ResourceQuota", "resourcequotas"),
         Resource("ConfigMap", "configmaps", has_status=False),
         Resource("Secret", "secrets", has_status=False),
+        Resource("Job", "jobs", "batch", has_generation=True),
+        Resource("PodDisruptionBudget", "poddisruptionbudgets", "policy", has_generation=True),
         Resource("PersistentVolumeClaim", "persistentvolumeclaims"),
         Resource("Event", "events", has_status=False),
         Resource("ConfigMap", "configmaps", has_status=False),
