@@ -5,13 +5,16 @@ ARGS ?=
 FN ?= detect/crash
 SOURCES := shared functions infra tests
 
-.PHONY: demo test crash dynamodb lint audit-pins model bench soak docs wheel serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
+.PHONY: demo test slow crash dynamodb lint audit-pins model bench soak docs wheel serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e
 
 demo: .venv ## six faults healed, asked about or handed over, in a sandbox cluster (ARGS=--once: unattended)
 	$(BIN)/quietpager demo $(ARGS)
 
-test: .venv ## everything that needs nothing but Python
-	$(BIN)/pytest -q -n 3 $(ARGS)
+test: .venv ## everything that needs nothing but Python, in minutes
+	$(BIN)/pytest -q -n 3 -m "not slow" $(ARGS)
+
+slow: .venv ## the tests that take longer: each rule of the cage taken out, thousands of pods
+	$(BIN)/pytest -q -n 2 -m slow $(ARGS)
 
 crash: .venv ## what is killed, with the larger numbers: 10,000 schedules of kills and stops, the demo with 50 kills
 	QUIETPAGER_SCHEDULES=10000 QUIETPAGER_KILLS=50 $(BIN)/pytest -q tests/crash $(ARGS)

@@ -1,7 +1,7 @@
 """Generates the reference tables from the code they describe: `python -m infra.docs [--check]`.
 
     docs/state-machine.md   every state and every kind of news, from the table's own docstrings
-    docs/policy.md          every limit with its default, docs/policy.schema.json for editors
+    docs/policy.md          every limit with its default, every guard; docs/policy.schema.json for editors
     docs/cli.md             every command's help
     docs/metrics.md         every instrument, with its unit and attributes
     functions/README.md     every function, its Triggers and its rights; the routes; the actions
@@ -20,8 +20,11 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from quietpager.cli.exits import EXITS
 from quietpager.cli.main import main as command_line
 from quietpager.cli.policy import schema
+from quietpager.deciding import dial
+from quietpager.deciding.guards import GUARDS
 from quietpager.incident.freeze import Freeze
 from quietpager.incident.machine import TABLE, Handler, keep
 from quietpager.incident.news import News
@@ -223,7 +226,23 @@ def policy() -> str:
         *table(("Records", "What they are"), [(f"`{kind}`", why) for kind, why in KEPT.items()]),
         "",
     ]
+    lines += [
+        "## The guards",
+        "",
+        "They run in this order before anything is written, and every one of them must agree; one that fails",
+        "refuses. After a refusal the next remedy is tried. `quietpager policy explain INCIDENT` shows what",
+        "each one saw.",
+        "",
+        *table(("Guard", "Name", "It refuses", "Also before an undo"), _guards()),
+        "",
+    ]
     return "\n".join([*lines, "## An example", "", "```yaml", POLICY_EXAMPLE.rstrip(), "```"]) + "\n"
+
+
+def _guards() -> list[tuple[str, str, str, str]]:
+    rows = [(one.number, one.name, one.refuses, "yes" if one.on_undo else "no") for one in GUARDS]
+    rows.append((dial.NUMBER, dial.NAME, dial.REFUSES, "no"))
+    return [(str(number), name, refuses, on_undo) for number, name, refuses, on_undo in sorted(rows)]
 
 
 def _fields(model: BaseModel, before: str = "") -> Iterator[tuple[str, str, str]]:
@@ -309,6 +328,16 @@ def commands(
                 yield from commands(found, context, sub)
 
 
+def exit_codes() -> Iterator[str]:
+    """Write how each command ends."""
+    yield "0: it was done, or the answer is yes. 1: the answer is no, or only a part was done. 2: it could"
+    yield "not be done or read at all. Besides, every command ends with 2 where an option or an argument is"
+    yield "wrong."
+    yield ""
+    rows = [(f"`{name}`", *(codes.get(code, NOTHING) for code in range(3))) for name, codes in EXITS.items()]
+    yield from table(("command", "0", "1", "2"), rows)
+
+
 def cli() -> str:
     """Write every command's help."""
     lines = [
@@ -320,6 +349,7 @@ def cli() -> str:
         "`policy explain`) finds it by",
         "`QUIETPAGER_STORE`, the URL of the store.",
     ]
+    lines += ["", "## Exit codes", "", *exit_codes()]
     for path, text in commands(command_line):
         lines += ["", f"## {path}", "", "```text", text.rstrip(), "```"]
     return "\n".join(lines) + "\n"

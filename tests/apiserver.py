@@ -31,6 +31,8 @@ from infra.testbed.layout import BIN
 Json = dict[str, Any]
 
 PARTS: Final = ("etcd", "kube-apiserver")
+ANN: Final = "token-of-ann"
+"""Another user's token, who may do nothing."""
 PATIENCE: Final = 50.0
 """Seconds that the server may take to come up on a busy machine."""
 
@@ -56,7 +58,7 @@ class ApiServer:
     """A client of it, as the administrator or as somebody whom the administrator impersonates."""
 
     def __init__(self, url: str, token: str, ca: str) -> None:
-        self._url, self._token, self._ca = url, token, ca
+        self.url, self.token, self.ca = url, token, ca
         self._pool = urllib3.PoolManager(
             maxsize=16, block=True, ssl_context=ssl.create_default_context(cafile=ca)
         )
@@ -66,16 +68,24 @@ class ApiServer:
 
         `cluster`, `context`: more fields of those two entries.
         """
-        cluster = {"server": self._url, "certificate-authority": self._ca, **more.get("cluster", {})}
+        cluster = {"server": self.url, "certificate-authority": self.ca, **more.get("cluster", {})}
         context = {"cluster": "here", "user": "me", **more.get("context", {})}
         path = folder / f"kubeconfig-{uuid.uuid4().hex[:8]}"
         path.write_text(json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
             "clusters": [{"name": "here", "cluster": cluster}],
             "contexts": [{"name": "here", "context": context}],
-            "users": [{"name": "me", "user": {"token": self._token} if user is None else user}],
+            "users": [{"name": "me", "user": {"token": self.token} if user is None else user}],
         }), encoding="utf-8")  # fmt: skip
         return path
+
+    def certificate(self, name: str, group: str = "readers") -> tuple[bytes, bytes]:
+        """Issue a client certificate for a user; gives it and its key, both PEM."""
+        home = Path(self.ca).parent
+        authority = trustme.CA.from_pem((home / "ca.crt").read_bytes(), (home / "ca.key").read_bytes())
+        # Without any identity trustme writes an empty extension, which Go does not take.
+        issued = authority.issue_cert(f"{name}@example.org", common_name=name, organization_name=group)
+        return issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes()
 
     def send(
         self,
@@ -88,14 +98,14 @@ class ApiServer:
         content: str = "application/json",
     ) -> Answer:
         """Send one request; any answer of the server is an answer."""
-        headers = urllib3.HTTPHeaderDict({"Authorization": f"Bearer {self._token}", "Content-Type": content})
+        headers = urllib3.HTTPHeaderDict({"Authorization": f"Bearer {self.token}", "Content-Type": content})
         if user is not None:
             headers["Impersonate-User"] = user
             for group in groups:
                 headers.add("Impersonate-Group", group)
         data = None if body is None else json.dumps(body)
         answer = self._pool.request(
-            method, self._url + path, body=data, headers=headers, retries=False, timeout=30
+            method, self.url + path, body=data, headers=headers, retries=False, timeout=30
         )
         try:
             found = json.loads(answer.data)
@@ -148,7 +158,9 @@ def _start(home: Path) -> Json:
     etcd, peer, port = _free_ports(3)
     token = uuid.uuid4().hex
     ca = _certificates(home)
-    (home / "tokens.csv").write_text(f'{token},admin,admin,"system:masters"\n', encoding="ascii")
+    (home / "tokens.csv").write_text(
+        f'{token},admin,admin,"system:masters"\n{ANN},ann,ann,"readers"\n', encoding="ascii"
+    )
     pids = [_run(home, "etcd", _etcd(home, etcd, peer)), _run(home, "kube-apiserver", _api(home, etcd, port))]
     server: Json = {"url": f"https://127.0.0.1:{port}", "token": token, "ca": ca, "pids": pids}
     try:
@@ -175,7 +187,7 @@ def _api(home: Path, etcd: int, port: int) -> Iterator[str]:
     yield from ("--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", f"--secure-port={port}")
     yield f"--tls-cert-file={home / 'server.crt'}"
     yield f"--tls-private-key-file={home / 'server.key'}"
-    yield f"--token-auth-file={home / 'tokens.csv'}"
+    yield from (f"--token-auth-file={home / 'tokens.csv'}", f"--client-ca-file={home / 'ca.crt'}")
     yield "--service-account-issuer=https://kubernetes.default.svc"
     yield f"--service-account-key-file={home / 'accounts.key'}"
     yield f"--service-account-signing-key-file={home / 'accounts.key'}"
@@ -192,6 +204,7 @@ def _certificates(home: Path) -> str:
     issued.private_key_pem.write_to_path(home / "server.key")
     issued.cert_chain_pems[0].write_to_path(home / "server.crt")
     authority.cert_pem.write_to_path(home / "ca.crt")
+    authority.private_key_pem.write_to_path(home / "ca.key")
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

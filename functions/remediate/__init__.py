@@ -1,1 +1,0 @@
-"""Functions: one folder, one Knative function, one ServiceAccount."""

@@ -28,7 +28,7 @@ from quietpager.render.fields import OPENAPI, fields_of
 from quietpager.render.folders import PART_OF
 from quietpager.render.walls import KNATIVE, Network
 from quietpager.render.workloads import DIGEST
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.context import function_roots
 from quietpager.store.postgres import PostgresStore
 from quietpager.store.roles import FUNCTIONS, migrate_as_owner
 
@@ -55,7 +55,7 @@ def deploy_all(say: Progress, *, authentication: bool = True) -> None:
     ensure_postgres(say)
     _authenticate(wanted=authentication)
     settings = _settings(images)
-    rendered = [*manifests(functions_folder(), settings), _machines_way_in()]
+    rendered = [*manifests(function_roots(), settings), _machines_way_in()]
     apply([one for one in rendered if one["kind"] == "Namespace"])
     ensure_secret()
     apply([one for one in rendered if one["kind"] != "Namespace"])
@@ -83,7 +83,7 @@ def deploy_some(paths: Sequence[str], say: Progress) -> None:
     """Build these functions again and roll them out, with their Triggers and rights; the others stay."""
     images = ensure(paths, say)
     settings = _settings(images)
-    rendered = manifests(functions_folder(), settings)
+    rendered = manifests(function_roots(), settings)
     apply([one for one in rendered if one["kind"] == "ConfigMap" or _is_of(one, images)])
     for name in images:
         _rolled_out(name)
@@ -177,7 +177,7 @@ def _standing(store: Store, cluster: Cluster) -> str:
 
 
 def _folders() -> tuple[FunctionFolder, ...]:
-    return function_folders(functions_folder())
+    return function_folders(function_roots())
 
 
 def _prune(rendered: list[Json]) -> list[str]:

@@ -24,17 +24,17 @@ from packaging.requirements import Requirement
 
 from infra.images.bytecode import compile_tree, uncompiled
 from infra.images.dependencies import BUILD_ONLY, closure, pinned, wanted
-from infra.images.function import APP, ROOT, folder_of, sources
+from infra.images.function import APP, ROOT, sources
 from quietpager.model.yaml import read_yaml
 from quietpager.render import FunctionFolder, Settings
 from quietpager.render.workloads import MOUNT, RULES, STORE, environment
 from quietpager.runtime.connect import STORE as STORE_URL
+from quietpager.runtime.loading import SPEC
 
 Json = dict[str, Any]
 
 PACKAGES: Final = ("function", "quietpager")
 """What the wheel is made of."""
-SPEC: Final = "func.yaml"
 
 
 def write(folder: FunctionFolder, into: Path, settings: Settings, root: Path = ROOT) -> Path:
@@ -65,9 +65,8 @@ def files(folder: FunctionFolder, settings: Settings, root: Path = ROOT) -> dict
     code = {**of.library, **of.own}
     code.pop(f"{APP}/service/main.py")  # an image's own host; func writes another
     placed = {name.removeprefix(f"{APP}/"): data for name, data in code.items()}
-    place = root / "functions" / folder_of(folder)
     texts = {
-        SPEC: spec(folder, read_yaml(place / SPEC), settings),
+        SPEC: spec(folder, read_yaml(folder.path / SPEC), settings),
         "pyproject.toml": pyproject(folder, lock(root / "requirements")),
         "requirements.txt": lock(root / "requirements", building=True),
         "function/__init__.py": entry(folder),
@@ -95,12 +94,12 @@ def entry(folder: FunctionFolder) -> str:
     """Write the package that func's host imports."""
     return (
         f'"""The function {folder.name}, as Knative\'s func wants it: `new` makes it."""\n\n'
-        f"from {folder.module} import new as make\n"
+        "from quietpager.runtime import loading\n"
         "from quietpager.runtime.logs import configure_logs\n\n\n"
         "def new() -> object:\n"
         '    """Make the function; its host sets no logs up."""\n'
         "    configure_logs()\n"
-        "    return make()\n"
+        f"    return loading.new({folder.place!r})\n"
     )
 
 
@@ -109,7 +108,7 @@ def pyproject(folder: FunctionFolder, pins: str) -> str:
     needs = re.findall(r"(?m)^([A-Za-z0-9][^\\\n]*?) *\\?$", pins)
     return "\n".join(
         [
-            f"# Assembled from functions/{folder_of(folder)}; edit that.",
+            f"# Assembled from functions/{folder.place}; edit that.",
             "[build-system]",
             'requires = ["hatchling"]',
             'build-backend = "hatchling.build"',

@@ -3,18 +3,22 @@
 Who calls it: the image's command. It is copied to `service/main.py`; this package is not in an image.
 """
 
-import importlib
 import os
 
 
 def main() -> None:
-    """Serve the function whose module `QUIETPAGER_MODULE` names, until the process is told to end."""
+    """Serve the function that `QUIETPAGER_PLACE` names, e.g. `detect/crash`, until told to end."""
     from func_python.http import serve  # noqa: PLC0415 (sets logging up on import, before we do)
 
+    from quietpager.runtime import loading  # noqa: PLC0415 (after it)
     from quietpager.runtime.logs import configure_logs  # noqa: PLC0415 (after it)
 
     configure_logs()
-    serve(importlib.import_module(os.environ["QUIETPAGER_MODULE"]).new)
+
+    def new() -> loading.Served:  # func-python goes by this name
+        return loading.new(os.environ["QUIETPAGER_PLACE"])
+
+    serve(new)
 
 
 if __name__ == "__main__":

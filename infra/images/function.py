@@ -19,6 +19,7 @@ from typing import Final
 from infra.images.bytecode import compile_files
 from infra.images.oci import Image, Json, Layer, files_layer, image_digest
 from quietpager.render import FunctionFolder, function_folders
+from quietpager.runtime.context import function_roots
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 """The checkout."""
@@ -48,24 +49,19 @@ def find(names: Sequence[str] = (), root: Path = ROOT) -> list[FunctionFolder]:
     Raises:
         SystemExit: there is no such function; the text lists those there are.
     """
-    known = {folder_of(one): one for one in function_folders(root / "functions")}
+    roots = function_roots() if root == ROOT else (root / "functions",)
+    known = {one.place: one for one in function_folders(roots)}
     if unknown := [name for name in names if name not in known]:
         raise SystemExit(f"There is no function {', '.join(unknown)}. There are: {', '.join(known)}.")
     return [known[name] for name in names] if names else list(known.values())
 
 
-def folder_of(function: FunctionFolder) -> str:
-    """Give the folder of a function, e.g. `detect/crash`."""
-    return "/".join(function.module.split(".")[2:])
-
-
 def sources(function: FunctionFolder, root: Path = ROOT) -> Sources:
     """Read all that goes into the top layer of a function's image."""
-    stage, folder = folder_of(function).split("/")
-    functions = root / "functions"
+    stage, _, folder = function.place.partition("/")
     packages = (f"functions/{name}" for name in ("__init__.py", f"{stage}/__init__.py"))
     own = {f"{APP}/quietpager/{name}": (root / name).read_bytes() for name in packages}
-    own |= _read(functions / stage / folder, f"{APP}/quietpager/functions/{stage}/{folder}")
+    own |= _read(function.path, f"{APP}/quietpager/functions/{stage}/{folder}")
     own[f"{APP}/service/main.py"] = (Path(__file__).parent / "entry.py").read_bytes()
     library = _read(root / "shared" / "quietpager", "")
     wanted = {name: data for name, data in library.items() if name.split("/")[1] not in NOT_FUNCTIONS}
@@ -86,8 +82,8 @@ def config(function: FunctionFolder) -> Json:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": f"/{APP}:/func/lib",
         "PYTHONUNBUFFERED": "1",
-        "QUIETPAGER_MODULE": function.module,
         "QUIETPAGER_NAME": function.name,
+        "QUIETPAGER_PLACE": function.place,
     }
     return {
         "Cmd": ["python3", "-P", f"/{APP}/service/main.py"],

@@ -61,6 +61,9 @@ def blobs(archive: Path) -> dict[str, bytes]:
 
 # --- function images
 
+CODE = ("handler", "diagnose", "plan", "web")
+"""What a function is made from (`quietpager.runtime.loading`)."""
+
 
 def test_all_code_in_a_function_image_has_bytecode_that_is_always_taken(
     built: tuple[FunctionFolder, dict[str, bytes]],
@@ -74,7 +77,7 @@ def test_a_function_image_holds_no_tests_no_cases_and_no_other_function(
     built: tuple[FunctionFolder, dict[str, bytes]],
 ) -> None:
     own, files = built
-    stage, folder = function.folder_of(own).split("/")
+    stage, folder = own.place.split("/")
     others = [name for name in files if name.startswith("func/app/quietpager/functions/")]
     allowed = {f"func/app/quietpager/functions/{place}__init__.py" for place in ("", f"{stage}/")}
     allowed |= {f"func/app/quietpager/functions/{pyc(place + '__init__.py')}" for place in ("", f"{stage}/")}
@@ -82,7 +85,7 @@ def test_a_function_image_holds_no_tests_no_cases_and_no_other_function(
     parts = [name.split("/") for name in files]
     assert not [name for *folders, name in parts if {"cases", "tests"} & set(folders) or "test_" in name]
     assert not [name for name in files if name.endswith(".md") or name.startswith("func/app/infra")]
-    assert f"func/app/quietpager/functions/{stage}/{folder}/{'app' if own.web else 'handler'}.py" in files
+    assert {f"func/app/quietpager/functions/{stage}/{folder}/{name}.py" for name in CODE} & files.keys()
     assert "func/app/quietpager/store/migrations/0001_store.sql" in files
 
 

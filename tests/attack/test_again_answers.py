@@ -7,7 +7,6 @@ beside a message to people had it told there, and taken off the list.
 """
 
 import asyncio
-import importlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from quietpager.model.message import APPLY, DUE, INCIDENT, PING, Message
 from quietpager.model.reference import ObjectRef
 from quietpager.model.store import ABSENT, Due, Put
 from quietpager.render import function_folders
-from quietpager.runtime import connect, remediating
+from quietpager.runtime import connect, loading, remediating
 from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
 from quietpager.runtime.edge import Function
 from quietpager.store.memory import MemoryStore
@@ -66,7 +65,7 @@ class Place:
             data = {"incident": f"inc-{number}"}
             said = Message(id=f"inc-{number}/deadline", type=DUE, data=data).to_json()
             self.store.transact([Due(f"d{number}", NOW + timedelta(seconds=number), TICK * 60, said)])
-        clock = importlib.import_module("quietpager.functions.govern.clock.handler").handle
+        clock = loading.handler("govern/clock")
         ctx = self.context("govern-clock")
         edge = Function(clock, lambda: ctx, self.posted.append, replies=replies)
         heard = ""
@@ -98,13 +97,15 @@ def test_every_function_that_posts_replies_with_nothing(monkeypatch: pytest.Monk
     monkeypatch.setenv(connect.SINK, "http://127.0.0.1:9/")
     folders = [one for one in function_folders(functions_folder()) if not one.web]
     for folder in folders:
-        made = importlib.import_module(folder.module).new()
+        made = loading.new(folder.place)
+        assert isinstance(made, Function)
         assert made.replies is not folder.posts, folder.name
         made.stop()
     assert {one.name for one in folders if one.posts} >= {"govern-clock", "govern-decide"}
     monkeypatch.delenv(connect.SINK)
     assert connect.SINK not in os.environ
-    alone = importlib.import_module("quietpager.functions.govern.clock").new()
+    alone = loading.new("govern/clock")
+    assert isinstance(alone, Function)
     assert alone.replies  # with Knative's func alone there is no Broker to post to
     alone.stop()
 

@@ -22,7 +22,6 @@ from typing import Any
 
 from quietpager.cli.scan import scan
 from quietpager.cluster.client import ApiServer, connect
-from quietpager.functions.ingest.intake import new
 from quietpager.incident import records
 from quietpager.incident.policy import Policy
 from quietpager.local.demo import POLICY, Child, free_port, sandbox
@@ -31,6 +30,7 @@ from quietpager.model.message import EVENT_ADD
 from quietpager.model.store import ABSENT, Put
 from quietpager.model.time import system_clock, to_text
 from quietpager.render import function_folders
+from quietpager.runtime import loading
 from quietpager.runtime.context import functions_folder
 from quietpager.sandbox.load import read_case
 from quietpager.store import embedded
@@ -186,7 +186,7 @@ async def _flood(host: str, event: Json) -> None:
 
 def intake() -> list[tuple[str, str]]:
     """Events a second through the function intake alone: its whole edge, one process."""
-    function = new()
+    function = loading.new("ingest/intake")
     function.start({})
     body = cloud_event(json.loads((CASE / "event.json").read_text()), 0)
     scope = {
@@ -215,9 +215,10 @@ def intake() -> list[tuple[str, str]]:
 
 
 COLD = """
-import asyncio, importlib, json, os, resource, sys
+import asyncio, json, os, resource, sys
 sys.modules["rich"] = None  # a development tool brings it; where functions run it is not installed
-function = importlib.import_module(sys.argv[1]).new()
+from quietpager.runtime import loading
+function = loading.new(sys.argv[1])
 function.start({})
 body = sys.argv[2].encode()
 kind = (b"content-type", b"application/cloudevents+json")
@@ -253,7 +254,7 @@ def cold(bench: Bench) -> list[tuple[str, str]]:
         best: Json = {}
         for _ in range(RUNS):
             done = subprocess.run(
-                [sys.executable, "-c", COLD, folder.module, body.decode()],
+                [sys.executable, "-c", COLD, folder.place, body.decode()],
                 env=env, capture_output=True, text=True, check=True,
             )  # fmt: skip
             now = json.loads(done.stdout.splitlines()[-1])

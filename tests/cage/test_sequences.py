@@ -42,6 +42,7 @@ MUTANTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("action", "rule"), MUTANTS)
 def test_without_one_rule_a_sequence_breaks_the_promise(server: ApiServer, action: str, rule: str) -> None:
     for start in range(0, MOST, 8):

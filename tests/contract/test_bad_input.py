@@ -4,7 +4,6 @@ import json
 from copy import deepcopy
 from datetime import UTC, datetime
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ from quietpager.model.message import (
 from quietpager.model.signal import Recheck
 from quietpager.model.store import Put
 from quietpager.model.text import LONGEST_MESSAGE
+from quietpager.runtime import loading
 from quietpager.runtime.context import Context, Handler, Lazy, functions_folder, make_context
 from quietpager.store.memory import MemoryStore
 
@@ -207,7 +207,7 @@ def world(name: str) -> tuple[Handler, Context, MemoryStore]:
     store = MemoryStore()
     store.transact([Put(records.SWITCH, {"stopped": False}, 0)])
     ctx = make_context(name, Lazy(lambda: store, Nowhere), clock=lambda: NOW)
-    handler: Handler = import_module(f"quietpager.functions.{name.replace('/', '.')}.handler").handle
+    handler: Handler = loading.handler(name)
     return handler, ctx, store
 
 

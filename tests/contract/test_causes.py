@@ -1,7 +1,6 @@
 """Each failure class declares one kind of cause; what its detector finds in recorded cases keeps to it."""
 
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from quietpager.model.finding import Diagnosis, NotMine
 from quietpager.objects.live import Live
 from quietpager.rules.judging import judge
 from quietpager.rules.schema import load_rules
+from quietpager.runtime import loading
 from quietpager.runtime.context import functions_folder
 
 FOLDER = functions_folder()
@@ -24,7 +24,8 @@ def test_the_cause_key_is_of_the_kind_that_the_class_declares(case: Path) -> Non
     family = case.parents[1].name
     event = read_event(case_event(case), received=datetime(2026, 11, 25, tzinfo=UTC))
     signal = event.signal(family)
-    diagnose = import_module(f"quietpager.functions.detect.{family}.diagnose").diagnose
+    diagnose = loading.diagnose(f"detect/{family}")
+    assert diagnose is not None
     verdict = judge(
         signal, Live(Recorded(case), signal.target, now=event.last_seen, told=signal.event), diagnose
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from urllib3.exceptions import InsecureRequestWarning
 
-from quietpager.cluster import client
+from quietpager.cluster import exec_plugin
 from quietpager.cluster.client import connect
 from quietpager.model.cluster import ClusterUnavailable
 from tests import apiserver
@@ -63,8 +63,8 @@ def test_without_the_check_the_call_goes_on_anonymously(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mutant."""
-    monkeypatch.setattr(client, "kubeconfig_fault", lambda *_: "")
-    found = connect(kubeconfig=kubeconfig(tmp_path, plugin(tmp_path, "exit 1")), manager="m")
+    monkeypatch.setattr(exec_plugin, "fault_of", lambda *_: "")
+    found = connect(kubeconfig=kubeconfig(tmp_path, plugin(tmp_path, "echo '{}'")), manager="m")
     assert found._credentials() == {}
 
 
@@ -111,6 +111,7 @@ def test_on_a_real_api_server_the_fields_of_the_cluster_count(tmp_path: Path) ->
                     found.get("Namespace", None, "default")
             found.close()
         insecure = {"insecure-skip-tls-verify": True, "tls-server-name": "other.example"}
+        insecure["certificate-authority"] = ""  # kubectl refuses both of them together, and so do we
         found = connect(kubeconfig=server.kubeconfig(tmp_path, cluster=insecure), manager="m")
         with pytest.warns(InsecureRequestWarning):
             assert found.get("Namespace", None, "default") is not None

@@ -55,9 +55,8 @@ def root(tmp_path: Path) -> Path:
 def add_rule(root: Path) -> None:
     crash, volume = root / "functions/detect/crash", root / "functions/detect/volume"
     shutil.copytree(crash, volume)
-    for name in ("__init__.py", "handler.py", "func.yaml"):
-        text = (crash / name).read_text(encoding="utf-8").replace("crash", "volume")
-        (volume / name).write_text(text, encoding="utf-8")
+    text = (crash / "func.yaml").read_text(encoding="utf-8").replace("crash", "volume")
+    (volume / "func.yaml").write_text(text, encoding="utf-8")
     (volume / "rule.yaml").write_text(RULE, encoding="utf-8")
 
 
@@ -241,7 +240,7 @@ def test_a_folder_of_manifests_has_one_file_for_each_kind_and_a_table(root: Path
     assert all(len(one) == 1 for one in kinds)
     table = (out / "README.md").read_text(encoding="utf-8")
     for folder in function_folders(root / "functions"):
-        assert f"| {folder.module.removeprefix('quietpager.functions.').replace('.', '/')} |" in table
+        assert f"| {folder.place} |" in table
     assert "| 50 | Pod | FailedMount | Warning |  |  |  | volume |" in table
     for action in load_actions(root / "functions"):
         assert f"### {action}\n" in table

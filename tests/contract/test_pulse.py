@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
 from typing import Any, cast
 
 import click
@@ -25,6 +24,7 @@ from quietpager.model.cluster import Cluster, ClusterUnavailable
 from quietpager.model.message import EVENT_ADD, HEARTBEAT, PING, Message
 from quietpager.model.store import Put, Record, Store, StoreUnavailable
 from quietpager.model.time import to_text
+from quietpager.runtime import loading
 from quietpager.runtime.context import Context, Lazy, make_context
 from quietpager.runtime.pulse import PARTS, Pulse, judge, limits_of, table
 from quietpager.store.memory import MemoryStore
@@ -165,7 +165,7 @@ class World:
         return self.contexts[name]
 
     def call(self, name: str, message: Message) -> list[Message]:
-        handle = import_module(f"quietpager.functions.{name.replace('/', '.')}.handler").handle
+        handle = loading.handler(name)
         answers: list[Message] = handle(message, self.ctx(name))
         return answers
 

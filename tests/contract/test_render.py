@@ -294,7 +294,7 @@ def test_only_who_reads_an_events_words_may_get_events_and_no_detector_may_list_
 
 
 def folder_with(reads: tuple[str, ...]) -> FunctionFolder:
-    return FunctionFolder("detect-odd", "quietpager.functions.detect.odd", (), reads)
+    return FunctionFolder("detect-odd", "detect/odd", (), reads)
 
 
 @pytest.mark.parametrize("reads", [("secrets",), ("*",), ("*/pods",), ("apps/*",), ("secrets/status",)])
@@ -321,14 +321,14 @@ def action_with(read: Access, write: Access) -> Action:
 def test_an_action_that_asks_for_too_much_is_not_rendered(read: Json, write: Json) -> None:
     base: Json = {"group": "apps", "resources": ("deployments",)}
     action = action_with(Access(**base | read), Access(**base | write))
-    folder = FunctionFolder("remediate-odd", "quietpager.functions.remediate.odd", ())
+    folder = FunctionFolder("remediate-odd", "remediate/odd", ())
     with pytest.raises(ValueError, match=r"quietpager-odd-(read|write) asks for"):
         roles([folder], {"odd": action}, "quietpager")
 
 
 def test_a_remediator_without_an_action_is_not_rendered() -> None:
     with pytest.raises(ValueError, match=r"no action\.yaml describes"):
-        roles([FunctionFolder("remediate-odd", "quietpager.functions.remediate.odd", ())], {}, "quietpager")
+        roles([FunctionFolder("remediate-odd", "remediate/odd", ())], {}, "quietpager")
 
 
 # Pods

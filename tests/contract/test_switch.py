@@ -157,13 +157,18 @@ def test_resume_does_not_take_a_binding_for_its_own_that_binds_something_else(
     assert stopped(store) is None
 
 
-def test_without_a_kubeconfig_only_the_store_is_switched_and_that_is_said(
+def test_without_a_kubeconfig_the_store_alone_is_stopped_and_that_is_no_success(
     store: MemoryStore, said: list[str]
 ) -> None:
-    assert resume(reaching(None, store), said.append) == 0
-    assert stop(reaching(None, store), said.append) == 0
+    assert stop(reaching(None, store), said.append) == 1
     assert stopped(store) is True
-    assert sum(NO_CLUSTER in line for line in said) == 2
+    assert f"The write bindings could NOT be changed: {NO_CLUSTER}" in said[0] + said[1]
+    assert any(line.startswith("Writing is stopped") for line in said)
+    said.clear()
+    assert resume(reaching(None, store), said.append) == 1
+    assert stopped(store) is True
+    assert NO_CLUSTER in said[0]
+    assert "left as it is" in said[-1]
 
 
 def test_a_kubeconfig_that_is_not_there_does_not_keep_stop_from_the_store(

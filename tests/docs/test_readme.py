@@ -12,6 +12,8 @@ import pytest
 
 from infra.docs import ROOT, commands
 from quietpager.cli.main import main
+from quietpager.model.folders import place_of
+from quietpager.runtime import loading
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEADINGS = ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
@@ -73,7 +75,8 @@ def test_the_readmes_function_answers_as_a_function(copy: Path) -> None:
             shell(body, copy)
         elif (name := FILE.match(body)) is not None:
             (copy / name[1]).write_text(body, encoding="utf-8")
-    script = "import quietpager.functions.detect.probe as probe; probe.new(); print(probe.__file__)"
+    script = "from quietpager.runtime import loading as l; l.new(p := 'detect/probe')"
+    script += "; print(l.code(p, 'diagnose').__file__)"
     assert shell(f'{sys.executable} -c "{script}"', copy).startswith(str(copy))
     assert "family: probe" in shell("quietpager render", copy)
 
@@ -96,9 +99,11 @@ def test_every_command_is_documented(command: str) -> None:
 
 @pytest.mark.parametrize("folder", FUNCTIONS, ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_every_function_is_whole(folder: Path) -> None:
-    code = "app.py" if (folder / "app.py").exists() else "handler.py"  # web pages, or messages
-    for name in ("__init__.py", "func.yaml", code):
+    for name in ("__init__.py", "func.yaml"):
         assert (folder / name).is_file(), f"{folder} has no {name}"
+    place = place_of(folder / "func.yaml")
+    if loading.code(place, "web") is None:
+        loading.handler(place)  # raises where the folder has no code
     text = (folder / "runbook.md").read_text(encoding="utf-8")
     assert re.findall(r"^## .*$", text, re.MULTILINE) == HEADINGS
     assert all(part.strip() for part in re.split(r"^## .*$", text, flags=re.MULTILINE)[1:])

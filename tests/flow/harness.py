@@ -3,7 +3,6 @@
 Time is the machine's, shortened by the policy; nothing here asserts on how long anything takes.
 """
 
-import importlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from quietpager.model.time import Clock, system_clock
 from quietpager.render import FunctionFolder, function_folders, triggers
 from quietpager.render.triggers import wanted
 from quietpager.runtime.context import Context, Lazy, functions_folder, handled, make_context
+from quietpager.runtime.loading import handler
 
 QUICK = Policy(
     autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)),
@@ -47,7 +47,7 @@ class Product:
     def __post_init__(self) -> None:
         """Import every function and render its triggers."""
         self.folders = tuple(one for one in function_folders(functions_folder()) if not one.web)
-        self.handlers = {f.name: importlib.import_module(f"{f.module}.handler").handle for f in self.folders}
+        self.handlers = {f.name: handler(f.place) for f in self.folders}
         self.contexts: dict[str, Context] = {
             f.name: make_context(f.name, self._lazy(f), policy=self.policy, clock=self.clock)
             for f in self.folders

@@ -83,7 +83,7 @@ def test_what_no_node_can_hold_is_asked_about_approved_applied_and_verified(
     assert plan.facts.dry_run == "admitted"
     assert world.writes() == []
 
-    assert "noted" in answer(world.product.store, incident.id, "approve")
+    assert "noted" in answer(world.product.store, incident.id, "approve").sentence
     assert world.product.run_until(state_of(world, State.CLOSED))
     closed = world.the("app")
     assert (closed.state, closed.reason) == (State.CLOSED, "fixed")

@@ -168,7 +168,9 @@ def test_a_namespace_is_kept_to(url: str, kubeconfig: Path) -> None:
     found = report(kubeconfig, "--namespace", "team-43")
     assert [row["owners"] for row in found["rows"]] == [["Deployment team-43/web"]]
     assert found["rows"][0]["remedy"]["action"] == "rollout-undo"
-    assert "There is no namespace nowhere." in scan(kubeconfig, "-n", "nowhere").output
+    for more in ((), ("--json",)):
+        done = scan(kubeconfig, "-n", "nowhere", *more)
+        assert (done.exit_code, "There is no namespace nowhere." in done.output) == (2, True)
 
 
 def test_unhealthy_pods_of_no_family_are_counted(url: str, kubeconfig: Path) -> None:
@@ -220,6 +222,16 @@ def test_a_plan_that_may_not_be_made_is_not_made_up(url: str, kubeconfig: Path) 
     assert "--resource=nodes" in found["missing"][0]["sentence"]
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_where_nothing_may_be_read_that_is_no_success(
+    url: str, kubeconfig: Path, more: tuple[str, ...]
+) -> None:
+    resources = ("pods", "deployments", "replicasets")
+    post(url, "forbid", [{"verb": "list", "resource": one} for one in resources])
+    done = scan(kubeconfig, *more)
+    assert (done.exit_code, "Nothing could be read" in done.output) == (2, True)
+
+
 def test_without_pods_nothing_is_said_to_be_well(url: str, kubeconfig: Path) -> None:
     post(url, "forbid", [{"verb": "list", "resource": "pods"}])
     done = scan(kubeconfig, "--namespace", "default")
@@ -235,7 +247,7 @@ def test_a_cluster_that_cannot_be_read_is_one_sentence_and_2(tmp_path: Path, url
     good = write_kubeconfig(tmp_path / "good", url)
     nowhere = write_kubeconfig(tmp_path / "nowhere", "http://127.0.0.1:9")
     wrong = [
-        (scan(tmp_path / "none"), "No configuration found"),
+        (scan(tmp_path / "none"), "there is no such file"),
         (scan(broken), "is no kubeconfig"),
         (scan(nowhere), "http://127.0.0.1:9 cannot be read: the API server gave no answer"),
         (scan(good, "--context", "other"), "other"),

@@ -263,8 +263,8 @@ def test_at_autonomy_approve_a_person_decides_and_one_answer_counts(
     incident = world.the("web")
     assert incident.state is State.APPROVAL
     assert world.writes() == []
-    assert "noted" in answer(world.product.store, incident.id, decision)
-    assert "already" in answer(world.product.store, incident.id, "approve")
+    assert "noted" in answer(world.product.store, incident.id, decision).sentence
+    assert "already" in answer(world.product.store, incident.id, "approve").sentence
     assert world.product.run_until(lambda: world.the("web").state is state)
     assert len(world.writes()) == writes
 
@@ -275,7 +275,7 @@ def test_an_approval_nobody_answers_expires_and_is_never_used(world: World) -> N
     world.load(TAG)
     assert world.product.run_until(lambda: any(i.state is State.HANDOVER for i in world.product.incidents()))
     incident = world.the("web")
-    assert "asks nothing" in answer(world.product.store, incident.id, "approve")
+    assert "asks nothing" in answer(world.product.store, incident.id, "approve").sentence
     assert world.writes() == []
 
 

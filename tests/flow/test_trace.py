@@ -1,7 +1,6 @@
 """One trace id from an Event to what a person is told, through edges, local broker and due items."""
 
 import asyncio
-import importlib
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from quietpager.model.message import EVENT_ADD, INCIDENT, PING, Message
 from quietpager.model.store import Due
 from quietpager.model.time import system_clock
 from quietpager.render import function_folders, triggers
+from quietpager.runtime import loading
 from quietpager.runtime.context import Context, Lazy, functions_folder, handled, make_context
 from quietpager.runtime.edge import Function
 from quietpager.runtime.trace import TRACE, TracedStore, new_trace, next_hop, trace_id, traced
@@ -41,12 +41,12 @@ class Traffic:
         folders = tuple(f for f in function_folders(functions_folder()) if not f.web)
         self.broker = Broker(
             [Trigger.from_manifest(one) for one in triggers(folders)],
-            {f.name: self.listening(f.name, f.module) for f in folders},
+            {f.name: self.listening(f.name, f.place) for f in folders},
             MemoryMailbox(),
         )
 
-    def listening(self, name: str, module: str) -> Callable[[CloudEvent], Awaitable[Answer]]:
-        handler = importlib.import_module(f"{module}.handler").handle
+    def listening(self, name: str, place: str) -> Callable[[CloudEvent], Awaitable[Answer]]:
+        handler = loading.handler(place)
         lazy = Lazy(lambda: self.store, lambda: self.cluster)
         loop = asyncio.get_running_loop()
 

@@ -39,6 +39,7 @@ FAR_FROM_THE_CLUSTER = {"govern", "people"}
 """Stages that never talk to an API server."""
 
 BARE = """\
+import quietpager.runtime.loading
 from quietpager.runtime.connect import function
 def new():
     return function("bare", lambda message, ctx: [])
@@ -70,7 +71,7 @@ def env(pg_url: str, routes: Path) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> frozenset[str]:
-    """Modules of a function that does nothing: the host, the edge, and what reads rules and policy."""
+    """Modules of a function that does nothing: host, loader, edge, and what reads rules and policy."""
     work: Path = tmp_path_factory.mktemp("bare")
     (work / "function").mkdir()
     (work / "function/__init__.py").write_text(BARE, encoding="utf-8")

@@ -1,6 +1,5 @@
 """Everything that can happen next: deliveries, steps of workers, people, time, a bounded number of faults."""
 
-import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,6 +17,7 @@ from quietpager.model.store import Conflict, Put, StoreUnavailable
 from quietpager.render import function_folders, triggers
 from quietpager.render.triggers import wanted
 from quietpager.runtime.context import Context, Lazy, functions_folder, make_context
+from quietpager.runtime.loading import handler
 from tests.model.tape import Answer, Call, Done, Functions, Tape, TapeCluster, TapeStore, key_of
 from tests.model.world import START, Mutation, Worker, Workload, World, arrived
 
@@ -79,8 +79,7 @@ def functions(policy: Policy = POLICY, approvals: Literal[1, 2] = 1) -> Function
     made: dict[str, tuple[object, Context]] = {}
     for folder in function_folders(functions_folder()):
         if folder.name in ACTIVE:
-            module = importlib.import_module(f"{folder.module}.handler")
-            made[folder.name] = (module.handle, context(folder.name))
+            made[folder.name] = (handler(folder.place), context(folder.name))
     made[PERSON] = (browse, context("people-console"))
     return Functions(tape, made)  # type: ignore[arg-type]
 

@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 from quietpager.change import patch_fields, send
 from quietpager.deciding import decisions, guards
+from quietpager.deciding.ground import Ground
 from quietpager.functions.govern.decide import handler, writes
 from quietpager.incident import machine, records
 from quietpager.incident.news import Input, News
@@ -248,7 +249,7 @@ def undo_without_proof() -> Iterator[None]:
 def nobody_is_asked() -> Iterator[None]:
     """Act at autonomy `approve` as at `auto`."""
 
-    def autonomy(_ground: guards.Ground) -> Autonomy:
+    def autonomy(_ground: Ground) -> Autonomy:
         return Autonomy.AUTO
 
     with patch.object(guards, "autonomy", autonomy):

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from quietpager.change.send import carry_out
-from quietpager.deciding.ground import Conditions, ground_of, scopes
-from quietpager.deciding.guards import Ground
+from quietpager.deciding.ground import Conditions, Ground, ground_of, scopes
 from quietpager.errors import Retry
 from quietpager.incident import records
 from quietpager.incident.policy import Budget, Limit, Policy

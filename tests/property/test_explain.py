@@ -3,7 +3,8 @@
 from datetime import timedelta
 
 from quietpager.cli.policy import explain, explain_now
-from quietpager.deciding.guards import GUARDS, Verdict
+from quietpager.deciding.guard import Verdict
+from quietpager.deciding.guards import GUARDS
 from quietpager.incident import records
 from quietpager.model.store import Put
 from tests.acts import NOW, incident, rehearsal, tell
@@ -17,7 +18,7 @@ def test_every_verdict_is_audited_once_with_every_guards_figures() -> None:
     kept = [entry for entry in store.audit("inc-0") if entry.kind == "guards"]
     assert len(kept) == 1
     said = [Verdict.from_json(one) for one in kept[0].body["guards"]]
-    assert [one.number for one in said] == [number for number, _, _ in GUARDS]
+    assert [one.number for one in said] == [one.number for one in GUARDS]
     assert kept[0].body["note"] == "all pass"
     figures = {one.number: dict(one.figures) for one in said}
     assert figures[8] == {"target/shop/u0": "0 of 1", "cluster": "0 of 4", "namespace/shop": "0 of 100"}

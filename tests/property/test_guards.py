@@ -8,19 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quietpager.deciding.ground import slot_is_free
-from quietpager.deciding.guards import (
-    GUARDS,
-    UNDO_GUARDS,
-    Ground,
-    Level,
-    Said,
-    Verdict,
-    autonomy,
-    check,
-    refusal,
-    verdicts,
-)
+from quietpager.deciding.ground import Ground, Level, slot_is_free
+from quietpager.deciding.guard import Said, Verdict
+from quietpager.deciding.guards import GUARDS, UNDO_GUARDS, autonomy, check, refusal, verdicts
 from quietpager.incident.policy import Budget, Change, Limit, Places, Policy
 from quietpager.incident.storm import CALM, Openings
 from quietpager.model.incident import ALL_APPLY, Applies, Autonomy, Disruption, Fleet, PlanFacts, lowest
@@ -197,19 +187,19 @@ def test_each_guard_refuses_in_its_case_with_number_and_sentence(case: str) -> N
 @pytest.mark.parametrize("case", CASES)
 def test_without_its_guard_the_case_gets_through(case: str) -> None:
     number, ground = CASES[case]
-    mutant = tuple(guard for guard in GUARDS if guard[0] != number)
+    mutant = tuple(guard for guard in GUARDS if guard.number != number)
     assert len(mutant) == len(GUARDS) - 1
     assert check(ground, mutant) is None
 
 
 def test_every_guard_has_a_case_and_they_are_in_order() -> None:
-    numbers = [number for number, _, _ in GUARDS]
+    numbers = [one.number for one in GUARDS]
     assert set(numbers) == {number for number, _ in CASES.values()}
     assert numbers == sorted(set(numbers))
 
 
 def test_an_undo_passes_five_guards_and_no_more() -> None:
-    assert {number for number, _, _ in UNDO_GUARDS} == {n for n, _, _ in GUARDS} & {1, 2, 5, 8, 10}
+    assert {one.number for one in UNDO_GUARDS} == {one.number for one in GUARDS} & {1, 2, 5, 8, 10}
     for number, ground in CASES.values():
         assert (check(ground, UNDO_GUARDS) is not None) == (number in {1, 2, 5, 8, 10})
 
@@ -218,7 +208,7 @@ def test_an_undo_passes_five_guards_and_no_more() -> None:
 def test_every_guard_is_asked_and_its_figures_survive_the_audit(case: str) -> None:
     number, ground = CASES[case]
     said = verdicts(ground)
-    assert [one.number for one in said] == [n for n, _, _ in GUARDS]
+    assert [one.number for one in said] == [one.number for one in GUARDS]
     assert [Verdict.from_json(one.to_json()) for one in said] == list(said)
     decided = refusal(said)
     assert decided is not None
@@ -292,8 +282,8 @@ def test_a_guard_that_raises_refuses(place: int, error: Exception) -> None:
     def broken(_ground: Ground) -> Said:
         raise error
 
-    number, name, _ = GUARDS[place]
-    refused = check(GOOD, (*GUARDS[:place], (number, name, broken), *GUARDS[place + 1 :]))
+    number, name = GUARDS[place].number, GUARDS[place].name
+    refused = check(GOOD, (*GUARDS[:place], replace(GUARDS[place], judge=broken), *GUARDS[place + 1 :]))
     assert refused is not None
     assert (refused.number, refused.guard) == (number, name)
     assert "itself failed" in refused.sentence

@@ -61,7 +61,7 @@ def test_an_undo_is_written_in_its_own_slots_which_then_count_from_the_undo_on()
     assert {record.body["at"] for record in store.scan("SLOT")} == {"2026-01-01T00:01:40Z"}
     kept = [entry.body for entry in store.audit("inc-0") if entry.kind == "guards"]
     assert [one["decided"] for one in kept] == ["rehearsed, guards pass, may act", "undo"]
-    assert [one["number"] for one in kept[1]["guards"]] == [number for number, _, _ in UNDO_GUARDS]
+    assert [one["number"] for one in kept[1]["guards"]] == [one.number for one in UNDO_GUARDS]
     assert clock.now > NOW
 
 

@@ -23,7 +23,7 @@ POLICIES = [one for one in RENDERED if one["kind"] == "ValidatingAdmissionPolicy
 
 
 def one_folder(name: str) -> FunctionFolder:
-    return FunctionFolder(f"remediate-{name}", f"quietpager.functions.remediate.{name}", ())
+    return FunctionFolder(f"remediate-{name}", f"remediate/{name}", ())
 
 
 def rendered(action: Action, namespace: str = "quietpager", policy: Policy | None = None) -> str:

@@ -8,6 +8,7 @@ from quietpager.actions.schema import autonomy_limit
 from quietpager.change.kinds import inverse_of
 from quietpager.deciding import decisions, guards
 from quietpager.deciding.ground import Conditions, ground_of
+from quietpager.deciding.guard import Verdict
 from quietpager.errors import BadMessage, Retry
 from quietpager.functions.govern.decide.writes import forward_intent, undo_of, verdict_audit, write_out
 from quietpager.incident import control_group, records, storm
@@ -169,14 +170,14 @@ def _rehearsed(message: Message, ctx: Context) -> list[Message]:
     return messages
 
 
-def _verdict(rehearsal: Rehearsal, refusal: guards.Verdict | None, dial: Autonomy) -> Input:
+def _verdict(rehearsal: Rehearsal, refusal: Verdict | None, dial: Autonomy) -> Input:
     said = refusal.sentence if refusal else ""
     if dial.rank < Autonomy.APPROVE.rank:
         return Input(News.SHOW, rehearsal=rehearsal, sentence=said)
     if rehearsal.proposal is not None:
         return Input(News.PROPOSED, rehearsal=rehearsal)
     if refusal is not None:
-        propose = refusal.guard == "ownership"
+        propose = guards.declared_by(refusal).then == "propose"
         return Input(News.REFUSED, rehearsal=rehearsal, sentence=said, propose=propose)
     return Input(News.ALLOWED if dial is Autonomy.AUTO else News.ASK, rehearsal=rehearsal)
 

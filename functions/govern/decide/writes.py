@@ -7,7 +7,8 @@ from quietpager.change.marks import UNDO_OF
 from quietpager.change.send import talk_about, tell_about
 from quietpager.deciding.decisions import needed
 from quietpager.deciding.ground import Conditions
-from quietpager.deciding.guards import AUDITED, Verdict, refusal
+from quietpager.deciding.guard import AUDITED, Verdict
+from quietpager.deciding.guards import refusal
 from quietpager.incident import records, storm
 from quietpager.incident.news import (
     AskPerson,

@@ -98,3 +98,8 @@ class Console:
 
         in_a_thread = partial(loop.run_in_executor, self._threads)
         await self._wsgi(scope, whole, send, in_a_thread, call_soon)
+
+
+def new() -> Console:
+    """Make what the host serves; called by `runtime.loading`."""
+    return Console()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -15,9 +15,13 @@ from quietpager.change.kinds import KINDS, kinds_of
 from quietpager.change.write import Right
 from quietpager.errors import Refused
 from quietpager.model.data import Data
+from quietpager.model.folders import Roots, find
 from quietpager.model.incident import Applies, Autonomy, UndoWhen, Verify
 from quietpager.model.quantity import quantity
 from quietpager.model.yaml import Lines, parse_yaml
+
+ACTION: Final = "action.yaml"
+"""The file that makes a folder an action's."""
 
 
 class Param(Data):
@@ -193,9 +197,9 @@ def _said(path: Path, lines: Lines, wrong: ErrorDetails) -> str:
     return f"{where}: {field}: {said}" if field else f"{where}: {said}"
 
 
-def load_actions(functions: Path) -> dict[str, Action]:
-    """Read every `action.yaml` below the functions folder: the catalogue."""
-    found = (load_action(path) for path in sorted(functions.glob("remediate/*/action.yaml")))
+def load_actions(functions: Roots) -> dict[str, Action]:
+    """Read every `action.yaml` of the function folders: the catalogue."""
+    found = (load_action(path) for path in find(functions, ACTION, "remediate/*"))
     return {action.name: action for action in found}
 
 

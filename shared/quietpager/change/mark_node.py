@@ -126,15 +126,13 @@ def mark_of(raw: Json, *, unschedulable: bool) -> MarkNode:
     """Make the change of a node as it is. Who calls it: an action's plan.
 
     Raises:
-        Refused: it is so already, or its mark is no id of ours: such a text is not kept, so not pinned either.
+        Refused: it is so already, or its mark is no id of ours: such a text is not kept, so not pinned.
     """
     meta, mark = raw["metadata"], annotations_of(raw).get(MARK)
     if _closed(raw) is unschedulable:
         raise Refused(f"Node {meta['name']} is {'closed' if unschedulable else 'open'} already.")
     if mark is not None and not re.fullmatch(NAME, str(mark)):
-        raise Refused(
-            f"Node {meta['name']} has an annotation {MARK} that is none of ours; take it away first."
-        )
+        raise Refused(f"Node {meta['name']} has an annotation {MARK} that is not ours; remove it first.")
     node = ObjectRef(api_version="v1", kind="Node", namespace=None, name=meta["name"], uid=meta.get("uid"))
     return MarkNode(node=node, unschedulable=unschedulable, pins=Pins(mark=mark))
 

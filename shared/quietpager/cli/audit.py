@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from quietpager.cli.exits import CannotBegin
 from quietpager.cli.people import open_store_or_exit
 from quietpager.model.store import StoreUnavailable
 from quietpager.model.time import system_clock
@@ -80,8 +81,11 @@ def export(incident: str | None, out: Path | None, say: Say) -> int:
             for line in found:
                 say(line)
             return 0
-        with out.open("w", encoding="ascii") as file:
-            count = sum(bool(file.write(f"{line}\n")) for line in found)
+        try:
+            with out.open("w", encoding="ascii") as file:
+                count = sum(bool(file.write(f"{line}\n")) for line in found)
+        except OSError as no:
+            raise CannotBegin(f"{out} cannot be written: {no.strerror}.") from None
         say(f"{count} lines in {out}; docs/audit.md has the script that verifies them.")
     finally:
         store.close()

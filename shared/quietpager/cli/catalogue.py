@@ -4,14 +4,12 @@ Who calls it: `quietpager replay` and `quietpager scan`, which run the functions
 the functions around it.
 """
 
-import importlib
 from datetime import datetime
 from functools import cache
 
 from quietpager.actions.plan import Planner
 from quietpager.actions.schema import Action, load_actions
-from quietpager.deciding import guards
-from quietpager.deciding.ground import scopes
+from quietpager.deciding.ground import Ground, Level, scopes
 from quietpager.incident.policy import Policy
 from quietpager.incident.storm import CALM
 from quietpager.model.cluster import Reader
@@ -22,13 +20,14 @@ from quietpager.objects.live import Live
 from quietpager.rules.judging import Diagnose, forwarded, judge
 from quietpager.rules.routing import RouteTable, render_routes
 from quietpager.rules.schema import Rule, load_rules
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime import loading
+from quietpager.runtime.context import function_roots
 
 
 @cache
 def rules() -> tuple[Rule, ...]:
     """Read every rule."""
-    return load_rules(functions_folder())
+    return load_rules(function_roots())
 
 
 def rule(family: str) -> Rule:
@@ -45,34 +44,25 @@ def routes() -> RouteTable:
 @cache
 def actions() -> dict[str, Action]:
     """Read every action."""
-    return load_actions(functions_folder())
+    return load_actions(function_roots())
 
 
 @cache
 def detector(family: str) -> Diagnose | None:
     """Find a family's `diagnose`; None for a family that has none."""
-    if not (functions_folder() / "detect" / family / "diagnose.py").exists():
-        return None
-    found: Diagnose = importlib.import_module(f"quietpager.functions.detect.{family}.diagnose").diagnose
-    return found
+    return loading.diagnose(f"detect/{family.replace('-', '_')}")
 
 
 @cache
 def planner(action: str) -> Planner | None:
     """Find an action's `plan`; None for an action that has none."""
-    folder = action.replace("-", "_")
-    if not (functions_folder() / "remediate" / folder / "plan.py").exists():
-        return None
-    found: Planner = importlib.import_module(f"quietpager.functions.remediate.{folder}.plan").plan
-    return found
+    return loading.plan(f"remediate/{action.replace('-', '_')}")
 
 
-def ground(
-    incident: Incident, plan: Rehearsal, policy: Policy, now: datetime, at_most: Autonomy
-) -> guards.Ground:
+def ground(incident: Incident, plan: Rehearsal, policy: Policy, now: datetime, at_most: Autonomy) -> Ground:
     """What the guards look at where there is no store: fresh budgets, no act before, writing allowed."""
-    levels = tuple(guards.Level(name, limit, 0) for name, limit in scopes(incident, plan, policy).items())
-    return guards.Ground(
+    levels = tuple(Level(name, limit, 0) for name, limit in scopes(incident, plan, policy).items())
+    return Ground(
         incident=incident, rehearsal=plan, policy=policy, now=now, stopped=False,
         breaker_until=None, last_act=None, levels=levels, openings=CALM, at_most=at_most,
     )  # fmt: skip

@@ -5,9 +5,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from quietpager.deciding.decisions import Answer
 
 
 def echo(text: str, *, nl: bool = True) -> None:
@@ -71,7 +74,7 @@ WITHIN = click.option("--namespace", "-n", metavar="NAME", help="Keep to one nam
 def scan(kubeconfig: str | None, context: str | None, namespace: str | None, *, as_json: bool) -> None:
     """Look at a live cluster once, read-only: what is wrong, what would be done, and why.
 
-    One row for each cause. Exit 0 whatever is found, 2 where the cluster cannot be read.
+    One row for each cause. Exit 0 whatever is found, 2 where nothing could be read.
     """
     from quietpager.cli.scan import run
 
@@ -147,9 +150,14 @@ def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
 @click.option("--port", default=8080, show_default=True)
 def serve(function: str, port: int) -> None:
     """Serve one function alone, e.g. detect/crash, as Knative's func would."""
+    from quietpager.cli.exits import CannotBegin
+    from quietpager.local.serve import UnknownFunction
     from quietpager.local.serve import serve as run
 
-    run(function, port)
+    try:
+        run(function, port)
+    except UnknownFunction as no:
+        raise CannotBegin(str(no)) from None
 
 
 @main.command()
@@ -194,6 +202,12 @@ def ledger() -> None:
     echo(run(open_store_or_exit()), nl=False)
 
 
+def _answered(given: "Answer") -> None:
+    """Say what became of an answer; exit 1 where it does not count."""
+    echo(given.sentence)
+    sys.exit(0 if given.used else 1)
+
+
 @main.command()
 @click.argument("incident")
 @DIFF
@@ -201,7 +215,7 @@ def approve(incident: str, diff: str | None) -> None:
     """Approve what an incident asks for: exactly the diff that was shown, once."""
     from quietpager.cli.people import answer, open_store_or_exit
 
-    echo(answer(open_store_or_exit(), incident, "approve", diff=diff))
+    _answered(answer(open_store_or_exit(), incident, "approve", diff=diff))
 
 
 @main.command()
@@ -214,7 +228,7 @@ def modify(incident: str, action: str, fields: tuple[str, ...], diff: str | None
     from quietpager.cli.people import answer, open_store_or_exit
 
     given = dict(field.partition("=")[::2] for field in fields)
-    echo(answer(open_store_or_exit(), incident, "modify", diff=diff, action=action, fields=given))
+    _answered(answer(open_store_or_exit(), incident, "modify", diff=diff, action=action, fields=given))
 
 
 @main.command()
@@ -223,7 +237,7 @@ def reject(incident: str) -> None:
     """Reject it; no more automation in this episode."""
     from quietpager.cli.people import answer, open_store_or_exit
 
-    echo(answer(open_store_or_exit(), incident, "reject"))
+    _answered(answer(open_store_or_exit(), incident, "reject"))
 
 
 @main.command()
@@ -265,7 +279,7 @@ def take_over(incident: str) -> None:
     """Take it over: it is yours now; no more automation and no more questions in this episode."""
     from quietpager.cli.people import answer, open_store_or_exit
 
-    echo(answer(open_store_or_exit(), incident, "take over"))
+    _answered(answer(open_store_or_exit(), incident, "take over"))
 
 
 @main.command()
@@ -322,7 +336,7 @@ def console_user(name: str, file: Path | None, role: str | None, *, remove: bool
 def stop(kubeconfig: str | None, context: str | None) -> None:
     """Stop all writing: delete the write bindings, and set the store's kill switch.
 
-    Where only one of them can be reached, that one is done; exit 1 says that the other was not.
+    Each half is said for itself. Where only one of them can be reached, that one is done, and the exit is 1.
     """
     from quietpager.cli.switch import reach
     from quietpager.cli.switch import stop as run

@@ -5,7 +5,8 @@ import os
 from collections.abc import Mapping
 
 from quietpager.actions.schema import load_actions
-from quietpager.deciding.decisions import Decision, Question, Seen, question_of, read_remedy
+from quietpager.cli.exits import CannotBegin, SaysNo
+from quietpager.deciding.decisions import Answer, Decision, Question, Seen, question_of, read_remedy
 from quietpager.deciding.decisions import answer as decide
 from quietpager.errors import Refused, Retry
 from quietpager.incident import records
@@ -16,15 +17,15 @@ from quietpager.model.store import Json, Store
 from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
 from quietpager.runtime.connect import open_store
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.context import function_roots
 
 
 def open_store_or_exit() -> Store:
-    """Open the store, or end with the sentence that says what is missing."""
+    """Open the store, or end with the sentence that says what is missing, and exit 2."""
     try:
         return open_store()
     except Retry as no:
-        raise SystemExit(str(no)) from None
+        raise CannotBegin(str(no)) from None
 
 
 def table(store: Store) -> str:
@@ -37,10 +38,14 @@ def table(store: Store) -> str:
 
 
 def story(store: Store, name: str) -> str:
-    """Tell one incident: where it stands, the evidence, and every audited step."""
+    """Tell one incident: where it stands, the evidence, and every audited step.
+
+    Raises:
+        SaysNo: there is no such incident.
+    """
     record = store.get(records.incident(name))
     if record is None:
-        return f"There is no incident {name}.\n"
+        raise SaysNo(f"There is no incident {name}.")
     incident = Incident.from_json(record.body)
     lines = [
         f"{incident.failure_class} on {incident.about}: {incident.state} {incident.reason or ''}".rstrip()
@@ -116,8 +121,8 @@ def answer(
     diff: str | None = None,
     action: str = "",
     fields: Mapping[str, str] | None = None,
-) -> str:
-    """Answer the question that an incident asks, as the person at this terminal.
+) -> Answer:
+    """Answer the question that an incident asks, as the person at this terminal; gives what became of it.
 
     Args:
         store: where question and answer are kept.
@@ -127,24 +132,26 @@ def answer(
         action: for `modify`: what to do instead.
         fields: for `modify`: the action's parameters, as typed.
     """
-    actions = load_actions(functions_folder())
+    actions = load_actions(function_roots())
     remedy = None
     if decision == "modify":
         if action not in actions:
-            return f"There is no action {action!r}. There are: {', '.join(sorted(actions))}."
+            return Answer(
+                used=False,
+                sentence=f"There is no action {action!r}. There are: {', '.join(sorted(actions))}.",
+            )
         try:
             remedy = read_remedy(actions[action], fields or {})
         except Refused as no:
-            return str(no)
+            return Answer(used=False, sentence=str(no))
     seen = None
     if diff is not None:
         question = _question(store, name)
         seen = Seen("" if question is None else question.id, diff)
-    given = decide(
+    return decide(
         store, name, decision, by=terminal_user(), via="terminal", now=system_clock(),
         seen=seen, remedy=remedy, actions=actions,
     )  # fmt: skip
-    return given.sentence
 
 
 def terminal_user() -> str:

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from quietpager.actions.schema import autonomy_limit, load_actions
+from quietpager.cli.exits import SaysNo
+from quietpager.deciding import dial as guard_11
 from quietpager.deciding import guards
 from quietpager.deciding.ground import ground_of
-from quietpager.deciding.guards import Verdict
+from quietpager.deciding.guard import AUDITED, Verdict
 from quietpager.incident import records
 from quietpager.incident.policy import Policy, read_policy
 from quietpager.model.data import Json
@@ -15,9 +17,9 @@ from quietpager.model.incident import Autonomy, Incident, Rehearsal
 from quietpager.model.store import AuditEntry, Store
 from quietpager.model.text import clean
 from quietpager.model.time import Clock, to_text
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.context import function_roots
 
-_WIDE = max(len(name) for _, name, _ in guards.GUARDS)
+_WIDE = max(len(name) for name in (guard_11.NAME, *(one.name for one in guards.GUARDS)))
 
 
 def schema() -> str:
@@ -40,8 +42,8 @@ def check(path: Path) -> tuple[bool, str]:
 def explain(store: Store, name: str) -> str:
     """Print what every guard said at each verdict on an incident, from the audit."""
     if store.get(records.incident(name)) is None:
-        return f"There is no incident {name}.\n"
-    lines = [line for entry in store.audit(name) if entry.kind == guards.AUDITED for line in _told(entry)]
+        raise SaysNo(f"There is no incident {name}.")
+    lines = [line for entry in store.audit(name) if entry.kind == AUDITED for line in _told(entry)]
     return "\n".join(lines) + "\n" if lines else f"No guard has judged {name} yet: there was no plan.\n"
 
 
@@ -49,7 +51,7 @@ def explain_now(store: Store, name: str, policy: Policy, clock: Clock) -> str:
     """Ask the guards again, on the stored plan and today's records; no cluster is read."""
     record = store.get(records.incident(name))
     if record is None:
-        return f"There is no incident {name}.\n"
+        raise SaysNo(f"There is no incident {name}.")
     incident = Incident.from_json(record.body)
     found = None if incident.rehearsal is None else store.get(records.rehearsal(incident.rehearsal))
     plan = None if found is None else Rehearsal.from_json(found.body)
@@ -57,7 +59,7 @@ def explain_now(store: Store, name: str, policy: Policy, clock: Clock) -> str:
         why = "" if plan is None or plan.refusal is None else f" It was refused: {plan.refusal}"
         return f"No plan of {name} is stored that the guards could judge.{why}\n"
     now = clock()
-    at_most = autonomy_limit(load_actions(functions_folder()), plan.remedy.action)
+    at_most = autonomy_limit(load_actions(function_roots()), plan.remedy.action)
     ground, _ = ground_of(plan, incident, store, policy, now, at_most=at_most)
     said, dial = guards.verdicts(ground), guards.autonomy(ground)
     head = (
@@ -80,7 +82,7 @@ def _table(said: tuple[Verdict, ...], dial: Autonomy | None) -> Iterator[str]:
     first = guards.refusal(said)
     rows = [(one.number, _line(one, decides=one is first)) for one in said]
     if dial is not None:
-        rows.append((11, f"  11 {'autonomy':{_WIDE}}  {dial}"))
+        rows.append((guard_11.NUMBER, f"  {guard_11.NUMBER:2} {guard_11.NAME:{_WIDE}}  {dial}"))
     for _, line in sorted(rows):
         yield line
 

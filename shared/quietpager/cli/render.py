@@ -12,7 +12,7 @@ from quietpager.render import DEFAULTS, function_folders, manifests
 from quietpager.render.catalogue import functions
 from quietpager.render.rights import run_as
 from quietpager.render.walls import ANYWHERE, Network
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.context import function_roots
 
 
 def render_run_as(user: str, say: Callable[[str], None]) -> None:
@@ -22,7 +22,7 @@ def render_run_as(user: str, say: Callable[[str], None]) -> None:
         ClickException: that is no user's name, or a folder is wrong.
     """
     try:
-        say(_text(run_as(function_folders(functions_folder()), DEFAULTS.namespace, user)))
+        say(_text(run_as(function_folders(function_roots()), DEFAULTS.namespace, user)))
     except ValueError as wrong:
         raise click.ClickException(f"Nothing is rendered. {wrong}") from wrong
 
@@ -48,7 +48,7 @@ def render(
         authentication=authentication, network=network,
     )  # fmt: skip
     try:
-        rendered = manifests(functions_folder(), settings)
+        rendered = manifests(function_roots(), settings)
     except ValueError as wrong:
         raise click.ClickException(f"Nothing is rendered. {wrong}") from wrong
     if out is None:
@@ -63,7 +63,7 @@ def render(
         path.write_text(_text(mine), encoding="utf-8")
         say(f"{path}: {len(mine)}")
     table = out / "README.md"
-    table.write_text(functions(functions_folder(), links=False), encoding="utf-8")
+    table.write_text(functions(function_roots(), links=False), encoding="utf-8")
     say(f"{table}: functions, routes, actions")
 
 

@@ -40,7 +40,7 @@ from quietpager.model.time import system_clock, to_text
 from quietpager.objects.health import pod_fault
 from quietpager.objects.live import Live
 from quietpager.objects.types import Pod
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.context import function_roots
 from quietpager.runtime.detecting import finding_of
 
 Json = dict[str, Any]
@@ -48,9 +48,9 @@ Say = Callable[[str], None]
 
 FIRST: Final[tuple[Kind, ...]] = ("Pod", "Deployment", "ReplicaSet")
 """What every scan lists. What only a plan needs (nodes, quotas, namespaces) is listed when one is made."""
-FITS: Final = tuple(one for one in guards.GUARDS if one[1] == "rehearsal")
+FITS: Final = tuple(one for one in guards.GUARDS if one.then == "next")
 """The guard that turns to the next remedy."""
-HOLDS: Final = tuple(one for one in guards.GUARDS if one[1] != "rehearsal")
+HOLDS: Final = tuple(one for one in guards.GUARDS if one.then != "next")
 """The guards that hold a remedy back for now."""
 FAILING, UNDECIDED, WELL = "failing", "undecided", "well"
 MOST_NAMES: Final = 3
@@ -110,7 +110,10 @@ def run(
 ) -> int:
     """Scan a kubeconfig's cluster and print the report; gives the exit code: 2 where it cannot be read."""
     if not routes().families:
-        click.echo(f"There is no rule in {functions_folder()}, so nothing could be found.", err=True)
+        click.echo(
+            f"There is no rule in {', '.join(map(str, function_roots()))}, so nothing could be found.",
+            err=True,
+        )
         return 2
     cluster = None
     try:
@@ -123,12 +126,13 @@ def run(
     finally:
         if cluster is not None:
             cluster.close()
-    if as_json:
-        say(json.dumps(json_of(report)))
-        return 0
-    say(as_text(report).rstrip())
+    say(json.dumps(json_of(report)) if as_json else as_text(report).rstrip())
     if absent:
-        say(f"There is no namespace {namespace}.")
+        click.echo(f"There is no namespace {namespace}.", err=True)
+        return 2
+    if {one.kind for one in report.missing}.issuperset(FIRST):
+        click.echo("Nothing could be read, so this says nothing about the cluster.", err=True)
+        return 2
     return 0
 
 

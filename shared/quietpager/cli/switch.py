@@ -1,6 +1,7 @@
 """The kill switch: the store's, which every worker reads, and the API server's, which nobody can pass by.
 
     stop    delete the write bindings ‖ set the store's switch     either half works without the other
+                                                                   but exit 0 says that both were done
     resume  make the write bindings, then clear the store's switch
 
 Once its binding is gone the API server refuses even a worker that stands between its last look and its
@@ -21,15 +22,15 @@ from quietpager.model.store import Store
 from quietpager.model.time import system_clock
 from quietpager.render import function_folders, write_bindings
 from quietpager.runtime.connect import open_store
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.context import function_roots
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
 
 NAMESPACE: Final = "quietpager"
 NO_CLUSTER: Final = (
-    "No kubeconfig is named (--kubeconfig, KUBECONFIG) and there is no ~/.kube/config, so the write bindings "
-    "are left as they are: the store's switch alone counts."
+    "no kubeconfig is named (--kubeconfig, KUBECONFIG) and there is no ~/.kube/config, so the write bindings "
+    "are as they were"
 )
 
 
@@ -39,7 +40,7 @@ class Reach:
 
     store: Callable[[], Store]
     cluster: Callable[[], Cluster] | None
-    """None: no kubeconfig is named."""
+    """None: no kubeconfig is named, and there is no usual one."""
     bindings: Callable[[], Sequence[Json]]
     """The ClusterRoleBindings of the actions' write roles."""
 
@@ -51,7 +52,7 @@ def reach(kubeconfig: str | None, context: str | None = None) -> Reach:
         cluster=(lambda: connected(kubeconfig, context, "quietpager-cli"))
         if can_be_found(kubeconfig)
         else None,
-        bindings=lambda: write_bindings(function_folders(functions_folder()), NAMESPACE),
+        bindings=lambda: write_bindings(function_folders(function_roots()), NAMESPACE),
     )
 
 
@@ -84,7 +85,7 @@ def _half(what: str, work: Callable[[], str], say: Say) -> bool:
 
 def _unbind(by: Reach) -> str:
     if by.cluster is None:
-        return NO_CLUSTER
+        raise RuntimeError(NO_CLUSTER)
     cluster, names = by.cluster(), [str(one["metadata"]["name"]) for one in by.bindings()]
     kept = _failures({name: lambda name=name: _delete(cluster, name) for name in names})  # type: ignore[misc]
     if kept:
@@ -94,7 +95,7 @@ def _unbind(by: Reach) -> str:
 
 def _bind(by: Reach) -> str:
     if by.cluster is None:
-        return NO_CLUSTER
+        raise RuntimeError(NO_CLUSTER)
     cluster, wanted = by.cluster(), {str(one["metadata"]["name"]): one for one in by.bindings()}
     unmade = _failures({name: lambda one=one: _create(cluster, one) for name, one in wanted.items()})  # type: ignore[misc]
     if unmade:

@@ -3,34 +3,33 @@
 Who calls it: the functions' start-up, the command line, the demo and the contract suite. Nothing
 else in the product may import `kubernetes`.
 
-What is used of the official client is what is hard to get right: kubeconfig and service-account
-credentials, their renewal, TLS and proxies (`Configuration`, `RESTClientObject`). Paths come from
-the table below, so no discovery request is ever sent, and objects stay the API's own JSON, so none
-of the client's 700 typed models is needed. Importing them would cost more than half of a
-function's start-up budget; `_official_client` says how that is avoided.
+What is used of the official client is TLS, proxies, and a pod's service account with its renewal
+(`Configuration`, `RESTClientObject`). Kubeconfigs are read by `kubeconfig_files` and `credentials`,
+whose docstrings say why. Paths come from the table below, so no discovery request is ever sent, and
+objects stay the API's own JSON, so none of the client's 700 typed models is needed. Importing them
+would cost more than half of a function's start-up budget; `official` says how that is avoided.
 
 Times are seconds. Every method raises `ClusterUnavailable` where nothing is known about what
 happened (transport, timeout, 429, 5xx) and `Rejected` where the API server said no.
 """
 
-import importlib
-import importlib.util
 import json
 import os
-import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote, urlencode
 
+from quietpager.cluster.answers import failure, lines, object_of, refused_eviction, watch_event
+from quietpager.cluster.official import official_client, read_service_account
 from quietpager.cluster.pages import Answer, items, judged, pages
 from quietpager.model.cluster import ClusterUnavailable, Json, Kind, Rejected, WatchEvent
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
+
+    from quietpager.cluster.credentials import Credentials
 
 ENV_API_SERVER: Final = "QUIETPAGER_API_SERVER"
 CONNECT_SECONDS: Final = 2.0
@@ -94,32 +93,48 @@ def connect(
     Raises:
         ClusterUnavailable: neither of them gives usable credentials.
     """
-    kubernetes = _official_client()
+    kubernetes = official_client()
     configuration = kubernetes.configuration.Configuration()
     # 35.0.0 reads NO_PROXY and then resets it: without this line a proxy would get our requests.
     configuration.no_proxy = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
     address = url or os.environ.get(ENV_API_SERVER)
+    credentials = None
     if kubeconfig is not None:
-        _read_kubeconfig(configuration, kubeconfig, context)
+        # Only people have a kubeconfig; a function does without these imports.
+        from quietpager.cluster.credentials import settle  # noqa: PLC0415
+        from quietpager.cluster.kubeconfig_files import choose  # noqa: PLC0415
+
+        credentials = settle(configuration, choose(kubeconfig, context))
     elif address:
         configuration.host, configuration.proxy = address.rstrip("/"), None
     else:
-        _read_service_account(configuration)
+        read_service_account(configuration)
     configuration.connection_pool_maxsize = POOL_SIZE
     configuration.retries = False  # a write that was repeated below us would be a second write
     try:
         rest = kubernetes.rest.RESTClientObject(configuration)
     except (OSError, ValueError) as error:  # a certificate or key that is none
         raise ClusterUnavailable(f"the credentials cannot be used: {error}") from error
-    return ApiServer(configuration, rest, manager, impersonate)
+    return ApiServer(configuration, rest, manager, impersonate, credentials)
 
 
 class ApiServer:
     """One API server, as `port.Cluster` says; safe to share between threads."""
 
-    def __init__(self, configuration: Any, rest: Any, manager: str, impersonate: str | None = None) -> None:
-        """Use the official client's configuration and connection pool."""
+    def __init__(
+        self,
+        configuration: Any,
+        rest: Any,
+        manager: str,
+        impersonate: str | None = None,
+        credentials: "Credentials | None" = None,
+    ) -> None:
+        """Use the official client's configuration and connection pool.
+
+        `credentials` are a kubeconfig's; without them the configuration knows who we are.
+        """
         self._configuration, self._manager, self._impersonate = configuration, manager, impersonate
+        self._known_by = credentials
         self._rest, self._pool = rest, rest.pool_manager
 
     @property
@@ -134,7 +149,7 @@ class ApiServer:
         the server adds a ServiceAccount's groups by itself
         (https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/).
         """
-        return ApiServer(self._configuration, self._rest, manager, impersonate)
+        return ApiServer(self._configuration, self._rest, manager, impersonate, self._known_by)
 
     def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
         """Read one object; None where it does not exist."""
@@ -200,7 +215,7 @@ class ApiServer:
         response = self._send("GET", _path("Pod", namespace, pod, "log"), query, accept="*/*")
         try:
             if response.status >= 300:
-                raise _failure(response.status, response.read(MOST_ERROR))
+                raise failure(response.status, response.read(MOST_ERROR))
             # One read may give less than there is: the log comes in pieces.
             parts, left = [], most
             while left > 0 and (part := response.read(left)):
@@ -233,9 +248,9 @@ class ApiServer:
         )
         try:
             if response.status >= 400:
-                raise _failure(response.status, response.data)
-            for line in _lines(response):
-                yield _watch_event(json.loads(line))
+                raise failure(response.status, response.data)
+            for line in lines(response):
+                yield watch_event(json.loads(line))
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise ClusterUnavailable(f"the watch on {kind} broke off: {error}") from error
         finally:
@@ -281,8 +296,8 @@ class ApiServer:
             query["dryRun"] = "All"
         response = self._send("POST", path, query, eviction, stream=False)
         if response.status >= 300:
-            raise _refused_eviction(response.status, response.data)
-        return _object(response.data)
+            raise refused_eviction(response.status, response.data)
+        return object_of(response.data)
 
     def delete(self, kind: Kind, namespace: str | None, name: str) -> None:
         """Delete an object, with its own grace period."""
@@ -294,7 +309,7 @@ class ApiServer:
 
     def _items(self, kind: Kind, namespace: str | None, query: Mapping[str, str]) -> Iterator[Json]:
         path = _path(kind, namespace)
-        for page in pages(lambda asked, most: self._page(path, asked, most), query, _failure):
+        for page in pages(lambda asked, most: self._page(path, asked, most), query, failure):
             yield from items(page, kind, RESOURCES[kind].api_version)
 
     def _page(self, path: str, query: Mapping[str, str], most: int) -> Answer:
@@ -341,8 +356,8 @@ class ApiServer:
     ) -> Json:
         response = self._send(method, path, query or {}, body, content_type, stream=False, accept=accept)
         if response.status >= 300:
-            raise _failure(response.status, response.data)
-        return _object(response.data)
+            raise failure(response.status, response.data)
+        return object_of(response.data)
 
     def _send(
         self,
@@ -377,10 +392,14 @@ class ApiServer:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise ClusterUnavailable(f"the API server gave no answer: {error}") from error
+        if response.status == 401 and self._known_by is not None:
+            self._known_by.refused()
         return response
 
     def _credentials(self) -> dict[str, str]:
         """Headers that say who we are; asking renews a token that is about to expire."""
+        if self._known_by is not None:
+            return self._known_by.headers()
         settings = self._configuration.auth_settings().values()
         return {one["key"]: one["value"] for one in settings if one["in"] == "header"}
 
@@ -395,181 +414,3 @@ def _path(kind: Kind, namespace: str | None, name: str | None = None, subresourc
     parts.append(resource.plural)
     parts += [quote(part, safe="") for part in (name, subresource) if part]
     return "/".join(parts)
-
-
-def _object(body: bytes) -> Json:
-    try:
-        answer = json.loads(body)
-    except ValueError as error:
-        raise ClusterUnavailable("the API server's answer is not JSON") from error
-    if not isinstance(answer, dict):
-        raise ClusterUnavailable("the API server's answer is not an object")
-    return answer
-
-
-def _status(body: bytes) -> Json:
-    """Read an error's body: a Status object, or a proxy's own words."""
-    try:
-        status = json.loads(body)
-    except ValueError:
-        status = None
-    return status if isinstance(status, dict) else {"message": body[:200].decode(errors="replace")}
-
-
-def _refused_eviction(code: int, body: bytes) -> ClusterUnavailable | Rejected:
-    """Tell a disruption budget's 429 from an overloaded server's, and keep 500 as an answer."""
-    status = _status(body)
-    details = status.get("details")
-    causes = details.get("causes") if isinstance(details, dict) else None
-    named = [one.get("reason") for one in causes or () if isinstance(one, dict)]
-    if code == 500 or (code == 429 and "DisruptionBudget" in named):
-        return Rejected(code, str(status.get("reason", "")), str(status.get("message", "")))
-    return _failure(code, body)
-
-
-def _failure(code: int, body: bytes) -> ClusterUnavailable | Rejected:
-    """Say what an error answer means."""
-    status = _status(body)
-    message, reason = str(status.get("message", "")), str(status.get("reason", ""))
-    if code == 429 or code >= 500 or code < 400:
-        return ClusterUnavailable(f"the API server answered {code} {reason}: {message}")
-    return Rejected(code, reason, message)
-
-
-def _lines(response: "BaseHTTPResponse") -> Iterator[bytes]:
-    """Cut the stream of a watch into its lines."""
-    rest = b""
-    for chunk in response.stream(1 << 16):
-        *complete, rest = (rest + chunk).split(b"\n")
-        yield from (line for line in complete if line.strip())
-
-
-def _watch_event(line: Any) -> WatchEvent:
-    kind, obj = line["type"], line["object"]
-    if kind == "ERROR":
-        raise _failure(int(obj.get("code", 500)), json.dumps(obj).encode())
-    return WatchEvent(kind, obj)
-
-
-def _read_kubeconfig(configuration: Any, path: str | os.PathLike[str], context: str | None) -> None:
-    from kubernetes import config  # noqa: PLC0415 (loads the whole client; only people do this)
-
-    # The loader of `load_kube_config`, kept: it alone knows what the context's user and cluster ask for.
-    load = config.kube_config._get_kube_config_loader  # noqa: SLF001 (there is no public way to it)
-    try:
-        loader = load(filename=os.fspath(path), active_context=context, persist_config=True)
-        loader.load_and_set(configuration)
-        parts = (loader._user, loader._cluster)  # noqa: SLF001 (the same)
-        user, cluster = (getattr(part, "value", None) or {} for part in parts)
-        no = kubeconfig_fault(user, cluster, configuration)
-    except (config.ConfigException, OSError) as error:
-        text = f"the kubeconfig {path} cannot be used: {error}".rstrip(".")
-        raise ClusterUnavailable(text) from error
-    # Besides its own error the loader raises whatever broken YAML, base64 or a wrong shape lead to.
-    except Exception as error:
-        raise ClusterUnavailable(f"{path} is no kubeconfig ({type(error).__name__})") from error
-    if no:
-        raise ClusterUnavailable(f"the kubeconfig {path} cannot be used: {no}")
-
-
-def kubeconfig_fault(user: Mapping[str, Any], cluster: Mapping[str, Any], configuration: Any) -> str:
-    """Honour what the loader passes over, and say what cannot be honoured; empty: all of it counts.
-
-    `proxy-url` is taken over. Impersonation is refused, for a person must not act with more rights here than
-    with kubectl; so are credentials that were named and gave nothing, for the call would go on anonymously.
-    """
-    if asked := sorted(_IMPERSONATES & {key for key, value in user.items() if value}):
-        return (
-            f"its user has {', '.join(asked)}, and quietpager does not impersonate for a person. Name a "
-            "--context whose user has the rights itself"
-        )
-    proxy = cluster.get("proxy-url")
-    if proxy:
-        if not str(proxy).startswith(("http://", "https://")):
-            return f"its proxy-url {str(proxy).partition(':')[0]}:… is not supported; only http and https are"
-        configuration.proxy, configuration.no_proxy = str(proxy), None
-    named = sorted(_CREDENTIALS & user.keys())
-    if named and not (configuration.api_key.get("authorization") or configuration.cert_file):
-        plugin = user.get("exec") if isinstance(user.get("exec"), Mapping) else None
-        hint = f" {plugin['installHint']}" if plugin and plugin.get("installHint") else ""
-        which = f"{plugin.get('command')} ({', '.join(named)})" if plugin else ", ".join(named)
-        return f"{which} gave no credentials; without any, the call would be anonymous.{hint}".rstrip(".")
-    return ""
-
-
-_IMPERSONATES: Final = frozenset({"as", "as-uid", "as-groups", "as-user-extra"})
-_CREDENTIALS: Final = frozenset(
-    {
-        "exec", "auth-provider", "token", "tokenFile", "client-certificate", "client-certificate-data",
-        "username", "password",
-    }
-)  # fmt: skip
-"""What a kubeconfig's user may be known by (client-go, `clientcmd/api/v1.AuthInfo`)."""
-
-
-def _read_service_account(configuration: Any) -> None:
-    with _importing:
-        _deferred("kubernetes.config")
-        incluster = importlib.import_module("kubernetes.config.incluster_config")
-    try:
-        incluster.load_incluster_config(configuration)
-    except incluster.ConfigException as error:
-        raise ClusterUnavailable(f"there is no API server to talk to: {error}") from error
-
-
-_importing = threading.RLock()
-
-
-def _official_client() -> Any:
-    """Import the official client's transport without its 700 models.
-
-    `import kubernetes.client.rest` first runs the packages' `__init__`, which import every model
-    and API class (0.36 s CPU and 35 MB more, measured with 35.0.0). So the two packages
-    are entered in `sys.modules` with their `__init__` put off; it runs as soon as anybody asks the
-    package for a name that is not there yet, so other users of the library notice nothing.
-    """
-    with _importing:
-        if "kubernetes" not in sys.modules:
-            _deferred("kubernetes")
-            client = _deferred("kubernetes.client")
-            # `from package import module` would ask the package first; import_module does not.
-            configuration = importlib.import_module("kubernetes.client.configuration")
-            # The one name of the package that the service-account loader asks for.
-            client.__dict__["Configuration"] = configuration.Configuration
-        return _Official(
-            importlib.import_module("kubernetes.client.configuration"),
-            importlib.import_module("kubernetes.client.rest"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Official:
-    """The two modules of the official client that are used."""
-
-    configuration: Any
-    rest: Any
-
-
-def _deferred(name: str) -> ModuleType:
-    """Enter a package in `sys.modules` and run its `__init__` when a missing name is asked for."""
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(f"{name} is not installed")
-    loader, package = spec.loader, importlib.util.module_from_spec(spec)
-
-    def run_init(attribute: str) -> Any:
-        if attribute.startswith("__"):
-            raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
-        with _importing:
-            if package.__dict__.pop("__getattr__", None) is not None:
-                loader.exec_module(package)
-        return getattr(package, attribute)
-
-    package.__dict__["__getattr__"] = run_init
-    sys.modules[name] = package
-    parent, _, child = name.rpartition(".")
-    if parent:
-        setattr(sys.modules[parent], child, package)
-    return package

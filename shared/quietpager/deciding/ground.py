@@ -15,14 +15,52 @@ it anew, so that the window counts from the undo on.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from quietpager.deciding.guards import Ground, Level
 from quietpager.incident import records, storm
 from quietpager.incident.policy import Limit, Policy
 from quietpager.incident.slots import moment, stamp
+from quietpager.incident.storm import Openings
 from quietpager.model.data import digest
 from quietpager.model.incident import Autonomy, Incident, Rehearsal
 from quietpager.model.store import ABSENT, Check, Put, Record, Store, Write
 from quietpager.model.time import to_text
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How far one scope's budget is used: `taken` of its slots cannot be had now."""
+
+    scope: str
+    limit: Limit
+    taken: int
+
+    @property
+    def spent(self) -> bool:
+        """No slot is left."""
+        return self.taken >= self.limit.acts
+
+    def __str__(self) -> str:
+        """Write it with its figures."""
+        return f"{self.scope} ({self.taken} of {self.limit.acts} in {self.limit.window:.0f} s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Everything the guards look at; nothing has a default, so that nothing is permitted by silence.
+
+    `openings` counts new incidents in the storm brake's window; `levels` are the budgets; `at_most` is the
+    action's own `autonomy_at_most`.
+    """
+
+    incident: Incident
+    rehearsal: Rehearsal
+    policy: Policy
+    now: datetime
+    stopped: bool
+    breaker_until: datetime | None
+    last_act: datetime | None
+    levels: tuple[Level, ...]
+    openings: Openings
+    at_most: Autonomy
 
 
 @dataclass(frozen=True, slots=True)

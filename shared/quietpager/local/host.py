@@ -12,7 +12,6 @@ gives each function a connection of its own kind.
 
 import asyncio
 import ctypes
-import importlib
 import os
 import signal
 import sys
@@ -38,11 +37,13 @@ from quietpager.model.message import PING, Message
 from quietpager.model.time import system_clock
 from quietpager.render import FunctionFolder, function_folders, triggers
 from quietpager.runtime.body import Bodies, Receive, Unread
-from quietpager.runtime.context import CLUSTER_NAME, Context, Lazy, functions_folder, make_context
+from quietpager.runtime.context import CLUSTER_NAME, Context, Lazy, function_roots, make_context
 from quietpager.runtime.edge import THREADS, Function, Scope, Send
+from quietpager.runtime.loading import handler
 from quietpager.runtime.metrics import PATH as METRICS
 from quietpager.runtime.metrics import TEXT, Exposition, show_pulse
 from quietpager.runtime.pulse import PATH, Pulse, Reading
+from quietpager.runtime.serving import IDLE
 from quietpager.runtime.wire import LARGEST_BODY, event_from_message, http_from_event
 from quietpager.store.postgres import PostgresStore
 from quietpager.store.postgres_mailbox import PostgresMailbox
@@ -106,7 +107,7 @@ class Host:
         self.loop: asyncio.AbstractEventLoop | None = None
         # All functions share them: the broker has no more than so many deliveries at work in any case.
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="handler")
-        self.folders = tuple(one for one in function_folders(functions_folder()) if not one.web)
+        self.folders = tuple(one for one in function_folders(function_roots()) if not one.web)
         self.clusters = {f.name: connect_as(f) for f in self.folders}
         self.functions = {f.name: self._function(f) for f in self.folders}
         ready, self.not_ready = read_triggers(triggers(self.folders))
@@ -120,7 +121,7 @@ class Host:
 
     def _function(self, folder: FunctionFolder) -> Function:
         name = folder.name
-        handle = importlib.import_module(f"{folder.module}.handler").handle
+        handle = handler(folder.place)
         cluster = self.clusters[name]
 
         def open_cluster() -> Cluster:
@@ -267,10 +268,16 @@ async def _serve(host: Host, port: int | None, stop: asyncio.Event) -> None:
     if port is None:
         await stop.wait()
         return
+    await hypercorn.asyncio.serve(host, served_on(port), shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+
+
+def served_on(port: int) -> hypercorn.config.Config:
+    """Say how the host serves HTTP: on loopback only, and with connections that outlast their sender's."""
     config = hypercorn.config.Config()
     config.bind = [f"127.0.0.1:{port}"]
     config.errorlog = None
-    await hypercorn.asyncio.serve(host, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+    config.keep_alive_timeout = IDLE
+    return config
 
 
 def main(env: Mapping[str, str] = os.environ) -> None:

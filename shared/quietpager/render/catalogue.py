@@ -5,9 +5,9 @@ Who calls it: `quietpager render --out`, which puts it beside the manifests, and
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from quietpager.actions.schema import Access, Action, load_actions
+from quietpager.model.folders import Roots
 from quietpager.model.incident import Autonomy, UndoWhen
 from quietpager.render.folders import READS, FunctionFolder, function_folders
 from quietpager.rules.routing import render_routes
@@ -39,23 +39,23 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 # --- the state machine -----------------------------------------------------------------------------
 
 
-def functions(folder: Path, *, links: bool = True) -> str:
+def functions(folder: Roots, *, links: bool = True) -> str:
     """Write every function with its Triggers and its rights, the routes, and the catalogue of actions.
 
     Args:
-        folder: the functions folder.
+        folder: the function folders.
         links: whether the text lies in that folder.
     """
     actions = load_actions(folder)
     rows = [
         (
-            _link(one.parent.relative_to(folder).as_posix(), links=links),
-            _does(one.parent / ("app.py" if spec.web else "handler.py")),
+            _link(spec.place, links=links),
+            _does(spec),
             "a person's browser" if spec.web else _triggers(spec),
             _reads(spec, actions),
             _verbs(actions[spec.action].write) if spec.action else "nothing",
         )
-        for one, spec in zip(sorted(folder.glob("*/*/func.yaml")), function_folders(folder), strict=True)
+        for spec in function_folders(folder)
     ]
     lines = [
         "# Functions",
@@ -106,7 +106,7 @@ def _link(name: str, *, links: bool) -> str:
     return f"[{name}]({name}/)" if links else name
 
 
-def _routes(folder: Path) -> list[tuple[str, ...]]:
+def _routes(folder: Roots) -> list[tuple[str, ...]]:
     return [
         (
             str(row.route.priority), row.route.kind, ", ".join(row.route.reason), row.route.type,
@@ -117,8 +117,11 @@ def _routes(folder: Path) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
-def _does(handler: Path) -> str:
-    line = first_line(ast.get_docstring(ast.parse(handler.read_text(encoding="utf-8"))))
+def _does(folder: FunctionFolder) -> str:
+    """Take what a function does from the module that is particular to it."""
+    names = ("app.py",) if folder.web else ("handler.py", "diagnose.py", "plan.py")
+    path = next(folder.path / name for name in names if (folder.path / name).exists())
+    line = first_line(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))))
     said = line.partition(": ")[2] or line
     return said[0].upper() + said[1:]
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from quietpager.actions.schema import load_actions
 from quietpager.incident.policy import Policy
+from quietpager.model.folders import Roots
 from quietpager.model.yaml import load_documents, load_yaml
 from quietpager.render.cage import cage
 from quietpager.render.fields import Fields, committed_fields
@@ -55,7 +56,7 @@ class Settings:
 DEFAULTS: Final = Settings()
 
 
-def manifests(functions: Path, settings: Settings = DEFAULTS) -> list[Json]:
+def manifests(functions: Roots, settings: Settings = DEFAULTS) -> list[Json]:
     """Render everything, labelled as ours. Write bindings and the store's Secret are not among it.
 
     Raises:

@@ -6,8 +6,10 @@ from typing import Any, Final, get_args
 
 from yaml import YAMLError
 
+from quietpager.model.folders import Roots, find, place_of, roots_of
 from quietpager.model.message import EventType
 from quietpager.model.yaml import read_yaml
+from quietpager.runtime.loading import PACKAGE, POSTS, SPEC, name_of
 
 Json = dict[str, Any]
 
@@ -19,8 +21,7 @@ READS: Final = "quietpager.dev/reads"
 `group/resource` (`pods`, `apps/deployments`), separated by spaces. It gets the verbs `get` and `list`; with
 `:get` or `:list` behind it (`configmaps:get`) only that one. Without it: nothing, and no token."""
 
-SPEC: Final = "func.yaml"
-SIGNS: Final = ("rule.yaml", "action.yaml", "handler.py")
+SIGNS: Final = ("rule.yaml", "action.yaml", "handler.py", "diagnose.py", "plan.py", "web.py")
 """What makes a folder a function's: it then needs a func.yaml."""
 TYPES: Final[tuple[str, ...]] = get_args(EventType)
 """All messages there are; a Trigger on another one would never fire."""
@@ -39,9 +40,6 @@ PROGRAMS: Final = "quietpager.dev/programs"
 SAYS: Final = "quietpager.dev/says"
 """Annotation of a func.yaml's `deploy`: the types of message that it says, separated by spaces. Without it:
 none. Where the Broker authenticates, it takes no other type of this function."""
-POSTS: Final = "quietpager.dev/posts"
-"""Annotation of a func.yaml's `deploy`, `"true"`: all that it says is posted to the Broker, and it replies
-with nothing; its `new()` says so, too. The others need no way there."""
 REACHES: Final = "quietpager.dev/reaches"
 """Annotation of a func.yaml's `deploy`: TCP ports that it reaches outside the cluster, by spaces."""
 WEB: Final = "quietpager.dev/web"
@@ -50,13 +48,14 @@ WEB: Final = "quietpager.dev/web"
 
 @dataclass(frozen=True, slots=True)
 class FunctionFolder:
-    """One function: its Knative name, its module, the filters of its Triggers, and what it needs.
+    """One function: its Knative name, its place, the filters of its Triggers, and what it needs.
 
     `writes` is False for a remediator whose action changes nothing in the cluster: it gets no right to.
     """
 
     name: str
-    module: str
+    place: str
+    """Where it lies below its root, e.g. `detect/crash`."""
     filters: tuple[dict[str, str], ...]
     reads: tuple[str, ...] = ()
     resources: Json = field(default_factory=dict)
@@ -70,11 +69,18 @@ class FunctionFolder:
     reaches: tuple[int, ...] = ()
     pods: int = 1
     """How many there are at least: func's own `scale.min`."""
+    path: Path = Path()
+    """Its folder."""
 
     @property
     def stage(self) -> str:
         """The folder above its own: ingest, detect, analyze, govern, remediate, people or learn."""
-        return self.module.split(".")[2]
+        return self.place.partition("/")[0]
+
+    @property
+    def module(self) -> str:
+        """The package that its code is imported from."""
+        return f"{PACKAGE}.{self.place.replace('/', '.')}"
 
     @property
     def action(self) -> str | None:
@@ -83,23 +89,23 @@ class FunctionFolder:
         return rest if stage == "remediate" else None
 
 
-def function_folders(functions: Path) -> tuple[FunctionFolder, ...]:
+def function_folders(functions: Roots) -> tuple[FunctionFolder, ...]:
     """Find all functions, in path order. It judges nothing, so that `stop` works beside a half-made folder.
 
     Raises:
         ValueError: a func.yaml cannot be read; the text names it and what to do.
     """
-    return tuple(_folder(path, functions) for path in sorted(functions.glob(f"*/*/{SPEC}")))
+    return tuple(_folder(path, functions) for path in find(functions, SPEC))
 
 
-def deployable(functions: Path) -> tuple[FunctionFolder, ...]:
+def deployable(functions: Roots) -> tuple[FunctionFolder, ...]:
     """Find all functions, and make sure that each of them can be deployed as it is.
 
     Raises:
         ValueError: one cannot; the text names the file and what to do.
     """
     for sign in SIGNS:
-        for path in sorted(functions.glob(f"*/*/{sign}")):
+        for path in find(functions, sign):
             if not (path.parent / SPEC).exists():
                 raise ValueError(
                     f"{named(path.parent, functions)} has a {sign} but no {SPEC}, so it would never be "
@@ -109,17 +115,18 @@ def deployable(functions: Path) -> tuple[FunctionFolder, ...]:
     found = function_folders(functions)
     for folder in found:
         if wrong := _wrong(folder):
-            raise ValueError(f"{folder.module.replace('.', '/')}/{SPEC}: {wrong}")
+            raise ValueError(f"{named(folder.path / SPEC, functions)}: {wrong}")
     return found
 
 
-def named(path: Path, functions: Path) -> str:
-    """Name a file as a person finds it: from the folder `functions` on."""
-    return f"functions/{path.relative_to(functions).as_posix()}"
+def named(path: Path, functions: Roots) -> str:
+    """Name a file as a person finds it: from the folder `functions` on; in full where there are several."""
+    roots = roots_of(functions)
+    return f"functions/{path.relative_to(roots[0]).as_posix()}" if len(roots) == 1 else str(path)
 
 
 def _wrong(folder: FunctionFolder) -> str | None:
-    name = "-".join(folder.module.split(".")[2:]).replace("_", "-")
+    name = name_of(folder.place)
     if folder.name != name:
         return f"`name` is {folder.name}; after its folder it must be {name}."
     for said in folder.says:
@@ -137,7 +144,7 @@ def _wrong(folder: FunctionFolder) -> str | None:
     return None
 
 
-def _folder(path: Path, functions: Path) -> FunctionFolder:
+def _folder(path: Path, functions: Roots) -> FunctionFolder:
     try:
         return _read(path)
     except KeyError as missing:
@@ -155,7 +162,7 @@ def _read(path: Path) -> FunctionFolder:
     notes = deploy.get("annotations") or {}
     return FunctionFolder(
         name=spec["name"],
-        module=f"quietpager.functions.{path.parent.parent.name}.{path.parent.name}",
+        place=place_of(path),
         filters=tuple(
             {k: str(v) for k, v in one["filters"].items()} for one in deploy.get("subscriptions") or []
         ),
@@ -170,6 +177,7 @@ def _read(path: Path) -> FunctionFolder:
         reaches=tuple(int(one) for one in notes.get(REACHES, "").split()),
         resources=options.get("resources") or {},
         pods=(options.get("scale") or {}).get("min") or 1,
+        path=path.parent,
     )
 
 

@@ -11,12 +11,14 @@ from typing import Any, Final
 
 import yaml
 
+from quietpager.actions.schema import ACTION
 from quietpager.incident.policy import POLICY_FILE
+from quietpager.model.folders import Roots, find
 from quietpager.render.folders import FunctionFolder, named
 from quietpager.render.rights import needs_token
 from quietpager.render.senders import IDENTITY_FOLDER
 from quietpager.rules.routing import RouteTable, render_routes
-from quietpager.rules.schema import load_rules
+from quietpager.rules.schema import RULE, load_rules
 from quietpager.runtime.connect import SINK
 from quietpager.runtime.connect import STORE as STORE_URL
 from quietpager.runtime.context import CLUSTER_NAME, FUNCTIONS
@@ -45,7 +47,7 @@ ROUTING: Final = frozenset({"ingest", "detect", "analyze", "people", "learn"})
 NONROOT: Final = 1000
 
 
-def rules(functions: Path, policy: str, namespace: str) -> Json:
+def rules(functions: Roots, policy: str, namespace: str) -> Json:
     """Render the ConfigMap of all that functions read from files.
 
     A key of a ConfigMap may hold no slash, so `detect/crash/rule.yaml` becomes `detect.crash.rule.yaml`
@@ -54,10 +56,10 @@ def rules(functions: Path, policy: str, namespace: str) -> Json:
     Raises:
         ValueError: a rule is none, or two routes overlap; the text says which.
     """
-    files = sorted(path for name in ("rule", "action") for path in functions.glob(f"*/*/{name}.yaml"))
-    homes = tuple(named(path, functions) for path in files if path.name == "rule.yaml")
+    files = sorted((path for name in (RULE, ACTION) for path in find(functions, name)), key=_key)
+    homes = tuple(named(path, functions) for path in files if path.name == RULE)
     table = render_routes(load_rules(functions), homes)
-    data = {_key(path.relative_to(functions)): path.read_text(encoding="utf-8") for path in files}
+    data = {_key(path): path.read_text(encoding="utf-8") for path in files}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -75,7 +77,7 @@ def routes(table: RouteTable) -> str:
 
 
 def _key(path: Path) -> str:
-    return ".".join(path.parts)
+    return ".".join(path.parts[-3:])
 
 
 def _path(key: str) -> str:

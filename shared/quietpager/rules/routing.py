@@ -1,7 +1,5 @@
 """The route table: which family a signal goes to. Rendered from all rules, pure, total."""
 
-import re
-from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from quietpager.model.data import Data
 from quietpager.model.event import Event
 from quietpager.model.signal import UNKNOWN_FAMILY, Origin
 from quietpager.model.yaml import read_yaml
+from quietpager.rules import patterns
 from quietpager.rules.schema import Route, Rule
 
 
@@ -54,11 +53,6 @@ class RouteTable(Data):
         return None if seen.type == "Normal" else UNKNOWN_FAMILY
 
 
-@lru_cache(maxsize=512)
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text)
-
-
 def _matches(route: Route, seen: Observation) -> bool:
     return (
         route.kind in ("", seen.kind)
@@ -66,12 +60,12 @@ def _matches(route: Route, seen: Observation) -> bool:
         and route.type in ("", seen.type)
         and route.origin in ("", seen.origin)
         and (not route.component or seen.component in route.component)
-        and (not route.message or _pattern(route.message).search(seen.message) is not None)
+        and (not route.message or patterns.matches(route.message, seen.message))
     )
 
 
 def _overlap(one: Route, two: Route) -> bool:
-    """Tell whether something seen could match both. Two different patterns count as disjoint by intent."""
+    """Tell whether something seen could match both."""
 
     def meet(a: tuple[str, ...] | str, b: tuple[str, ...] | str) -> bool:
         return (
@@ -86,7 +80,7 @@ def _overlap(one: Route, two: Route) -> bool:
         and meet(one.type, two.type)
         and meet(one.origin, two.origin)
         and meet(one.component, two.component)
-        and (not one.message or not two.message or one.message == two.message)
+        and (not one.message or not two.message or patterns.meet(one.message, two.message))
     )
 
 

@@ -1,21 +1,28 @@
 """What a `rule.yaml` may say. Who reads it: intake and sweep (routes), detectors (classes)."""
 
-import re
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, field_validator
 from yaml import YAMLError
 
 from quietpager.model.data import Data
 from quietpager.model.finding import Dwell, Remedy
+from quietpager.model.folders import Roots, find
 from quietpager.model.incident import Autonomy
 from quietpager.model.signal import Origin
 from quietpager.model.yaml import read_yaml
+from quietpager.rules.patterns import pattern
+
+RULE: Final = "rule.yaml"
+"""The file that makes a folder a rule's."""
 
 
 class Route(Data):
-    """Which signals a family wants. An empty list matches anything; the higher priority wins."""
+    """Which signals a family wants. An empty list matches anything; the higher priority wins.
+
+    `message` is a pattern of plain texts, `^`, `(one|another)` and `.*` (see `rules.patterns`).
+    """
 
     kind: str
     reason: tuple[str, ...] = ()
@@ -32,11 +39,8 @@ class Route(Data):
 
     @field_validator("message")
     @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as wrong:
-            raise ValueError(f"{value!r} is not a regular expression: {wrong}") from None
+    def _is_a_pattern(cls, value: str) -> str:
+        pattern(value)
         return value
 
 
@@ -85,6 +89,6 @@ def load_rule(path: Path) -> Rule:
         raise ValueError(f"{path} is not a rule: {wrong}") from wrong
 
 
-def load_rules(functions: Path) -> tuple[Rule, ...]:
-    """Read every `rule.yaml` below the functions folder, in path order."""
-    return tuple(load_rule(path) for path in sorted(functions.glob("*/*/rule.yaml")))
+def load_rules(functions: Roots) -> tuple[Rule, ...]:
+    """Read every `rule.yaml` of the function folders, in the order of their places."""
+    return tuple(load_rule(path) for path in find(functions, RULE))

@@ -23,7 +23,11 @@ from quietpager.runtime.trace import TRACE, TracedStore, new_trace, next_hop, tr
 from quietpager.store.anchors import LogAnchor
 
 FUNCTIONS = "QUIETPAGER_FUNCTIONS"
-"""Environment variable: folder of the functions, where rules and actions are read from."""
+"""Environment variable: folders of functions, separated as in PATH: rules, actions and code are read there.
+They count in place of the product's own, which the word `builtin` names: `builtin:/home/me/functions`."""
+
+BUILT_IN = "builtin"
+"""What names the product's own function folders in `QUIETPAGER_FUNCTIONS`."""
 
 ROUTES = "QUIETPAGER_ROUTES"
 """Environment variable: path of the rendered route table of all rules. Without it a function makes the
@@ -106,7 +110,8 @@ class Context:
 
 
 Handler = Callable[[Message, Context], list[Message]]
-"""What a function folder's `handler.py` offers. The first answer is the reply, the rest is posted."""
+"""What handles a function's messages (`runtime.loading`). The first answer is the reply, the rest is posted.
+"""
 
 
 def handled(handler: Handler, message: Message, ctx: Context) -> list[Message]:
@@ -122,10 +127,16 @@ def handled(handler: Handler, message: Message, ctx: Context) -> list[Message]:
 
 
 def functions_folder() -> Path:
-    """Find the functions folder: from the environment, or inside the library (docs/adr/0008)."""
-    if given := os.environ.get(FUNCTIONS):
-        return Path(given)
+    """Give the product's own function folders, inside the library (docs/adr/0008)."""
     return Path(__file__).parents[1] / "functions"
+
+
+def function_roots() -> tuple[Path, ...]:
+    """Give the folders whose functions count: those that the environment names, else the product's own."""
+    given = [one for one in os.environ.get(FUNCTIONS, "").split(os.pathsep) if one]
+    if not given:
+        return (functions_folder(),)
+    return tuple(functions_folder() if one == BUILT_IN else Path(one).absolute() for one in given)
 
 
 def routes_of(rules: tuple[Rule, ...]) -> RouteTable:
@@ -146,20 +157,20 @@ def make_context(
     clock: Clock = system_clock,
     metrics: Metrics = OFF,
 ) -> Context:
-    """Make the context of one function from the files in the functions folder.
+    """Make the context of one function from the files in the function folders.
 
     Raises:
         ValueError: a rule, action or policy file is wrong; the function must not start.
     """
-    folder = functions_folder()
-    rules = load_rules(folder)
+    roots = function_roots()
+    rules = load_rules(roots)
     return Context(
         name=name,
         lazy=lazy,
         policy=policy or load_policy(),
         rules=rules,
         routes=routes_of(rules),
-        actions=load_actions(folder),
+        actions=load_actions(roots),
         cluster_name=os.environ.get(CLUSTER_NAME, "default"),
         clock=clock,
         metrics=metrics,

@@ -9,7 +9,7 @@
 Nothing here depends on who sent the signal, how often, or under which id: its record is named by what was
 read. So a signal that is forged or repeated costs reads.
 
-Who calls it: the `handler.py` of every `functions/detect/*`, with its own `diagnose`.
+Who calls it: `runtime.loading`, with the `diagnose` of a detector's folder; analyze/unknown.
 """
 
 from datetime import datetime, timedelta

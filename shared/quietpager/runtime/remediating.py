@@ -1,6 +1,6 @@
 """What all remediators share: rehearse a remedy, carry an intent out. Each brings only its `plan`.
 
-Who calls it: the `handler.py` of every `functions/remediate/*`.
+Who calls it: `runtime.loading`, with the `plan` of an action's folder.
 """
 
 from datetime import timedelta

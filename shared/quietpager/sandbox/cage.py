@@ -13,7 +13,7 @@ from typing import Any, Final
 from quietpager.actions.schema import Action, load_actions
 from quietpager.change.promise import breaches
 from quietpager.incident.policy import Policy
-from quietpager.runtime.context import functions_folder
+from quietpager.runtime.context import function_roots
 from quietpager.sandbox import answers
 from quietpager.sandbox.kinds import Resource
 
@@ -79,4 +79,4 @@ def hold(action: str, verb: str, resource: Resource, part: str, name: str, names
 
 @cache
 def _actions() -> Mapping[str, Action]:
-    return load_actions(functions_folder())
+    return load_actions(function_roots())

@@ -22,13 +22,12 @@ from unittest.mock import patch
 import psycopg_pool  # noqa: F401 (imported here so that no child has to)
 
 from quietpager.errors import Retry
-from quietpager.functions.govern.decide import handler as decide
-from quietpager.functions.remediate.raise_memory import handler as raise_memory
 from quietpager.incident.policy import Policy
 from quietpager.model.message import APPLY, DUE, INCIDENT, OUTCOME, REHEARSE, REHEARSED, UNDO, Message
 from quietpager.model.store import DueDone, StoreUnavailable
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import Lazy, make_context
+from quietpager.runtime.loading import handler, name_of
 from quietpager.store import postgres
 from quietpager.store.migrate import migrate  # noqa: F401 (see above)
 from tests.crash.points.ports import Scoped, ScopedCluster, Strikes, open_store
@@ -152,8 +151,8 @@ def contexts(setup: Setup) -> Callable[[Lazy], list[Any]]:
     """Read rules, actions and routes once; gives what puts the ports in."""
     never = Lazy(lambda: None, lambda: None)  # type: ignore[arg-type,return-value]
     made = [
-        (module.handle, make_context(name, never, policy=setup.policy, clock=setup.clock))
-        for name, module in (("govern-decide", decide), ("remediate-raise-memory", raise_memory))
+        (handler(place), make_context(name_of(place), never, policy=setup.policy, clock=setup.clock))
+        for place in ("govern/decide", "remediate/raise_memory")
     ]
 
     def make(lazy: Lazy) -> list[Any]:
