@@ -113,7 +113,11 @@ def is_for(cage: Cage, intent: Intent) -> bool:
     """Tell whether an intent is this action's, for an object that it is for, and a change that it makes."""
     if intent.action != cage.action or intent.target.kind not in cage.applies_to:
         return False
-    return change_of(intent).kind in cage.kinds
+    try:
+        return change_of(intent).kind in cage.kinds
+    except ValueError:
+        # Nobody of ours writes such an intent; whoever did, nothing is claimed for it.
+        return False
 
 
 def _claim(
