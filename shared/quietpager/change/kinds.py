@@ -43,7 +43,7 @@ def change_of(record: Rehearsal | Intent) -> PatchFields | RemovePods | MarkNode
         return PatchFields(edits=record.edits)
     try:
         found = record.change.to_json()
-        return _READER.validate_python(found if found["pins"] else record.change.identity)
+        return _READER.validate_python({k: v for k, v in found.items() if k != "pins" or v})
     except ValidationError as odd:
         raise ValueError(f"{record.id} would write what is in no kind of change: {odd}") from odd
 
