@@ -13,7 +13,8 @@ from quietpager.errors import Retry
 from quietpager.model.store import ABSENT, Audit, Conflict, Due, Put, StoreUnavailable
 from quietpager.runtime import connect
 from quietpager.store.dynamodb import SHARDS, TRIES, DynamoStore
-from tests.dynamodb import REGION, TERRAFORM, client, fresh
+from quietpager.store.dynamodb_schema import TERRAFORM
+from tests.dynamodb import REGION, client, fresh
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 TICK = timedelta(seconds=5)

@@ -16,7 +16,7 @@ from cloudevents.core.v1.event import CloudEvent
 from quietpager.local.broker import Answer, Broker, Subscriber
 from quietpager.local.filters import Exact
 from quietpager.local.trigger import Trigger
-from quietpager.store.postgres_mailbox import PostgresMailbox
+from quietpager.store.opening import open_mailbox
 
 REPLY = b'{"specversion": "1.0", "source": "/reply", "type": "reply", "id": "%s"}'
 
@@ -48,7 +48,7 @@ async def main(url: str, first: int, last: int, accepted: str, delivered: str) -
         Trigger("replies", "replies", Exact({"type": "reply"})),
         Trigger("refusing", "refusing", Exact({"type": "t"}), dead_letter="dead"),
     ]
-    with closing(PostgresMailbox(url)) as mailbox:
+    with closing(open_mailbox(url)) as mailbox:
         broker = Broker(triggers, {name: subscriber(name) for name in names}, mailbox)
         await broker.start()
         note(accepted, "ready")

@@ -11,15 +11,22 @@ import sys
 
 import pytest
 
+from quietpager.local import dynoxide
+
 KILLS = int(os.environ.get("QUIETPAGER_KILLS", "5"))
 PATIENCE = 160 + 10 * KILLS
 """Seconds; a kill costs a start, which is slow on a busy machine."""
 
 
 @pytest.mark.timeout(PATIENCE + 10)
-def test_kills_of_the_product_change_no_outcome_and_write_nothing_twice() -> None:
+@pytest.mark.parametrize("store", ["postgres", "dynamodb"])
+def test_kills_of_the_product_change_no_outcome_and_write_nothing_twice(store: str) -> None:
+    if store == "dynamodb" and dynoxide.find() is None:
+        pytest.skip(dynoxide.MISSING)
+    where = ["--store", "dynamodb"] if store == "dynamodb" else []
+    kills = ["--kills", str(KILLS), "--seed", "7"]
     done = subprocess.run(
-        [sys.executable, "-m", "quietpager.cli.main", "demo", "--once", "--kills", str(KILLS), "--seed", "7"],
+        [sys.executable, "-m", "quietpager.cli.main", "demo", "--once", *kills, *where],
         capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

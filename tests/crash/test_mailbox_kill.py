@@ -9,17 +9,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from quietpager.store.postgres_mailbox import PostgresMailbox
+from quietpager.store.opening import open_mailbox
 
 PROGRAM = Path(__file__).with_name("mailbox_process.py")
 ROOT = Path(__file__).parents[2]
 EVENTS = 200
+
+
+def store_url(request: pytest.FixtureRequest, where: str) -> str:
+    if where == "postgres":
+        found: str = request.getfixturevalue("new_database")()
+        return found
+    from tests.dynamodb import fresh  # noqa: PLC0415 (boto3 takes a while to import)
+
+    return fresh(request.getfixturevalue("dynamodb"))
 
 
 def lines(path: Path) -> list[str]:
@@ -27,10 +35,11 @@ def lines(path: Path) -> list[str]:
 
 
 @pytest.mark.timeout(300)  # many starts of a process, on whatever machine
+@pytest.mark.parametrize("where", ["postgres", "dynamodb"])
 def test_every_accepted_event_is_delivered_across_kills(
-    new_database: Callable[[], str], tmp_path: Path
+    request: pytest.FixtureRequest, where: str, tmp_path: Path
 ) -> None:
-    url = new_database()
+    url = store_url(request, where)
     accepted, delivered = tmp_path / "accepted", tmp_path / "delivered"
     chance = random.Random(20260301)  # noqa: S311 (moments of kills, no secret)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "shared")])}
@@ -52,7 +61,7 @@ def test_every_accepted_event_is_delivered_across_kills(
         return [number for number in range(EVENTS) if f"e{number}" not in have]
 
     kills = left = 0
-    with closing(PostgresMailbox(url)) as mailbox:
+    with closing(open_mailbox(url)) as mailbox:
         while rest := missing():
             with begin(rest[0], EVENTS) as process:
                 ready = lines(accepted).count("ready") + 1

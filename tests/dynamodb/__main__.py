@@ -2,8 +2,8 @@
 
 import sys
 
+from quietpager.local.dynoxide import VERSION
 from tests.dynamodb import dynoxide
 
 if __name__ == "__main__":
-    dynoxide.build()
-    sys.stdout.write(f"dynoxide {dynoxide.VERSION}: {dynoxide.PROGRAM}\n")
+    sys.stdout.write(f"dynoxide {VERSION}: {dynoxide.build()}\n")

@@ -1,33 +1,24 @@
-"""dynoxide: a DynamoDB over SQLite whose answers its authors compare with AWS's; MIT or Apache-2.0.
+"""`make dynamodb` builds dynoxide from its crate, once, below the cache folder.
 
-`make dynamodb` builds it from its crate, once, below the cache folder; the crate's own lock file pins what it
-is built from. Two minutes on two cores.
+The crate's own lock file pins what it is built from. Two minutes on two cores. How it is found and served:
+`quietpager.local.dynoxide`.
 """
 
 import shutil
-import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
 
-from infra.testbed.layout import CACHE
-from quietpager.local.demo import free_port
-from tests.polling import until
-
-VERSION: Final = "3.2.0"
-_ROOT: Final = CACHE / f"dynoxide-{VERSION}"
-PROGRAM: Final = _ROOT / "bin" / "dynoxide"
+from quietpager.local.dynoxide import HOME, VERSION, find
 
 
-def build() -> None:
-    """Build it, unless it is there.
+def build() -> str:
+    """Build it, unless it is there; gives its path.
 
     Raises:
         SystemExit: there is no cargo, or it fails.
     """
-    if PROGRAM.exists():
-        return
+    found = find()
+    if found is not None:
+        return found
     cargo = shutil.which("cargo")
     if cargo is None:
         raise SystemExit(
@@ -36,7 +27,7 @@ def build() -> None:
         )
     done = subprocess.run(
         [
-            cargo, "install", "dynoxide-rs", "--version", f"={VERSION}", "--locked", "--root", str(_ROOT),
+            cargo, "install", "dynoxide-rs", "--version", f"={VERSION}", "--locked", "--root", str(HOME),
             "--no-default-features", "--features", "native-sqlite,http-server,cli", "--quiet",
         ], check=False,
     )  # fmt: skip
@@ -44,22 +35,4 @@ def build() -> None:
         raise SystemExit(
             f"cargo could not build dynoxide {VERSION} (it needs Rust 1.88 or newer); see what it says above."
         )
-
-
-@contextmanager
-def serve() -> Iterator[str]:
-    """Serve for a while, in memory; gives the endpoint."""
-    port = free_port()
-    words = [str(PROGRAM), "serve", "--host", "127.0.0.1", "--port", str(port), "--log", "quiet"]
-    with subprocess.Popen(words) as process:
-        try:
-            until(lambda: _listens(port) or process.poll() is not None)
-            assert process.poll() is None, f"dynoxide ended with {process.returncode}"
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    return str(HOME / "bin" / "dynoxide")

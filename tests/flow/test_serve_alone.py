@@ -79,4 +79,5 @@ def test_what_is_no_event_is_refused_with_a_sentence(pg_url: str, tmp_path: Path
 
 def test_an_unknown_function_is_named_with_those_there_are() -> None:
     done = CliRunner().invoke(main, ["serve", "detect/nothing"])
-    assert "detect/crash" in str(done.exception or done.output)
+    assert done.exit_code == 2
+    assert "detect/crash" in done.output

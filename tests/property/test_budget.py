@@ -164,7 +164,7 @@ def test_the_budget_holds_by_slots_alone(monkeypatch: pytest.MonkeyPatch) -> Non
             tell(ctx, number)
     assert len(intents(store)) == 15
     store, ctx, _ = world()
-    monkeypatch.setattr("quietpager.functions.govern.decide.handler.ground_of", _no_conditions(ground_of))
+    monkeypatch.setattr("quietpager.deciding.verdict.ground_of", _no_conditions(ground_of))
     for number in range(15):
         tell(ctx, number)
     assert len(intents(store)) == 15
@@ -182,6 +182,6 @@ def test_an_intent_is_not_written_when_the_switch_moves_between_look_and_write(
             store.transact([Put(records.SWITCH, {"stopped": True}, switch.version)])
         return seen
 
-    monkeypatch.setattr("quietpager.functions.govern.decide.handler.ground_of", moved)
+    monkeypatch.setattr("quietpager.deciding.verdict.ground_of", moved)
     tell(ctx, 0)
     assert intents(store) == []

@@ -2,6 +2,9 @@
 
 from datetime import timedelta
 
+import pytest
+
+from quietpager.cli.exits import SaysNo
 from quietpager.cli.policy import explain, explain_now
 from quietpager.deciding.guard import Verdict
 from quietpager.deciding.guards import GUARDS
@@ -81,8 +84,10 @@ def test_explain_now_judges_the_stored_plan_by_todays_records_and_writes_nothing
 
 def test_explain_has_a_sentence_where_there_is_nothing_to_explain() -> None:
     store, ctx, clock = world(0)
-    assert explain(store, "inc-0") == "There is no incident inc-0.\n"
-    assert explain_now(store, "inc-0", ctx.policy, clock) == "There is no incident inc-0.\n"
+    with pytest.raises(SaysNo, match=r"^There is no incident inc-0\.$"):
+        explain(store, "inc-0")
+    with pytest.raises(SaysNo, match=r"^There is no incident inc-0\.$"):
+        explain_now(store, "inc-0", ctx.policy, clock)
     put(store, incident(), plan=rehearsal().but(state="refused", facts=None, refusal="It is gone."))
     tell(ctx, 0)
     assert "No guard has judged inc-0 yet" in explain(store, "inc-0")

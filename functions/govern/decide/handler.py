@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from quietpager.actions.schema import autonomy_limit
 from quietpager.change.kinds import inverse_of
 from quietpager.deciding import decisions, guards
-from quietpager.deciding.ground import Conditions, ground_of
-from quietpager.deciding.guard import Verdict
+from quietpager.deciding.ground import Conditions
+from quietpager.deciding.verdict import judge, judge_undo, stored
 from quietpager.errors import BadMessage, Retry
 from quietpager.functions.govern.decide.writes import forward_intent, undo_of, verdict_audit, write_out
 from quietpager.incident import control_group, records, storm
 from quietpager.incident.machine import opened, reopened, step
 from quietpager.incident.news import Input, News, Step, Undo
 from quietpager.model.finding import Finding, Remedy
-from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
+from quietpager.model.incident import Incident, Intent, IntentState, Rehearsal, State
 from quietpager.model.message import DECISION, DUE, FINDING, OUTCOME, REHEARSED, Message
 from quietpager.model.store import ABSENT, Audit, Check, Conflict, DueDone, Put, Record, Write
 from quietpager.runtime.context import Context
@@ -147,39 +146,15 @@ def _rehearsed(message: Message, ctx: Context) -> list[Message]:
         # Of a plan that is not the current one nothing is decided, and nothing audited.
         ctx.store.transact(done)
         return []
-    if rehearsal.state == "refused":
-        kind = News.BEYOND if rehearsal.beyond else News.REFUSED
-        news = Input(kind, rehearsal=rehearsal, sentence=rehearsal.refusal or "refused")
-        return _commit(ctx, before, step(incident, news, ctx.policy, now), news, now, done)
-    at_most = autonomy_limit(ctx.actions, rehearsal.remedy.action)
-    ground, on = ground_of(rehearsal, incident, ctx.store, ctx.policy, now, at_most=at_most)
-    # A proposal writes nothing to the cluster; what may be pushed was asked before it was made.
-    said = () if rehearsal.proposal is not None else guards.verdicts(ground)
-    dial = guards.autonomy(ground)
-    no = guards.refusal(said)
-    news = _verdict(rehearsal, no, dial)
-    if ctx.policy_fault:
-        # Whatever was approved: a policy that nobody can read allows nothing.
-        news = Input(News.SHOW, rehearsal=rehearsal, sentence=ctx.policy_fault)
-    done.append(verdict_audit(rehearsal, said, dial, news.kind.value, ctx, now))
-    taken = step(incident, news, ctx.policy, now)
-    conditions = on if news.kind is News.ALLOWED else None
-    messages = _commit(ctx, before, taken, news, now, done, conditions)
-    if no is not None:
-        ctx.metrics.add(REFUSALS, guard=no.guard)
+    look = stored(ctx.store, ctx.policy, now, ctx.actions)
+    judged = judge(rehearsal, incident, look, fault=ctx.policy_fault)
+    if judged.dial is not None:
+        done.append(verdict_audit(rehearsal, judged.said, judged.dial, judged.news.kind.value, ctx, now))
+    taken = step(incident, judged.news, ctx.policy, now)
+    messages = _commit(ctx, before, taken, judged.news, now, done, judged.conditions)
+    if judged.refusal is not None:
+        ctx.metrics.add(REFUSALS, guard=judged.refusal.guard)
     return messages
-
-
-def _verdict(rehearsal: Rehearsal, refusal: Verdict | None, dial: Autonomy) -> Input:
-    said = refusal.sentence if refusal else ""
-    if dial.rank < Autonomy.APPROVE.rank:
-        return Input(News.SHOW, rehearsal=rehearsal, sentence=said)
-    if rehearsal.proposal is not None:
-        return Input(News.PROPOSED, rehearsal=rehearsal)
-    if refusal is not None:
-        propose = guards.declared_by(refusal).then == "propose"
-        return Input(News.REFUSED, rehearsal=rehearsal, sentence=said, propose=propose)
-    return Input(News.ALLOWED if dial is Autonomy.AUTO else News.ASK, rehearsal=rehearsal)
 
 
 def _outcome(message: Message, ctx: Context) -> list[Message]:
@@ -276,8 +251,7 @@ def _undo_verdict(taken: Step, ctx: Context, now: datetime) -> tuple[Step, Condi
         raise AssertionError(f"rehearsal {forward.rehearsal} of {incident.id} is missing")
     back = inverse_of(forward)
     plan = Rehearsal.from_json(record.body).but(edits=back.edits, change=back.change)
-    ground, on = ground_of(plan, incident, ctx.store, ctx.policy, now, undo=True, at_most=Autonomy.AUTO)
-    said = guards.verdicts(ground, guards.UNDO_GUARDS)
+    said, on = judge_undo(plan, incident, stored(ctx.store, ctx.policy, now, ctx.actions, undo=True))
     no = guards.refusal(said)
     audit = verdict_audit(plan, said, None, "undo" if no is None else "undo refused", ctx, now)
     if no is None:

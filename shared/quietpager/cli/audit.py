@@ -20,8 +20,10 @@ from quietpager.store.anchor import (
 )
 from quietpager.store.anchors import open_anchor
 from quietpager.store.audit import verify_all
+from quietpager.store.dynamodb_schema import make_tables
 from quietpager.store.export import all_chains, lines
 from quietpager.store.exported import read_export
+from quietpager.store.opening import DYNAMODB
 from quietpager.store.roles import FUNCTIONS, grants, migrate_as_owner
 
 Say = Callable[[str], None]
@@ -117,9 +119,11 @@ def migrate(functions: str | None, say: Say, *, only: bool) -> int:
         say(grants(functions or FUNCTIONS).rstrip())
         return 0
     url = os.environ.get(STORE, "")
+    if url.startswith(DYNAMODB):
+        return _make_tables(url, functions, say)
     if not url.startswith(("postgresql:", "postgres:")):
-        say(f"Set {STORE} to the PostgreSQL URL of the tables' owner.")
-        return 1
+        say(f"Set {STORE} to the PostgreSQL URL of the tables' owner, or to dynamodb://REGION/PREFIX.")
+        return 2
     try:
         done = migrate_as_owner(url, functions)
     except StoreUnavailable as no:
@@ -128,4 +132,21 @@ def migrate(functions: str | None, say: Say, *, only: bool) -> int:
     say(f"Applied: {', '.join(done) or 'nothing, the tables are up to date'}.")
     if functions is not None:
         say(f"{functions} may read and insert audit entries, and change none.")
+    return 0
+
+
+def _make_tables(url: str, functions: str | None, say: Say) -> int:
+    """Make DynamoDB's tables where it is not AWS's own, and look whether they are there where it is."""
+    if functions is not None:
+        say(
+            "DynamoDB has no roles of its own: on AWS the policies in dynamodb.tf.json say what the "
+            "functions may do. Run `quietpager migrate` without --functions."
+        )
+        return 1
+    try:
+        made = make_tables(url)
+    except (StoreUnavailable, ValueError) as no:
+        say(str(no))
+        return 1
+    say(f"Made: {', '.join(made)}." if made else "The tables are there; DynamoDB needs no migrations.")
     return 0

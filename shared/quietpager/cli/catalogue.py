@@ -9,12 +9,8 @@ from functools import cache
 
 from quietpager.actions.plan import Planner
 from quietpager.actions.schema import Action, load_actions
-from quietpager.deciding.ground import Ground, Level, scopes
-from quietpager.incident.policy import Policy
-from quietpager.incident.storm import CALM
 from quietpager.model.cluster import Reader
 from quietpager.model.finding import NotMine, Verdict
-from quietpager.model.incident import Autonomy, Incident, Rehearsal
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.objects.live import Live
 from quietpager.rules.judging import Diagnose, forwarded, judge
@@ -57,15 +53,6 @@ def detector(family: str) -> Diagnose | None:
 def planner(action: str) -> Planner | None:
     """Find an action's `plan`; None for an action that has none."""
     return loading.plan(f"remediate/{action.replace('-', '_')}")
-
-
-def ground(incident: Incident, plan: Rehearsal, policy: Policy, now: datetime, at_most: Autonomy) -> Ground:
-    """What the guards look at where there is no store: fresh budgets, no act before, writing allowed."""
-    levels = tuple(Level(name, limit, 0) for name, limit in scopes(incident, plan, policy).items())
-    return Ground(
-        incident=incident, rehearsal=plan, policy=policy, now=now, stopped=False,
-        breaker_until=None, last_act=None, levels=levels, openings=CALM, at_most=at_most,
-    )  # fmt: skip
 
 
 def verdict_on(signal: Signal, reader: Reader, now: datetime) -> tuple[Signal, Verdict | None]:

@@ -51,11 +51,27 @@ def main() -> None:
 )
 @click.option("--kills", default=0, show_default=True, help="Kill the product's process so often on the way.")
 @click.option("--seed", default=1, show_default=True, help="When the kills happen.")
-def demo(*, once: bool, kills: int, seed: int) -> None:
+@click.option(
+    "--store", default="", metavar="URL",
+    help="The URL of an empty store; `dynamodb`: a DynamoDB of its own (`make dynamodb`).  "
+    "[default: a PostgreSQL of its own]",
+)  # fmt: skip
+def demo(*, once: bool, kills: int, seed: int, store: str) -> None:
     """Break things in a sandbox cluster and watch them heal."""
-    from quietpager.local.demo import run
+    from quietpager.cli.exits import CannotBegin
 
-    sys.exit(run(once=once, kills=kills, seed=seed, say=click.echo))
+    try:
+        from quietpager.local.demo import run
+        from quietpager.local.dynoxide import DynoxideUnavailable
+    except ModuleNotFoundError as no:
+        raise CannotBegin(f"{no.name} is not installed, and the demo needs it: {LOCAL_EXTRA}.") from None
+    try:
+        sys.exit(run(once=once, kills=kills, seed=seed, say=click.echo, given=store))
+    except DynoxideUnavailable as no:
+        raise CannotBegin(str(no)) from None
+
+
+LOCAL_EXTRA = "pip install 'quietpager[local]'"
 
 
 READ_BY = click.option(
@@ -111,9 +127,13 @@ def run(
     It reads with your rights, and writes only by impersonating the ServiceAccount of each action (see
     `quietpager render`). A new install writes nothing: it is stopped, and its autonomy is analyze.
     """
-    from quietpager.local.run import Asked
-    from quietpager.local.run import run as begin
+    from quietpager.cli.exits import CannotBegin
 
+    try:
+        from quietpager.local.run import Asked
+        from quietpager.local.run import run as begin
+    except ModuleNotFoundError as no:
+        raise CannotBegin(f"{no.name} is not installed, and `run` needs it: {LOCAL_EXTRA}.") from None
     asked = Asked(kubeconfig, context, namespace, policy, data, port)
     sys.exit(begin(asked, click.echo))
 
@@ -359,9 +379,11 @@ def resume(kubeconfig: str | None, context: str | None) -> None:
 @click.option("--functions", metavar="ROLE", help="Grant this role what the functions need, and no more.")
 @click.option("--print", "only", is_flag=True, help="Only print the grants, for whoever runs them by hand.")
 def migrate(functions: str | None, *, only: bool) -> None:
-    """Bring the tables of the PostgreSQL in QUIETPAGER_STORE up to date, as their owner.
+    """Bring the tables of the store in QUIETPAGER_STORE up to date, as their owner.
 
-    The role of --functions can read and add audit entries; it cannot change or remove one, nor a table.
+    On DynamoDB it makes missing tables, but on AWS itself, where Terraform makes them, it only looks. On
+    PostgreSQL the role of --functions can read and add audit entries; it cannot change or remove one, nor a
+    table.
     """
     from quietpager.cli.audit import migrate as run
 

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from quietpager.actions.schema import autonomy_limit, load_actions
+from quietpager.actions.schema import load_actions
 from quietpager.cli.exits import SaysNo
 from quietpager.deciding import dial as guard_11
 from quietpager.deciding import guards
-from quietpager.deciding.ground import ground_of
 from quietpager.deciding.guard import AUDITED, Verdict
+from quietpager.deciding.verdict import judge, stored
 from quietpager.incident import records
 from quietpager.incident.policy import Policy, read_policy
 from quietpager.model.data import Json
@@ -59,14 +59,12 @@ def explain_now(store: Store, name: str, policy: Policy, clock: Clock) -> str:
         why = "" if plan is None or plan.refusal is None else f" It was refused: {plan.refusal}"
         return f"No plan of {name} is stored that the guards could judge.{why}\n"
     now = clock()
-    at_most = autonomy_limit(load_actions(function_roots()), plan.remedy.action)
-    ground, _ = ground_of(plan, incident, store, policy, now, at_most=at_most)
-    said, dial = guards.verdicts(ground), guards.autonomy(ground)
+    judged = judge(plan, incident, stored(store, policy, now, load_actions(function_roots())))
     head = (
         f"{to_text(now)}  {plan.remedy.action} ({plan.id}), were it judged now; what the cluster was like "
         f"is from {to_text(plan.asked_at)}"
     )
-    return "\n".join([head, *_table(said, dial)]) + "\n"
+    return "\n".join([head, *_table(judged.said, judged.dial)]) + "\n"
 
 
 def _told(entry: AuditEntry) -> Iterator[str]:

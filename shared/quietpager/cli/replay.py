@@ -5,24 +5,22 @@ it is read, and what is not in it does not exist. Pure: no store, no network, no
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from quietpager.actions.plan import rehearse
-from quietpager.cli.catalogue import actions, ground, planner, routes, rule, verdict_on
-from quietpager.cluster.recorded import Recorded, case_event
-from quietpager.deciding import guards
+from quietpager.cli.catalogue import actions, planner, routes, rule, verdict_on
+from quietpager.cluster.recorded import Recorded, case_event, case_moment
+from quietpager.deciding.candidates import candidates_of
+from quietpager.deciding.offline import IN_A_CASE, decide_offline
+from quietpager.deciding.pipeline import Decided
 from quietpager.errors import BadMessage
 from quietpager.functions.analyze.unknown.analyse import analyse
-from quietpager.incident.machine import PROPOSE, dwell_met, step
-from quietpager.incident.news import Input, News
-from quietpager.incident.ownership import with_owner
-from quietpager.incident.policy import Places, Policy
+from quietpager.incident.policy import Policy
 from quietpager.model.cluster import Json
 from quietpager.model.event import read_event
-from quietpager.model.finding import Diagnosis, Finding, NotYet, Remedy
-from quietpager.model.incident import Autonomy, Fleet, Incident, Rehearsal, lowest
+from quietpager.model.finding import Diagnosis, NotYet
+from quietpager.model.incident import Autonomy
 from quietpager.model.signal import UNKNOWN_FAMILY, Signal
 from quietpager.model.text import clean
 from quietpager.objects.live import Live
@@ -30,14 +28,6 @@ from quietpager.rules.routing import Observation
 from quietpager.runtime.detecting import finding_of
 
 BENIGN, INVALID = "benign_no_action", "invalid_input"
-ASSUMED = (
-    "the namespace is opted in",
-    "the fleet is healthy, nothing is cordoned or upgraded",
-    "no freeze window is open, nothing else has opened an incident",
-    "budgets are fresh, no act and no breaker before",
-    "the API server's dry run admits the change",
-)
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def replay(folders: Iterable[Path]) -> Iterator[Json]:
@@ -61,7 +51,7 @@ def _replay(folder: Path) -> Json:
     raw = case_event(folder)
     if raw is None:
         return _answer(folder, INVALID, why="event.json is missing or no JSON.")
-    received = _newest(raw)
+    received = case_moment(raw)
     try:
         event = read_event(raw, received=received)
     except BadMessage as no:
@@ -94,31 +84,22 @@ def _unknown(folder: Path, verdict: Diagnosis) -> Json:
         verdict.failure_class,
         why=verdict.evidence[0].text,
         owner=str(verdict.owner),
-        remedies=[{"action": r.action, "params": r.params, "autonomy": dial.value} for r in remedies],
+        remedies=[one.to_json() for one in candidates_of(remedies, dial, actions())],
         evidence=[e.to_json() for e in verdict.evidence],
         page=None if verdict.page is None else verdict.page.to_json(),
     )
-
-
-def _newest(raw: Any) -> datetime:
-    """The case's own clock: the newest time its Event tells, or the epoch."""
-    times: list[datetime] = []
-    fields = raw if isinstance(raw, dict) else {}
-    for name in ("lastTimestamp", "eventTime", "firstTimestamp", "deprecatedLastTimestamp"):
-        try:
-            moment = datetime.fromisoformat(str(fields.get(name)))
-        except ValueError:
-            continue
-        if moment.tzinfo is not None:
-            times.append(moment.astimezone(UTC))
-    return max(times, default=_EPOCH)
 
 
 def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded, now: datetime) -> Json:
     known = rule(signal.family)
     finding = finding_of(signal.target, verdict, known, "replay", now)
     dial = known.classes[verdict.failure_class].autonomy
-    acts, proposes = _would_act(finding, reader)
+    # The contract of `would_act`: what would be done, were the rule's autonomy auto.
+    at_auto = finding.but(autonomy=Autonomy.AUTO.value)
+    decided = decide_offline(
+        at_auto, reader, policy=Policy(), now=now, actions=actions(), planner=planner, assumed=IN_A_CASE
+    )
+    acts, proposes = _would_act(decided)
     return _answer(
         folder,
         verdict.failure_class,
@@ -126,72 +107,17 @@ def _known(folder: Path, signal: Signal, verdict: Diagnosis, reader: Recorded, n
         family=signal.family,
         known=True,
         owner=str(verdict.owner),
-        remedies=[
-            {"action": r.action, "params": r.params, "autonomy": _dial(r, dial).value}
-            for r in finding.remedies
-        ],
+        remedies=[one.to_json() for one in candidates_of(finding.remedies, dial, actions())],
         would_act=acts,
         would_propose=proposes,
-        assumed=list(ASSUMED),
+        assumed=list(IN_A_CASE.says),
+        verdict=decided.says,
+        judged=[one.to_json() for one in decided.judged],
         evidence=[e.to_json() for e in verdict.evidence],
     )
 
 
-def _dial(remedy: Remedy, dial: Autonomy) -> Autonomy:
-    action = actions().get(remedy.action)
-    return dial if action is None else lowest(dial, action.autonomy_at_most)
-
-
-def _would_act(finding: Finding, reader: Recorded) -> tuple[list[str], list[str]]:
-    """Walk the incident's own state machine at autonomy auto until it would act, ask or propose.
-
-    Gives the action that it would carry out, or the one whose plan a person would get to read.
-    """
-    policy = Policy(autonomy=Autonomy.AUTO, namespaces=Places(allow=("*",)))
-    now = finding.at
-    if not dwell_met(finding, policy, now):
-        return [], []
-    taken = step(None, Input(News.SYMPTOM, finding=finding.but(autonomy="auto")), policy, now)
-    planned: dict[str, str] = {}
-    while taken.incident is not None and taken.incident.remedy is not None:
-        incident, remedy = taken.incident, taken.incident.remedy
-        if remedy.action == PROPOSE:
-            return [], [planned[str(remedy.params["of"])]]
-        news = _rehearsed(incident, remedy, reader, policy, now)
-        if news.kind is News.ALLOWED:
-            return [remedy.action], []
-        if news.kind is News.ASK:
-            return [], []
-        planned[incident.rehearsal or ""] = remedy.action
-        taken = step(incident, news, policy, now)
-    return [], []
-
-
-def _rehearsed(incident: Incident, remedy: Remedy, reader: Recorded, policy: Policy, now: datetime) -> Input:
-    action, plans = actions().get(remedy.action), planner(remedy.action)
-    if action is None or plans is None:
-        return Input(News.REFUSED, sentence="There is no such action.")
-    asked = Rehearsal(
-        id=incident.rehearsal or "",
-        incident=incident.id,
-        remedy=remedy,
-        owner=incident.owner,
-        asked_at=now,
-    )
-    live = Live(reader, incident.owner)
-    plan = rehearse(
-        asked, action, plans, live,
-        opt_in_label=policy.opt_in_label, ignore_annotation=policy.ignore_annotation, dry_run=None,
-    )  # fmt: skip
-    if plan.facts is None:
-        kind = News.BEYOND if plan.beyond else News.REFUSED
-        return Input(kind, rehearsal=plan, sentence=plan.refusal or "refused")
-    # A case holds the nodes that matter to it, not the fleet; so the fleet is assumed (see ASSUMED).
-    fleet = Fleet(nodes=max(1, plan.facts.fleet.nodes if plan.facts.fleet else 0))
-    plan = with_owner(plan.but(facts=plan.facts.but(opted_in=True, fleet=fleet)), live, policy)
-    seen = ground(incident, plan, policy, now, action.autonomy_at_most)
-    refusal = guards.check(seen)
-    if refusal is not None:
-        return Input(News.REFUSED, rehearsal=plan, sentence=refusal.sentence)
-    allowed = guards.autonomy(seen) is Autonomy.AUTO
-    return Input(News.ALLOWED if allowed else News.ASK, rehearsal=plan)
+def _would_act(decided: Decided) -> tuple[list[str], list[str]]:
+    """Name the action that it would carry out unasked, or the one whose plan a person would get to read."""
+    named = [] if decided.chosen is None else [decided.chosen.plan.remedy.action]
+    return named if decided.says == "act" else [], named if decided.says == "propose" else []

@@ -17,28 +17,26 @@ from typing import Any, Final
 import click
 from pydantic import ValidationError
 
-from quietpager.actions.plan import rehearse
-from quietpager.actions.schema import Action
 from quietpager.analysis.unwell import NOT_READY
-from quietpager.cli.catalogue import actions, ground, planner, routes, rule, verdict_on
+from quietpager.cli.catalogue import actions, planner, routes, rule, verdict_on
 from quietpager.cluster.client import RESOURCES
 from quietpager.cluster.kubeconfig import connected, sentence
 from quietpager.cluster.missing import Missing
 from quietpager.cluster.snapshot import Snapshot, WhatMayBeRead
-from quietpager.deciding import guards
+from quietpager.deciding.decisions import remedy_text
+from quietpager.deciding.offline import FROM_OUTSIDE, Assumed, NoRight, decide_offline
+from quietpager.deciding.pipeline import Decided
+from quietpager.deciding.verdict import Judged
 from quietpager.functions.ingest.sweep.handler import find
-from quietpager.incident.machine import step
-from quietpager.incident.news import Input, News
 from quietpager.incident.policy import Policy, load_policy
 from quietpager.model.cluster import ClusterUnavailable, EventReader, Kind, Rejected
 from quietpager.model.finding import Diagnosis, Dwell, Evidence, Finding, NotYet, Remedy
-from quietpager.model.incident import Autonomy, Edit, Incident, Rehearsal, lowest
+from quietpager.model.incident import Autonomy, Edit
 from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import Signal
 from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
 from quietpager.objects.health import pod_fault
-from quietpager.objects.live import Live
 from quietpager.objects.types import Pod
 from quietpager.runtime.context import function_roots
 from quietpager.runtime.detecting import finding_of
@@ -48,10 +46,6 @@ Say = Callable[[str], None]
 
 FIRST: Final[tuple[Kind, ...]] = ("Pod", "Deployment", "ReplicaSet")
 """What every scan lists. What only a plan needs (nodes, quotas, namespaces) is listed when one is made."""
-FITS: Final = tuple(one for one in guards.GUARDS if one.then == "next")
-"""The guard that turns to the next remedy."""
-HOLDS: Final = tuple(one for one in guards.GUARDS if one.then != "next")
-"""The guards that hold a remedy back for now."""
 FAILING, UNDECIDED, WELL = "failing", "undecided", "well"
 MOST_NAMES: Final = 3
 
@@ -65,6 +59,8 @@ class Plan:
     edits: tuple[Edit, ...] = ()
     held: str | None = None
     """Why it is not done: the guard that would hold it back just now, or what no action may write."""
+    decided: Decided | None = None
+    """The verdict, with every guard's answer; None where no plan could be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +99,8 @@ class Report:
     """Pods whose status does not say enough yet."""
     counts: Mapping[Kind, int]
     missing: tuple[Missing, ...]
+    assumed: tuple[str, ...] = ()
+    """What is taken for granted of what a look from outside cannot know."""
 
 
 def run(
@@ -143,8 +141,14 @@ def _is_absent(cluster: EventReader, namespace: str) -> bool:
         return False
 
 
-def scan(reader: EventReader, namespace: str | None, policy: Policy, now: datetime) -> Report:
-    """Look once.
+def scan(
+    reader: EventReader,
+    namespace: str | None,
+    policy: Policy,
+    now: datetime,
+    assumed: Assumed = FROM_OUTSIDE,
+) -> Report:
+    """Look once. `assumed` is what is taken for granted of what only a store or a whole fleet could tell.
 
     Raises:
         ClusterUnavailable: no answer.
@@ -166,7 +170,7 @@ def scan(reader: EventReader, namespace: str | None, policy: Policy, now: dateti
             judged[signal.target] = FAILING
         elif verdict is not None:
             judged.setdefault(signal.target, UNDECIDED if isinstance(verdict, NotYet) else WELL)
-    rows = [_row(cause, some, snapshot, policy, now) for cause, some in found.items()]
+    rows = [_row(cause, some, snapshot, policy, now, assumed) for cause, some in found.items()]
     return Report(
         at=now,
         rows=tuple(sorted(rows, key=lambda row: (row.since, row.cause))),
@@ -174,6 +178,7 @@ def scan(reader: EventReader, namespace: str | None, policy: Policy, now: dateti
         undecided=tuple(ref for ref, how in judged.items() if how == UNDECIDED),
         counts=snapshot.counts(),
         missing=tuple(Missing(kind, namespace) for kind in snapshot.refused),
+        assumed=assumed.says,
     )
 
 
@@ -206,7 +211,12 @@ def _unhealthy(seen: WhatMayBeRead, now: datetime) -> Iterator[ObjectRef]:
 
 
 def _row(
-    cause: str, found: list[tuple[Signal, Diagnosis]], snapshot: Snapshot, policy: Policy, now: datetime
+    cause: str,
+    found: list[tuple[Signal, Diagnosis]],
+    snapshot: Snapshot,
+    policy: Policy,
+    now: datetime,
+    assumed: Assumed,
 ) -> Row:
     """Make the row of a cause; where its pods fail in several ways, the most frequent one names it."""
     [(name, _)] = Counter(verdict.failure_class for _, verdict in found).most_common(1)
@@ -219,74 +229,53 @@ def _row(
         failure_class=name,
         since=min(one.since for _, one in found),
         pods=tuple(dict.fromkeys(one.target for one, _ in found)),
-        plan=_plan(finding, snapshot, policy, now),
+        plan=_plan(finding, snapshot, policy, now, assumed),
         why=finding.why,
         evidence=verdict.evidence,
     )
 
 
-def _plan(finding: Finding, snapshot: Snapshot, policy: Policy, now: datetime) -> Plan:
-    """Rehearse the rule's remedies in their order, as `govern/decide` would; the first that fits counts."""
-    opened = step(None, Input(News.SYMPTOM, finding=finding), policy, now).incident
-    if opened is None or not finding.remedies:
-        return Plan("tell a person: no remedy of its rule applies")
+def _plan(finding: Finding, snapshot: Snapshot, policy: Policy, now: datetime, assumed: Assumed) -> Plan:
+    """Say in words what decide would make of it."""
     unread = [kind for kind in ("Deployment", "ReplicaSet") if kind in snapshot.refused]
-    if unread:
+    if unread and finding.remedies:
         return Plan(
             f"not known: it depends on {' and '.join(f'{k}s' for k in unread)}, which may not be listed"
         )
-    refused: list[str] = []
-    for remedy in finding.remedies:
-        action = actions().get(remedy.action)
-        if action is None:
-            continue
-        try:
-            rehearsal = _rehearsal(opened, remedy, action, snapshot, policy, now)
-        except Rejected as no:
-            if no.code != 403:
-                raise
-            return Plan(f"{_words(remedy)}; its plan cannot be made, see below", remedy)
-        if rehearsal.beyond:
-            proposed = f"propose to a person, and write nothing: {rehearsal.summary}"
-            return Plan(proposed, remedy, rehearsal.edits, rehearsal.refusal)
-        seen = ground(opened, rehearsal, policy, now, action.autonomy_at_most)
-        no_fit = guards.check(seen, FITS) if rehearsal.facts is not None else None
-        if rehearsal.facts is None or no_fit is not None:
-            refused.append(f"{remedy.action}: {no_fit.sentence if no_fit else rehearsal.refusal}")
-            continue
-        held = guards.check(seen, HOLDS)
-        asks = (
-            ""
-            if lowest(Autonomy(finding.autonomy), action.autonomy_at_most) is Autonomy.AUTO
-            else "after a person's yes, "
+    try:
+        decided = decide_offline(
+            finding, snapshot, policy=policy, now=now, actions=actions(), planner=planner, assumed=assumed
         )
-        return Plan(
-            f"{asks}{remedy.action}: {rehearsal.summary}",
-            remedy,
-            rehearsal.edits,
-            None if held is None else held.sentence,
-        )
-    return Plan(f"tell a person: {'; '.join(refused)}", finding.remedies[0])
+    except NoRight as no:
+        return Plan(f"{remedy_text(no.remedy)}; its plan cannot be made, see below", no.remedy)
+    return _in_words(decided)
 
 
-def _rehearsal(
-    opened: Incident, remedy: Remedy, action: Action, snapshot: Snapshot, policy: Policy, now: datetime
-) -> Rehearsal:
-    asked = Rehearsal(id="scan", incident=opened.id, remedy=remedy, owner=opened.owner, asked_at=now)
-    plans = planner(remedy.action)
-    if plans is None:
-        return asked.but(state="refused", refusal="there is no plan for it here")
-    return rehearse(
-        asked, action, plans, Live(snapshot, opened.owner), dry_run=None,
-        opt_in_label=policy.opt_in_label, ignore_annotation=policy.ignore_annotation,
-    )  # fmt: skip
+def _in_words(decided: Decided) -> Plan:
+    if not decided.judged:
+        return Plan("tell a person: no remedy of its rule applies", decided=decided)
+    chosen = decided.chosen
+    if chosen is not None and chosen.refusal is None and not chosen.plan.beyond:
+        return _would(chosen, None, decided)
+    if chosen is not None:
+        proposed = f"propose to a person, and write nothing: {chosen.plan.summary}"
+        return Plan(proposed, chosen.plan.remedy, chosen.plan.edits, chosen.news.sentence, decided)
+    held = next((one for one in decided.judged if one.held), None)
+    if held is not None:
+        return _would(held, held.news.sentence, decided)
+    refused = "; ".join(f"{one.plan.remedy.action}: {one.news.sentence}" for one in decided.judged)
+    return Plan(f"tell a person: {refused}", decided.judged[0].plan.remedy, decided=decided)
 
 
-def _words(remedy: Remedy) -> str:
-    return " ".join([remedy.action, *(f"{name}={value}" for name, value in remedy.params.items())])
+def _would(one: Judged, held: str | None, decided: Decided) -> Plan:
+    """Say what a plan does; one that is only shown, because the rule says so, is nobody's to carry out."""
+    who = {Autonomy.AUTO: "", Autonomy.APPROVE: "after a person's yes, "}
+    first = who.get(one.dial or Autonomy.AUTO, "tell a person, who reads the plan: ")
+    would = f"{first}{one.plan.remedy.action}: {one.plan.summary}"
+    return Plan(would, one.plan.remedy, one.plan.edits, held, decided)
 
 
-# What a person sees
+# What a person sees# What a person sees
 
 
 def as_text(report: Report) -> str:
@@ -348,6 +337,16 @@ def _age(age: timedelta) -> str:
     return f"{seconds}s"
 
 
+def _verdict_json(decided: Decided | None) -> Json:
+    if decided is None:
+        return {"verdict": "tell", "remedies": [], "judged": []}
+    return {
+        "verdict": decided.says,
+        "remedies": [one.to_json() for one in decided.candidates],
+        "judged": [one.to_json() for one in decided.judged],
+    }
+
+
 def json_of(report: Report) -> Json:
     """Give everything, for a program."""
     return {
@@ -364,6 +363,7 @@ def json_of(report: Report) -> Json:
                 "remedy": None if row.plan.remedy is None else row.plan.remedy.to_json(),
                 "edits": [edit.to_json() for edit in row.plan.edits],
                 "held": row.plan.held,
+                **_verdict_json(row.plan.decided),
                 "why": row.why,
                 "evidence": [one.to_json() for one in row.evidence],
             }
@@ -372,5 +372,6 @@ def json_of(report: Report) -> Json:
         "unknown": [str(one) for one in report.unknown],
         "undecided": [str(one) for one in report.undecided],
         "looked_at": dict(report.counts),
+        "assumed": list(report.assumed),
         "missing": [{"kind": one.kind, "verb": "list", "sentence": one.sentence} for one in report.missing],
     }

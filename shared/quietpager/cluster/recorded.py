@@ -5,11 +5,14 @@ Who calls it: replay, and the tests of rules and actions.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from quietpager.cluster.snapshot import with_labels
 from quietpager.model.cluster import Json, Kind, Rejected
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Recorded:
@@ -79,6 +82,20 @@ def case_event(folder: Path) -> Any:
         return raw
     given = {key: value for key, value in meta.items() if value not in (None, "")}
     return raw | {"metadata": {"name": "event", "uid": "event"} | given}
+
+
+def case_moment(raw: Any) -> datetime:
+    """The case's own clock: the newest time its Event tells, or the epoch."""
+    times: list[datetime] = []
+    fields = raw if isinstance(raw, dict) else {}
+    for name in ("lastTimestamp", "eventTime", "firstTimestamp", "deprecatedLastTimestamp"):
+        try:
+            moment = datetime.fromisoformat(str(fields.get(name)))
+        except ValueError:
+            continue
+        if moment.tzinfo is not None:
+            times.append(moment.astimezone(UTC))
+    return max(times, default=_EPOCH)
 
 
 def _events(folder: Path) -> list[Json]:

@@ -12,8 +12,10 @@ An undo is the second half of the act it takes back: it uses the slot that its o
 it anew, so that the window counts from the undo on.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from quietpager.incident import records, storm
 from quietpager.incident.policy import Limit, Policy
@@ -21,8 +23,15 @@ from quietpager.incident.slots import moment, stamp
 from quietpager.incident.storm import Openings
 from quietpager.model.data import digest
 from quietpager.model.incident import Autonomy, Incident, Rehearsal
-from quietpager.model.store import ABSENT, Check, Put, Record, Store, Write
+from quietpager.model.store import ABSENT, Check, Put, Record, Write
 from quietpager.model.time import to_text
+
+
+class Reads(Protocol):
+    """The part of a store that is read here."""
+
+    def get_many(self, keys: Sequence[str]) -> Mapping[str, Record]:
+        """Read several records at once; those that are not there are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,7 @@ def slot_is_free(last_used: datetime, window: float, policy: Policy, now: dateti
 def ground_of(
     rehearsal: Rehearsal,
     incident: Incident,
-    store: Store,
+    store: Reads,
     policy: Policy,
     now: datetime,
     *,

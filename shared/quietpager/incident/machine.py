@@ -225,7 +225,7 @@ def _open(news: Input, policy: Policy, now: datetime) -> Step:
     )
     opened = Step(fresh, (), f"{diagnosis.failure_class} on {diagnosis.owner}")
     if dwell_met(finding, policy, now):
-        planned = _start_planning(fresh, policy, now)
+        planned = start_planning(fresh, policy, now)
         return Step(planned.incident, planned.effects, opened.note)
     return opened
 
@@ -245,7 +245,7 @@ def opened(news: Input, policy: Policy, now: datetime, *, after: int) -> Step:
     episode = after + 1
     renamed = fresh.incident.but(id=incident_id(fresh.incident.cause, episode), episode=episode)
     if fresh.effects:
-        again = _start_planning(renamed.but(rehearsals=0), policy, now)
+        again = start_planning(renamed.but(rehearsals=0), policy, now)
         return Step(again.incident, again.effects, fresh.note)
     return Step(renamed, fresh.effects, fresh.note)
 
@@ -307,11 +307,15 @@ def wait_symptom(incident: Incident, news: Input, policy: Policy, now: datetime)
     after = _refresh(after, finding, now)
     # Another class's symptom is judged by the dwell of the class that would be acted on, as guard 12 does.
     if dwell_met(finding.but(dwell=after.dwell), policy, now):
-        return _start_planning(after, policy, now)
+        return start_planning(after, policy, now)
     return Step(after, (), "seen again")
 
 
-def _start_planning(incident: Incident, policy: Policy, now: datetime) -> Step:
+def start_planning(incident: Incident, policy: Policy, now: datetime) -> Step:
+    """Announce the incident and ask for the plan of its first candidate, whether or not the dwell is met.
+
+    Who else calls it: the pipeline, to say what would follow once the dwell is met.
+    """
     window = policy.verification(incident.time_to_failure)
     restarts = f", {incident.restarts} restarts" if incident.restarts or not incident.shared else ""
     text = f"{incident.failure_class} on {incident.about}{restarts}"
@@ -325,7 +329,7 @@ def wait_failing(incident: Incident, news: Input, policy: Policy, now: datetime)
         return Step(incident)
     after = _refresh(incident, finding, now)
     if dwell_met(finding, policy, now):
-        return _start_planning(after, policy, now)
+        return start_planning(after, policy, now)
     return Step(after)
 
 

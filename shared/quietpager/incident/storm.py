@@ -64,7 +64,7 @@ class Openings:
 
 
 CALM: Final = Openings(own=0, acting=0, namespaces=0, telling=0)
-"""Nothing has opened, as replay and scan assume."""
+"""Nothing has opened."""
 
 
 def keys(owner: ObjectRef, policy: Policy) -> list[str]:

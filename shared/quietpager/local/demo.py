@@ -28,6 +28,7 @@ from quietpager.cluster.client import connect
 from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.users import Users
 from quietpager.incident import records
+from quietpager.local import dynoxide
 from quietpager.local.person import NONE, Visitor
 from quietpager.local.stories import PERSON, STORIES, all_over, break_things, key_of, of_stories
 from quietpager.model.incident import Incident, State
@@ -37,7 +38,8 @@ from quietpager.runtime.links import CONSOLE_URL
 from quietpager.store import embedded
 from quietpager.store.anchors import PLACE
 from quietpager.store.audit import verify_all
-from quietpager.store.postgres import PostgresStore
+from quietpager.store.dynamodb_schema import make_tables
+from quietpager.store.opening import DYNAMODB, open_store
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
@@ -206,10 +208,14 @@ class Timeline:
                     )
 
 
-def run(*, once: bool, kills: int, seed: int, say: Say) -> int:
+def run(*, once: bool, kills: int, seed: int, say: Say, given: str = "") -> int:
     """Run the demo; gives the exit code: 0 only if every outcome is the expected one.
 
-    With `once` it is unattended; otherwise a person answers, and it runs until Ctrl-C.
+    With `once` it is unattended; otherwise a person answers, and it runs until Ctrl-C. `given` is the URL
+    of an empty store, `dynamodb` for one of its own, or empty for a PostgreSQL of its own.
+
+    Raises:
+        StoreUnavailable, DynoxideUnavailable: there is no store; the text is the sentence to show.
     """
     begun = time.monotonic()
     with ExitStack() as stack:
@@ -219,16 +225,19 @@ def run(*, once: bool, kills: int, seed: int, say: Say) -> int:
             )
         )
         url = stack.enter_context(sandbox())
-        server = stack.enter_context(embedded.start(folder / "postgres"))
-        store = PostgresStore(server.url)
+        place, store_url = stack.enter_context(_store(given, folder))
+        store = open_store(store_url)
         stack.callback(store.close)
+        if _incidents(store):
+            say(f"The demo wants an empty store, and {given} holds incidents. Name another one.")
+            return 2
         cluster = connect(url, manager="demo")
         _allow_writing(store)
         anchors = folder / "anchors"
         anchors.mkdir(exist_ok=True)
         (folder / "policy.yaml").write_text(json.dumps(POLICY), encoding="utf-8")
         env = {
-            "QUIETPAGER_STORE": server.url, "QUIETPAGER_API_SERVER": url,
+            "QUIETPAGER_STORE": store_url, "QUIETPAGER_API_SERVER": url,
             "QUIETPAGER_PORT": str(free_port()), "QUIETPAGER_POLICY": str(folder / "policy.yaml"),
             PLACE: str(anchors),
             "QUIETPAGER_CLUSTER": "sandbox",
@@ -238,7 +247,7 @@ def run(*, once: bool, kills: int, seed: int, say: Say) -> int:
         stack.callback(child.stop)
         child.start()
         visitor = sign_in(address, password)
-        say(f"Ready after {time.monotonic() - begun:.1f} s: sandbox, functions, PostgreSQL, broker run.")
+        say(f"Ready after {time.monotonic() - begun:.1f} s: sandbox, functions, {place}, broker run.")
         say(f"Times are shortened for the demo: {json.dumps(POLICY)}")
         say(f"The console: {address}/  name: {PERSON}  password, this once: {password}")
         break_things(cluster, url, say)
@@ -260,6 +269,23 @@ def run(*, once: bool, kills: int, seed: int, say: Say) -> int:
             with suppress(KeyboardInterrupt):
                 signal.pause()
     return 1 if faults else 0
+
+
+@contextmanager
+def _store(given: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Give the store's name and its URL: the one that is given, or one of our own while the demo runs."""
+    if not given:
+        with embedded.start(folder / "postgres") as server:
+            yield "PostgreSQL", server.url
+    elif given == "dynamodb":
+        with dynoxide.serve() as endpoint:
+            url = f"dynamodb://local/quietpager?endpoint={endpoint}"
+            make_tables(url)
+            yield "DynamoDB (dynoxide)", url
+    else:
+        if given.startswith(DYNAMODB):
+            make_tables(given)
+        yield "DynamoDB" if given.startswith(DYNAMODB) else "PostgreSQL", given
 
 
 def _allow_writing(store: Store) -> None:

@@ -45,8 +45,7 @@ from quietpager.runtime.metrics import TEXT, Exposition, show_pulse
 from quietpager.runtime.pulse import PATH, Pulse, Reading
 from quietpager.runtime.serving import IDLE
 from quietpager.runtime.wire import LARGEST_BODY, event_from_message, http_from_event
-from quietpager.store.postgres import PostgresStore
-from quietpager.store.postgres_mailbox import PostgresMailbox
+from quietpager.store.opening import open_mailbox, open_store
 
 log = structlog.get_logger()
 
@@ -99,8 +98,8 @@ class Host:
         self.policy_file = policy if isinstance(policy, PolicyFile) else None
         policy = policy.now()[0] if isinstance(policy, PolicyFile) else policy
         self.policy = policy
-        self.store = PostgresStore(store_url, connections=8)
-        self.mailbox = PostgresMailbox(store_url)
+        self.store = open_store(store_url, connections=8)
+        self.mailbox = open_mailbox(store_url)
         self.pulse = Pulse(lambda: self.store, policy)
         self.exposition = Exposition()
         self.bodies = Bodies(LARGEST_BODY)

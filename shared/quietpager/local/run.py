@@ -27,13 +27,12 @@ from quietpager.incident.policy_file import PolicyFile
 from quietpager.local.host import Host
 from quietpager.local.host import run as run_host
 from quietpager.model.cluster import Cluster, ClusterUnavailable, Kind, Rejected
-from quietpager.model.store import StoreUnavailable
+from quietpager.model.store import Store, StoreUnavailable
 from quietpager.render import DEFAULTS, FunctionFolder, user_of
 from quietpager.runtime.connect import STORE
 from quietpager.runtime.logs import configure_logs
 from quietpager.store import embedded
 from quietpager.store.anchors import PLACE
-from quietpager.store.postgres import PostgresStore
 
 Say = Callable[[str], None]
 
@@ -67,11 +66,18 @@ def run(asked: Asked, say: Say) -> int:
         file = PolicyFile(None if asked.policy is None else str(asked.policy))
         policy, _ = file.now()
         cluster = connected(asked.kubeconfig, asked.context, "quietpager-run")
-        for no_right in missing(cluster, asked.namespace):
+        lacking = list(missing(cluster, asked.namespace))
+        for no_right in lacking:
             say(no_right.sentence)
+        if len(lacking) == len(NEEDED):
+            say("Nothing may be read, so there is nothing to watch.")
+            return 2
+        if asked.namespace is not None and _is_absent(cluster, asked.namespace):
+            say(f"There is no namespace {asked.namespace} yet; it is watched from when it is made.")
         with _store(asked.data) as url:
             _anchor(asked.data / "anchors")
             host = Host(url, connections(cluster, asked.namespace), file, say)
+            host.store.get(records.SWITCH)  # a store that is away is said before anything begins
 
             def ready(address: str) -> None:
                 where = "all namespaces" if asked.namespace is None else f"namespace {asked.namespace}"
@@ -90,6 +96,13 @@ def run(asked: Asked, say: Say) -> int:
         return 2
     say("Stopped. What is open goes on when it is started again.")
     return 0
+
+
+def _is_absent(cluster: ApiServer, namespace: str) -> bool:
+    try:
+        return cluster.get("Namespace", None, namespace) is None
+    except Rejected:
+        return False  # whoever may not ask does not know
 
 
 def missing(cluster: ApiServer, namespace: str | None) -> Iterator[Missing]:
@@ -149,7 +162,7 @@ def _anchor(folder: Path) -> None:
         os.environ[PLACE] = str(folder)
 
 
-def _switch(store: PostgresStore) -> str:
+def _switch(store: Store) -> str:
     switch = store.get(records.SWITCH)
     if switch is None or switch.body.get("stopped", True):
         return "Writing is stopped; `quietpager resume` starts it."

@@ -12,13 +12,14 @@ from quietpager.errors import Retry
 from quietpager.incident.policy_file import PolicyFile
 from quietpager.model.cluster import Cluster
 from quietpager.model.message import Message
-from quietpager.model.store import Store
+from quietpager.model.store import Store, StoreUnavailable
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import Context, Handler, Lazy, make_context
 from quietpager.runtime.edge import Check, Function
 from quietpager.runtime.metrics import from_environment
 from quietpager.runtime.outgoing import NoAnswer, ask
 from quietpager.runtime.wire import event_from_message, http_from_event
+from quietpager.store.opening import open_store as open_by_url
 
 STORE = "QUIETPAGER_STORE"
 """Environment variable: URL of the PostgreSQL database, or `dynamodb://REGION/PREFIX`."""
@@ -35,16 +36,10 @@ def open_store() -> Store:
     url = os.environ.get(STORE)
     if not url:
         raise Retry(f"No store: set {STORE} to a PostgreSQL URL, or to dynamodb://REGION/PREFIX.")
-    if url.startswith("dynamodb:"):
-        from quietpager.store.dynamodb import DynamoStore  # noqa: PLC0415 (costs import time only if used)
-
-        try:
-            return DynamoStore(url)
-        except ValueError as wrong:
-            raise Retry(f"{STORE} is wrong: {wrong}") from wrong
-    from quietpager.store.postgres import PostgresStore  # noqa: PLC0415 (the same)
-
-    return PostgresStore(url)
+    try:
+        return open_by_url(url)
+    except StoreUnavailable as wrong:
+        raise Retry(f"{STORE} is wrong: {wrong}") from wrong
 
 
 def open_cluster(name: str) -> Cluster:

@@ -5,11 +5,11 @@ Who calls it: `runtime.loading`, with the `plan` of an action's folder.
 
 from datetime import timedelta
 
-from quietpager.actions.plan import Planner, rehearse, server_dry_run
+from quietpager.actions.plan import Planner, server_dry_run
 from quietpager.change.send import carry_out
+from quietpager.deciding.planning import planned
 from quietpager.errors import Retry
 from quietpager.incident import records
-from quietpager.incident.ownership import with_owner
 from quietpager.model.cluster import ClusterUnavailable, Rejected
 from quietpager.model.incident import Rehearsal
 from quietpager.model.message import REHEARSE, REHEARSED, Message
@@ -60,16 +60,9 @@ def _rehearse(message: Message, ctx: Context, action: str, plan: Planner) -> lis
     writing = switch is not None and not switch.body.get("stopped", True)
     now = ctx.clock()
     live = Live(ctx.cluster, asked.owner)
-    done = rehearse(
-        asked,
-        ctx.actions[action],
-        plan,
-        live,
-        opt_in_label=ctx.policy.opt_in_label,
-        ignore_annotation=ctx.policy.ignore_annotation,
-        dry_run=server_dry_run(ctx.cluster, now) if writing else None,
-    )
-    return keep_rehearsed(record, with_owner(done, live, ctx.policy), ctx)
+    dry_run = server_dry_run(ctx.cluster, now) if writing else None
+    done = planned(asked, ctx.actions[action], plan, live, ctx.policy, dry_run=dry_run)
+    return keep_rehearsed(record, done, ctx)
 
 
 def keep_rehearsed(record: Record, done: Rehearsal, ctx: Context) -> list[Message]:

@@ -1,7 +1,7 @@
 """The durable part of the local broker: deliveries that were accepted and are not done yet.
 
 Who calls it: `shared/quietpager/local/broker.py` only. In production Knative's Broker does this and the table
-stays empty.
+stays empty. On PostgreSQL and on DynamoDB, wherever the store is.
 """
 
 from collections.abc import Sequence
@@ -38,4 +38,8 @@ class Mailbox(Protocol):
 
     def pending(self) -> list[Delivery]:
         """Read what an earlier process accepted and did not finish, oldest first."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections."""
         ...

@@ -161,6 +161,9 @@ class MemoryMailbox:
         with self._lock:
             return list(self._kept.values())
 
+    def close(self) -> None:
+        """Do nothing; there is nothing to give back."""
+
 
 def _copy(record: Record) -> Record:
     return replace(record, body=plain(record.body))
