@@ -37,6 +37,40 @@ clusters: [{{name: sandbox, cluster: {{server: "{url}"}}}}]
 users: [{{name: me, user: {{}}}}]
 contexts: [{{name: sandbox, context: {{cluster: sandbox, user: me}}}}]
 """
+SMOKE: Final[Mapping[str, str]] = {
+    "console": """
+from quietpager.functions.people.console.web import new
+print("serves", type(new()).__name__)
+""",
+    "dynamodb": """
+from quietpager.model.store import StoreUnavailable
+from quietpager.store.opening import open_store
+try:
+    open_store("dynamodb://eu-west-1/none?endpoint=http://127.0.0.1:1").get("A#1")
+except StoreUnavailable as no:
+    print(no)
+""",
+    "local": """
+from pathlib import Path
+from quietpager.store import embedded
+from quietpager.store.opening import open_store
+with embedded.start(Path("postgres").absolute()) as server:
+    store = open_store(server.url)
+    print("answers", store.get("A#1"))
+    store.close()
+""",
+    "metrics": """
+from quietpager.runtime.metrics import Exposition
+one = Exposition()
+print("text", one.text()[:10])
+one.close()
+""",
+}
+"""Extra → what it is for, tried with nothing else installed. A test holds it against the extras there are."""
+EXPECTS: Final[Mapping[str, str]] = {
+    "console": "serves Console", "dynamodb": "DynamoDB .*tables none", "local": "answers None",
+    "metrics": "text",
+}  # fmt: skip
 LONGEST: Final = 300
 """Seconds that one command may take, the download of packages included."""
 
@@ -62,11 +96,11 @@ class Empty:
         """Install with pip, as a stranger would."""
         self.run([self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", what], "")
 
-    def run(self, command: list[str], expects: str) -> str:
-        """Run a command, and give what it printed.
+    def run(self, command: list[str], expects: str, code: int = 0) -> str:
+        """Run a command, and give what it printed; of one that must fail, its error output, too.
 
         Raises:
-            SystemExit: it ended with an error, or did not print what is expected (a regular expression).
+            SystemExit: it ended with another code, or did not print what is expected (a regular expression).
         """
         begun = monotonic()
         done = subprocess.run(  # noqa: S603 (commands of this file)
@@ -74,13 +108,14 @@ class Empty:
             timeout=LONGEST, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         words = " ".join(Path(part).name for part in command[:3] if len(part) < 100)
-        if done.returncode != 0 or not re.search(expects, done.stdout):
+        said = done.stdout + (done.stderr if code else "")
+        if done.returncode != code or not re.search(expects, said):
             raise SystemExit(
-                f"`{words}` failed in an empty environment (exit code {done.returncode}, expected to read "
-                f"{expects!r}):\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+                f"`{words}` failed in an empty environment (exit code {done.returncode}, expected {code}, "
+                f"and to read {expects!r}):\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
             )
         self.say(f"{monotonic() - begun:6.1f} s for {words}")
-        return done.stdout
+        return said
 
 
 def _bare() -> Mapping[str, str]:
@@ -121,6 +156,8 @@ def try_out(wheel: Path, place: Empty) -> None:
         [place.python, "-c", "import quietpager.functions as f; print(f.__path__[0])"], "functions"
     )
     place.run([place.command, "replay", f"{where.strip()}/detect/crash/cases/30-oom-bounded"], "oom_killed")
+    (place.folder / "mine").mkdir()
+    place.run([place.command, "rule", "new", "probe", "--into", "mine"], "probe")
     sandbox = [place.python, "-m", "quietpager.sandbox"]
     with subprocess.Popen(  # noqa: S603
         sandbox, cwd=place.folder, env=_bare(), stdout=subprocess.PIPE, text=True
@@ -130,11 +167,24 @@ def try_out(wheel: Path, place: Empty) -> None:
             (place.folder / "kubeconfig").write_text(CONFIG.format(url=url), encoding="utf-8")
             place.run([place.python, "-c", FAULT, url], "")
             place.run([place.command, "scan", "--kubeconfig", "kubeconfig"], "oom_killed")
+            for words in (["run", "--kubeconfig", "kubeconfig"], ["demo", "--once"]):
+                place.run([place.command, *words], r"pip install '?quietpager\[local\]", code=2)
             place.install(f"{wheel}[local]")
             _run(place)
         finally:
             server.terminate()
     place.run([place.command, "demo", "--once"], r"closed: fixed")
+
+
+def try_extras(wheel: Path, folder: Path, say: Progress) -> None:
+    """Install each extra by itself into an empty environment, and use what it is for."""
+    for extra, program in SMOKE.items():
+        place = Empty(folder / extra, say)
+        place.folder.mkdir()
+        place.run([sys.executable, "-m", "venv", str(place.folder / "env")], "")
+        place.install(f"{wheel}[{extra}]")
+        place.run([place.python, "-c", program], EXPECTS[extra])
+        say(f"       the extra {extra} does what it is for")
 
 
 def _run(place: Empty) -> None:
@@ -164,6 +214,7 @@ def main() -> None:
         wheel = build(Path(folder) / "dist")
         say(f"built {wheel.name}, {wheel.stat().st_size // 1024} KiB")
         try_out(wheel, Empty(Path(folder), say))
+        try_extras(wheel, Path(folder), say)
     say("the wheel does in an empty environment what a checkout does")
 
 

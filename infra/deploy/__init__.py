@@ -3,6 +3,6 @@
 Who calls it: `make deploy`, and the end-to-end tests for the store's addresses.
 """
 
-from infra.deploy.store import owner_url, store_url
+from infra.deploy.store import on_dynamodb, owner_url, store_url
 
-__all__ = ["owner_url", "store_url"]
+__all__ = ["on_dynamodb", "owner_url", "store_url"]

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from infra.deploy import dynamodb
 from infra.deploy.objects import apply
 from infra.deploy.proof import prove
-from infra.deploy.store import NAMESPACE, ensure_secret, owner_url, store_url
-from infra.images.build import ensure, ensure_postgres
+from infra.deploy.store import NAMESPACE, ensure_secret, on_dynamodb, owner_url, store_url
+from infra.images.build import ensure, ensure_dynoxide, ensure_postgres
 from infra.progress import Progress
 from infra.testbed import layout
 from infra.testbed.addons import kubectl
@@ -29,7 +30,8 @@ from quietpager.render.folders import PART_OF
 from quietpager.render.walls import KNATIVE, Network
 from quietpager.render.workloads import DIGEST
 from quietpager.runtime.context import function_roots
-from quietpager.store.postgres import PostgresStore
+from quietpager.store.dynamodb_schema import make_tables
+from quietpager.store.opening import open_store
 from quietpager.store.roles import FUNCTIONS, migrate_as_owner
 
 Json = dict[str, Any]
@@ -49,29 +51,30 @@ RIGHTS: Final = ("read", "write", "cage")
 HELD: Final = ("ClusterRole", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
 
-def deploy_all(say: Progress, *, authentication: bool = True) -> None:
+def deploy_all(say: Progress, *, authentication: bool = True, with_dynamodb: bool = False) -> None:
     """Put everything there, and wait until an event really comes through."""
     images = ensure(say=say)
-    ensure_postgres(say)
+    (ensure_dynoxide if with_dynamodb else ensure_postgres)(say)
     _authenticate(wanted=authentication)
-    settings = _settings(images)
+    settings = _settings(images, with_dynamodb=with_dynamodb)
     rendered = [*manifests(function_roots(), settings), _machines_way_in()]
+    rendered += dynamodb.objects(NAMESPACE) if with_dynamodb else []
     apply([one for one in rendered if one["kind"] == "Namespace"])
-    ensure_secret()
+    another_store = ensure_secret(with_dynamodb=with_dynamodb)
     apply([one for one in rendered if one["kind"] != "Namespace"])
     say(f"{len(rendered)} objects applied")
     if gone := _prune(rendered):
         say(f"removed, being rendered no more: {', '.join(gone)}")
-    kubectl("-n", NAMESPACE, "rollout", "status", "statefulset/postgres", "--timeout=120s")
-    migrate_as_owner(owner_url(), FUNCTIONS)
-    say(f"tables are up to date; {FUNCTIONS} can only add to the audit")
+    _migrate(say, with_dynamodb=with_dynamodb)
+    if another_store:  # its address is in the environment, which a container gets when it starts
+        kubectl("-n", NAMESPACE, "rollout", "restart", *(f"deployment/{one.name}" for one in _folders()))
     for folder in _folders():
         _rolled_out(folder.name)
-    say("functions and PostgreSQL are ready")
+    say("functions and their store are ready")
     wanted = ("broker", "trigger", "apiserversource", "pingsource")
     kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "--all", "--timeout=120s", ",".join(wanted))
     say("broker, Triggers and sources are ready")
-    store = PostgresStore(store_url())
+    store = open_store(store_url())
     cluster = connect(kubeconfig=layout.KUBECONFIG, manager="quietpager-deploy")
     prove(store, cluster, NAMESPACE)
     say("clock and sweep have ticked, and an Event came through")
@@ -79,10 +82,22 @@ def deploy_all(say: Progress, *, authentication: bool = True) -> None:
     store.close()
 
 
+def _migrate(say: Progress, *, with_dynamodb: bool) -> None:
+    """Wait for the store, and bring its tables up to date."""
+    if with_dynamodb:
+        _rolled_out(dynamodb.NAME)
+        made = make_tables(store_url())
+        say(f"DynamoDB has its tables; made now: {', '.join(made) or 'none'}")
+        return
+    kubectl("-n", NAMESPACE, "rollout", "status", "statefulset/postgres", "--timeout=120s")
+    migrate_as_owner(owner_url(), FUNCTIONS)
+    say(f"tables are up to date; {FUNCTIONS} can only add to the audit")
+
+
 def deploy_some(paths: Sequence[str], say: Progress) -> None:
     """Build these functions again and roll them out, with their Triggers and rights; the others stay."""
     images = ensure(paths, say)
-    settings = _settings(images)
+    settings = _settings(images, with_dynamodb=on_dynamodb())
     rendered = manifests(function_roots(), settings)
     apply([one for one in rendered if one["kind"] == "ConfigMap" or _is_of(one, images)])
     for name in images:
@@ -126,8 +141,9 @@ def authenticates() -> bool:
     return kubectl("-n", KNATIVE, "get", "configmap/config-features", jsonpath).stdout == "enabled"
 
 
-def _settings(images: Mapping[str, str]) -> Settings:
+def _settings(images: Mapping[str, str], *, with_dynamodb: bool) -> Settings:
     """Give the test bed's settings; the cage is made of the fields that its own API server knows."""
+    api_server = (f"{layout.NODE_ADDRESS}/32",)
     openapi = json.loads(kubectl("get", "--raw", OPENAPI).stdout)
     return Settings(
         cluster="testbed",
@@ -135,7 +151,7 @@ def _settings(images: Mapping[str, str]) -> Settings:
         images=images,
         fields=fields_of(openapi),
         authentication=authenticates(),
-        network=Network(api_server=(f"{layout.NODE_ADDRESS}/32",)),
+        network=dynamodb.network(api_server) if with_dynamodb else Network(api_server=api_server),
     )
 
 
@@ -210,12 +226,19 @@ def main() -> None:
         action="store_true",
         help="Knative asks no sender for a token; only where no function is named",
     )
+    parser.add_argument(
+        "--store",
+        choices=["postgres", "dynamodb"],
+        default="postgres",
+        help="dynamodb: dynoxide in a pod (`make dynamodb` builds it); only where no function is named",
+    )
     wanted = parser.parse_args()
     say = Progress()
     if wanted.function:
         deploy_some(wanted.function, say)
         return
-    deploy_all(say, authentication=not wanted.no_authentication)
+    with_dynamodb = wanted.store == "dynamodb"
+    deploy_all(say, authentication=not wanted.no_authentication, with_dynamodb=with_dynamodb)
     print(  # noqa: T201 (a command's own output)
         f"export KUBECONFIG={layout.KUBECONFIG}\nexport QUIETPAGER_STORE={store_url()}"
     )

@@ -10,9 +10,11 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
+from infra.deploy import dynamodb
 from infra.deploy.objects import apply, create
 from infra.testbed.addons import kubectl
 from quietpager.render.workloads import STORE
+from quietpager.store.opening import DYNAMODB
 from quietpager.store.roles import FUNCTIONS
 
 Json = dict[str, Any]
@@ -21,29 +23,33 @@ NAMESPACE: Final = "quietpager"
 DATABASE: Final = "quietpager"
 OWNER: Final = "quietpager"
 HOST: Final = f"postgres.{NAMESPACE}.svc.cluster.local"
+DYNAMODB_HOST: Final = f"{dynamodb.NAME}.{NAMESPACE}.svc.cluster.local"
 
 
-def ensure_secret() -> None:
-    """Make the Secret where there is none, and the functions' part where it is of an older version.
+def ensure_secret(*, with_dynamodb: bool = False) -> bool:
+    """Make the Secret where there is none, and change it where it is of an older version or another store.
 
-    A password that is there is never changed: the database has it.
+    A password that is there is never changed: the database has it. Gives whether the functions' store is
+    another one than before.
     """
     if kubectl("-n", NAMESPACE, "get", f"secret/{STORE}", check=False).returncode:
-        create(_secret(filled({})))
-        return
+        create(_secret(filled({}, with_dynamodb=with_dynamodb)))
+        return False
     there = _known()
-    if "functions-password" not in there:
-        apply([_secret(filled(there))])
+    wanted = filled(there, with_dynamodb=with_dynamodb)
+    if there != wanted:
+        apply([_secret(wanted)])
+    return there.get("url") != wanted["url"]
 
 
-def filled(there: Mapping[str, str]) -> dict[str, str]:
+def filled(there: Mapping[str, str], *, with_dynamodb: bool = False) -> dict[str, str]:
     """Give all keys of the Secret; passwords that are there stay."""
     owner = there.get("password") or secrets.token_urlsafe(24)
     functions = there.get("functions-password") or secrets.token_urlsafe(24)
     return {
         "password": owner,
         "functions-password": functions,
-        "url": _url(FUNCTIONS, functions, HOST),
+        "url": dynamodb.url(DYNAMODB_HOST) if with_dynamodb else _url(FUNCTIONS, functions, HOST),
         "owner-url": _url(OWNER, owner, HOST),
     }
 
@@ -54,6 +60,8 @@ def store_url() -> str:
     Raises:
         SystemExit: nothing is deployed; the text is kubectl's.
     """
+    if on_dynamodb():
+        return dynamodb.url(_address(dynamodb.NAME))
     return _url(FUNCTIONS, _known()["functions-password"], _address())
 
 
@@ -62,8 +70,13 @@ def owner_url() -> str:
     return _url(OWNER, _known()["password"], _address())
 
 
-def _address() -> str:
-    address: str = _get("service/postgres")["spec"]["clusterIP"]
+def on_dynamodb() -> bool:
+    """Tell whether the functions' store is the test bed's DynamoDB. Raises as `store_url` does."""
+    return _known()["url"].startswith(DYNAMODB)
+
+
+def _address(service: str = "postgres") -> str:
+    address: str = _get(f"service/{service}")["spec"]["clusterIP"]
     return address
 
 

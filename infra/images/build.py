@@ -12,6 +12,7 @@ from typing import Final
 
 from infra.images import containerd
 from infra.images.dependencies import dependency_layer
+from infra.images.dynoxide import dynoxide_image
 from infra.images.function import ROOT, find, function_image
 from infra.images.git import PROGRAM, git_layer
 from infra.images.oci import Image, Layer, write_images
@@ -24,7 +25,7 @@ from quietpager.render import FunctionFolder
 Say = Callable[[str], None]
 
 LAYERS: Final = {
-    2: ("base", "postgres"),
+    2: ("base", "program"),
     3: ("base", "dependencies", "function"),
     4: ("base", "dependencies", "git", "function"),
 }
@@ -77,10 +78,19 @@ def program_layers(function: FunctionFolder) -> list[Layer]:
 
 def ensure_postgres(say: Say = _quiet) -> str:
     """Build the image of PostgreSQL, import it if containerd does not have it, and name it."""
+    return _ensure_program("postgres", postgres_image, say)
+
+
+def ensure_dynoxide(say: Say = _quiet) -> str:
+    """The same with dynoxide, a DynamoDB."""
+    return _ensure_program("dynoxide", dynoxide_image, say)
+
+
+def _ensure_program(name: str, make: Callable[[Layer], Image], say: Say) -> str:
     begun = time.monotonic()
-    image = postgres_image(base_layer())
+    image = make(base_layer())
     _say_images([image], begun, say)
-    bring([image], layout.IMAGES / "postgres.tar", say)
+    bring([image], layout.IMAGES / f"{name}.tar", say)
     return image.reference
 
 

@@ -27,7 +27,3 @@ class Retry(Exception):  # noqa: N818
 
 class Refused(Exception):  # noqa: N818
     """A plan or a guard says no. The text is the sentence that the person on call reads."""
-
-
-class Stale(Refused):
-    """The object has moved since the plan was made."""

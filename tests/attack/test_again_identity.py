@@ -12,7 +12,6 @@ import pytest
 
 from quietpager.cli.catalogue import routes, verdict_on
 from quietpager.cli.scan import scan
-from quietpager.functions.ingest.sweep.handler import find
 from quietpager.incident import records
 from quietpager.incident.policy import Policy
 from quietpager.model.finding import Diagnosis
@@ -22,6 +21,7 @@ from quietpager.model.time import system_clock, to_text
 from quietpager.objects.live import Live
 from quietpager.objects.types import Pod
 from quietpager.runtime.context import functions_folder
+from quietpager.runtime.sweeping import find
 from tests.acts import incident
 from tests.cases import Changeable
 from tests.flow.test_stories import OOM, World, memory

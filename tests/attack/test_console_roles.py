@@ -11,11 +11,11 @@ import pytest
 from flask import Flask
 
 from quietpager.deciding.decisions import question_of
-from quietpager.functions.people.console import roles
 from quietpager.functions.people.console.app import make_app
-from quietpager.functions.people.console.roles import Role
-from quietpager.functions.people.console.users import Users
 from quietpager.incident import records
+from quietpager.people import roles
+from quietpager.people.roles import Role
+from quietpager.people.users import Users
 from quietpager.store.memory import MemoryStore
 from tests.asked import Asked
 from tests.console_site import browser, quick_users

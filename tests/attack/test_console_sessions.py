@@ -15,7 +15,6 @@ from flask import Flask
 from quietpager.deciding.decisions import question_of
 from quietpager.functions.people.console import sessions
 from quietpager.functions.people.console.app import make_app
-from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.sessions import (
     IDLE,
     LASTS,
@@ -25,8 +24,9 @@ from quietpager.functions.people.console.sessions import (
     Session,
     Sessions,
 )
-from quietpager.functions.people.console.users import Users
 from quietpager.model.store import Json
+from quietpager.people.roles import Role
+from quietpager.people.users import Users
 from quietpager.store.memory import MemoryStore
 from tests.asked import Asked
 from tests.console_site import PASSWORD, Browser, browser, quick_users

@@ -18,11 +18,11 @@ from flask import Flask
 from werkzeug.security import check_password_hash
 
 from quietpager.functions.people.console import door, throttle
-from quietpager.functions.people.console import users as accounts
 from quietpager.functions.people.console.app import make_app
 from quietpager.functions.people.console.door import Door
 from quietpager.functions.people.console.throttle import ADDRESS, ALL, DEVICE, PAIR, Throttle, Wait, network
-from quietpager.functions.people.console.users import Users
+from quietpager.people import users as accounts
+from quietpager.people.users import Users
 from quietpager.store.memory import MemoryStore
 from tests.asked import START, Asked
 from tests.console_site import PASSWORD, browser, quick_users
@@ -70,7 +70,7 @@ import json, resource, sys, tempfile, threading
 from pathlib import Path
 from quietpager.functions.people.console import door
 from quietpager.functions.people.console.app import make_app
-from quietpager.functions.people.console.users import Users
+from quietpager.people.users import Users
 from quietpager.store.memory import MemoryStore
 from tests.asked import Asked
 from tests.console_site import PASSWORD, browser

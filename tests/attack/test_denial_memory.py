@@ -102,7 +102,7 @@ def sweep(port: int, how: str) -> None:
     from quietpager.cli.catalogue import routes  # noqa: PLC0415
     from quietpager.cluster import pages  # noqa: PLC0415
     from quietpager.cluster.client import connect  # noqa: PLC0415
-    from quietpager.functions.ingest.sweep.handler import find  # noqa: PLC0415
+    from quietpager.runtime.sweeping import find  # noqa: PLC0415
 
     if how == "whole":
         setattr(pages, "FIRST_LIMIT", 1 << 30)  # noqa: B010 (constants, for whoever reads the types)

@@ -12,11 +12,11 @@ import pytest
 
 from quietpager.cli.catalogue import routes
 from quietpager.cluster.recorded import Recorded
-from quietpager.functions.ingest.sweep.handler import MOST_ASKED, find
 from quietpager.incident import storm
 from quietpager.incident.policy import Places, Policy, Storm
 from quietpager.model.incident import State
 from quietpager.runtime.context import functions_folder
+from quietpager.runtime.sweeping import MOST_ASKED, find
 from tests.flow.harness import QUICK
 from tests.flow.test_stories import OOM, World, memory
 from tests.flow.test_stories import world as _world
@@ -137,7 +137,7 @@ def test_without_turns_the_first_namespace_takes_them_all(monkeypatch: pytest.Mo
     def first_come(waiting: Any, _turn: int) -> Any:
         return iter([ref for place in sorted(waiting) for ref in waiting[place]][:MOST_ASKED])
 
-    monkeypatch.setattr("quietpager.functions.ingest.sweep.handler._in_turns", first_come)
+    monkeypatch.setattr("quietpager.runtime.sweeping._in_turns", first_come)
     cluster = Waiting(10 * MOST_ASKED)
     list(find(cluster, routes(), NOW))
     assert "z-quiet" not in cluster.asked

@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from quietpager.errors import Refused
-from quietpager.functions.people.notify.channels import CHANNELS, load_channels
 from quietpager.functions.remediate.propose_change import manifests
 from quietpager.functions.remediate.propose_change.manifests import edit_text, edit_tree, fields_of
 from quietpager.incident.policy import load_policy
@@ -22,6 +21,7 @@ from quietpager.model import yaml as reader
 from quietpager.model.incident import Edit
 from quietpager.model.reference import ObjectRef
 from quietpager.model.yaml import NotPlain, load_documents, load_yaml, read_yaml
+from quietpager.people.channels import CHANNELS, load_channels
 from quietpager.rules.schema import load_rule
 
 ROOT = Path(__file__).parents[2]

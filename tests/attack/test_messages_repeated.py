@@ -17,7 +17,7 @@ from quietpager.model.finding import Finding
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import EVENT_UPDATE, FINDING, Message
 from quietpager.model.store import Put, Write
-from quietpager.objects.live import Once
+from quietpager.objects.once import Once
 from quietpager.runtime import detecting
 from quietpager.runtime.context import functions_folder
 from quietpager.runtime.detecting import SAY_AGAIN

@@ -24,8 +24,6 @@ import quietpager.model
 import quietpager.rules
 from quietpager.cli import main as cli
 from quietpager.functions.people.console import app as console
-from quietpager.functions.people.notify import channels
-from quietpager.functions.people.notify.channels import Notice, Terminal, Webhook, slack_body
 from quietpager.functions.remediate.propose_change import proposing
 from quietpager.functions.remediate.propose_change.proposing import Wanted
 from quietpager.masking.told import told
@@ -34,6 +32,8 @@ from quietpager.model.finding import Evidence, Remedy
 from quietpager.model.incident import Incident, Proposal, Rehearsal, State
 from quietpager.model.reference import ObjectRef
 from quietpager.model.store import Audit, Put
+from quietpager.people import channels
+from quietpager.people.channels import Notice, Terminal, Webhook, slack_body
 from quietpager.runtime import edge, logs
 from quietpager.store import batch
 from quietpager.store.export import lines

@@ -17,7 +17,6 @@ from structlog.typing import EventDict
 
 from quietpager.analysis.logs import MOST, tail_of
 from quietpager.cli.replay import replay
-from quietpager.functions.people.notify.channels import Notice, slack_body
 from quietpager.masking import library
 from quietpager.masking import mask as module
 from quietpager.masking.mask import mask
@@ -28,6 +27,7 @@ from quietpager.model.finding import Evidence, Healthy
 from quietpager.model.page import Changed, Page
 from quietpager.model.store import Audit, Put
 from quietpager.model.text import clean
+from quietpager.people.channels import Notice, slack_body
 from quietpager.runtime.context import functions_folder
 from quietpager.runtime.logs import mask_entry
 from quietpager.store.memory import MemoryStore

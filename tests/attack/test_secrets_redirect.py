@@ -18,12 +18,12 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
+from quietpager import outgoing
 from quietpager.errors import Refused
-from quietpager.functions.people.notify.channels import Notice, NotTold, Slack, Webhook
 from quietpager.functions.remediate.propose_change import git
 from quietpager.functions.remediate.propose_change.pull_request import GitHub
-from quietpager.runtime import outgoing
-from quietpager.runtime.outgoing import LOOPBACK, NoAnswer, ask
+from quietpager.outgoing import LOOPBACK, NoAnswer, ask
+from quietpager.people.channels import Notice, NotTold, Slack, Webhook
 
 TOKEN = "made-up-token-4711"  # noqa: S105 (it opens nothing)
 NOTICE = Notice("n", "opened", "web is down", "look", "quietpager show i", {})

@@ -19,8 +19,9 @@ import pytest
 from pydantic import SecretStr
 
 from infra.docs import ROOT
-from quietpager.functions.people.notify import channels
-from quietpager.functions.people.notify.channels import (
+from quietpager.model.time import system_clock
+from quietpager.people import channels
+from quietpager.people.channels import (
     SIGNATURE,
     TIMESTAMP,
     Notice,
@@ -29,7 +30,6 @@ from quietpager.functions.people.notify.channels import (
     alarm,
     signed,
 )
-from quietpager.model.time import system_clock
 
 KEY = "shared by two"
 NOTICE = Notice("n-1", "opened", "oom_killed on web", "raising memory", "https://c/incident/1", {})

@@ -18,10 +18,10 @@ from werkzeug.serving import make_server
 
 from quietpager.deciding.decisions import question_of
 from quietpager.functions.people.console.app import make_app
-from quietpager.functions.people.console.roles import Role
-from quietpager.functions.people.console.users import Users
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import State
+from quietpager.people.roles import Role
+from quietpager.people.users import Users
 from quietpager.store.memory import MemoryStore
 from tests.asked import POLICY, Asked
 
@@ -138,7 +138,7 @@ def press(page: Page, name: str) -> None:
 def test_approve(site: Site, open_page: Open, how: str) -> None:
     name, page = site.asked.ask(), open_page()
     page.reload()
-    expect(page.get_by_role("status")).to_have_text("1 asks you.")
+    expect(page.get_by_role("status")).to_have_text("1 incident waits for you.")
     picture(page, f"queue {how}")
     page.get_by_role("link", name="Deployment shop/web").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("OOM killed, 7 restarts")
@@ -150,7 +150,7 @@ def test_approve(site: Site, open_page: Open, how: str) -> None:
     site.asked.tick()
     site.asked.plan(name)
     page.get_by_role("link", name="Look again").click()
-    expect(page.get_by_text("Acting", exact=True)).to_be_visible()
+    expect(page.get_by_text("Writing the change", exact=True)).to_be_visible()
     assert len(site.asked.intents()) == 1
     assert site.asked.the(name).decided_by == "alice"
 
@@ -235,7 +235,7 @@ def test_a_viewer_reads_what_is_asked_and_has_no_buttons(site: Site, open_page: 
     name, page = site.asked.ask(), open_page("vera")
     page.goto(f"{site.url}/incident/{name}")
     expect(page.get_by_role("heading", name="What is asked")).to_be_visible()
-    expect(page.get_by_text("vera is a viewer, and reads only.")).to_be_visible()
+    expect(page.get_by_text("You (vera) are a viewer and can only read.")).to_be_visible()
     expect(page.locator("main").get_by_role("button")).to_have_count(0)
     fits(page)
     picture(page, f"viewer {how}")
@@ -253,7 +253,7 @@ def test_an_admin_signs_somebody_out_everywhere(open_page: Open, how: str) -> No
     press(root, "Sign alice out everywhere")
     expect(root.get_by_role("status")).to_contain_text("alice is signed out everywhere")
     picture(root, f"accounts after {how}")
-    alice.get_by_role("link", name="Dial").click()
+    alice.get_by_role("link", name="Autonomy").click()
     expect(alice.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
@@ -265,7 +265,7 @@ def test_the_queue_renews_itself_and_keeps_the_focus(site: Site, open_page: Open
     link = page.locator(f"#{first}")
     link.focus()
     site.asked.ask("second")
-    expect(page.get_by_role("status")).to_have_text("2 ask you.", timeout=15_000)
+    expect(page.get_by_role("status")).to_have_text("2 incidents wait for you.", timeout=15_000)
     expect(link).to_be_focused()
 
 

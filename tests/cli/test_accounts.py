@@ -6,9 +6,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quietpager.cli.main import main
-from quietpager.functions.people.console import users as accounts
-from quietpager.functions.people.console.roles import Role
-from quietpager.functions.people.console.users import Users
+from quietpager.people import users as accounts
+from quietpager.people.roles import Role
+from quietpager.people.users import Users
 
 PASSWORD = "correct horse battery"  # noqa: S105 (of a test)
 

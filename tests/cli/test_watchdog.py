@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quietpager.cli.watchdog import UNWELL, WELL, Watch, after, look, run, seconds, tell_people
-from quietpager.functions.people.notify.channels import CHANNELS
+from quietpager.people.channels import CHANNELS
 
 
 class Probe:

@@ -13,14 +13,14 @@ from quietpager.deciding import decisions
 from quietpager.deciding.decisions import Answer, Decision, Question, Seen, question_of, read_remedy
 from quietpager.errors import Refused
 from quietpager.functions.people.console.app import make_app
-from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.sessions import Sessions
-from quietpager.functions.people.console.users import Users
 from quietpager.incident import records
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import Autonomy, IntentState, Rehearsal, State
 from quietpager.model.message import OUTCOME
 from quietpager.model.store import Put
+from quietpager.people.roles import Role
+from quietpager.people.users import Users
 from quietpager.runtime.context import functions_folder
 from quietpager.store.audit import verify_all
 from quietpager.store.memory import MemoryStore

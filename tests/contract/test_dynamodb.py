@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from click.testing import CliRunner
 
+from quietpager.cli.main import main as command
 from quietpager.errors import Retry
 from quietpager.model.store import ABSENT, Audit, Conflict, Due, Put, StoreUnavailable
 from quietpager.runtime import connect
 from quietpager.store.dynamodb import SHARDS, TRIES, DynamoStore
 from quietpager.store.dynamodb_schema import TERRAFORM
+from quietpager.store.dynamodb_tables import Tables
 from tests.dynamodb import REGION, client, fresh
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -129,6 +132,31 @@ def test_a_wrong_url_is_a_sentence(url: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_environment_chooses_the_back_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(connect.STORE, f"dynamodb://{REGION}/prefix")
     assert isinstance(connect.open_store(), DynamoStore)
+
+
+def migrated(monkeypatch: pytest.MonkeyPatch, url: str, *words: str) -> tuple[int, str]:
+    monkeypatch.setenv(connect.STORE, url)
+    done = CliRunner().invoke(command, ["migrate", *words])
+    return done.exit_code, done.output
+
+
+def test_migrate_makes_the_tables_where_it_is_not_aws(dynamodb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"dynamodb://{REGION}/t-migrate?endpoint={dynamodb}"
+    code, said = migrated(monkeypatch, url)
+    assert (code, said.startswith("Made: t-migrate-state, t-migrate-audit, ")) == (0, True)
+    store = DynamoStore(url)
+    store.transact([Put("A#1", {}, ABSENT)])
+    assert migrated(monkeypatch, url) == (0, "The tables are there; DynamoDB needs no migrations.\n")
+    assert store.get("A#1") is not None
+    store.close()
+
+
+def test_migrate_makes_no_table_on_aws_and_has_no_roles_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tables, "exists", lambda *_: False)
+    code, said = migrated(monkeypatch, f"dynamodb://{REGION}/t-aws")
+    assert (code, "t-aws-state" in said, "on AWS Terraform makes them" in said) == (1, True, True)
+    code, said = migrated(monkeypatch, f"dynamodb://{REGION}/t-aws", "--functions", "somebody")
+    assert (code, said.startswith("DynamoDB has no roles of its own")) == (1, True)
 
 
 def test_the_functions_may_insert_and_read_the_audit_and_nothing_else() -> None:

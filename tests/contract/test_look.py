@@ -12,7 +12,8 @@ from quietpager.model.finding import Healthy, NotMine, Verdict
 from quietpager.model.incident import Incident, State
 from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import Signal
-from quietpager.objects.live import Live, Once
+from quietpager.objects.live import Live
+from quietpager.objects.once import Once
 from quietpager.rules.judging import Diagnose, judge
 from quietpager.runtime import rechecking
 from quietpager.runtime.context import functions_folder
@@ -101,7 +102,7 @@ def test_owners_that_cannot_be_read_are_judged_by_the_pods_known_by_name(objects
     target = ObjectRef(
         api_version="v1", kind="Pod", namespace="team-12", name=pod["name"], uid="of an earlier pod"
     )
-    one = incident(objects, kind="StatefulSet").but(symptoms=(target,))
+    one = incident(objects, kind="Rollout").but(symptoms=(target,))
     assert seen(objects, one)[0] == "failing"
     objects.objects = [o for o in objects.objects if o["kind"] != "Pod"]
     assert seen(objects, one)[0] == "unreadable"

@@ -57,6 +57,10 @@ def add_rule(root: Path) -> None:
     shutil.copytree(crash, volume)
     text = (crash / "func.yaml").read_text(encoding="utf-8").replace("crash", "volume")
     (volume / "func.yaml").write_text(text, encoding="utf-8")
+    code = volume / "diagnose.py"
+    code.write_text(
+        code.read_text(encoding="utf-8").replace("oom_killed", "volume_missing"), encoding="utf-8"
+    )
     (volume / "rule.yaml").write_text(RULE, encoding="utf-8")
 
 

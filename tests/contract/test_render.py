@@ -14,7 +14,7 @@ from quietpager.actions.schema import Access, Action, load_actions
 from quietpager.cli.main import main
 from quietpager.cli.render import render
 from quietpager.incident.policy import load_policy
-from quietpager.objects.live import READABLE
+from quietpager.objects import table
 from quietpager.render import DEFAULTS, FunctionFolder, Settings, function_folders, manifests, write_bindings
 from quietpager.render.everything import _schedule
 from quietpager.render.folders import PART_OF
@@ -266,6 +266,7 @@ def test_the_analyst_may_read_logs_and_no_secret() -> None:
     core = {name for rule in rules if rule["apiGroups"] == [""] for name in rule["resources"]}
     assert core == {
         "pods", "pods/log", "persistentvolumeclaims", "nodes", "namespaces", "events", "configmaps",
+        "services", "resourcequotas",
     }  # fmt: skip
     assert verbs_of(rules) == {"get", "list"}
     [listed] = [rule for rule in rules if "configmaps" in rule["resources"]]
@@ -277,7 +278,7 @@ def test_detectors_may_read_what_a_look_at_a_pod_reads() -> None:
         if folder.name.startswith("detect-"):
             readable = {resource for rule in rules_of(folder.name) for resource in rule["resources"]}
             assert {"pods", "deployments", "replicasets"} <= readable
-            assert readable <= {f"{kind.lower()}s" for kind in READABLE} | {"events"}
+            assert readable <= {kind.resource.plural for kind in table.KINDS.values()}
 
 
 def test_only_who_reads_an_events_words_may_get_events_and_no_detector_may_list_them() -> None:
@@ -653,3 +654,14 @@ def test_what_is_written_comes_in_the_order_of_applying(tmp_path: Path) -> None:
 def test_the_test_beds_policy_is_one() -> None:
     path = Path(__file__).parents[2] / "infra" / "deploy" / "testbed-policy.yaml"
     assert load_policy(str(path)).autonomy.value == "auto"
+
+
+def test_with_a_store_elsewhere_nothing_of_postgresql_is_rendered() -> None:
+    """DynamoDB, or a database that is there already."""
+    words = ["render", "--store", "0.0.0.0/0", "--store-port", "443"]
+    usual, elsewhere = (CliRunner().invoke(main, some).output for some in (words[:1], words))
+    assert "app: postgres" in usual
+    assert "kind: StatefulSet" in usual
+    assert "postgres" not in elsewhere.lower()
+    assert "kind: StatefulSet" not in elsewhere
+    assert "port: 443" in elsewhere

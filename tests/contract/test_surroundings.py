@@ -15,8 +15,8 @@ from quietpager.model.finding import Remedy
 from quietpager.model.incident import Applies, Edit, Rehearsal
 from quietpager.model.reference import ObjectRef
 from quietpager.model.time import system_clock
+from quietpager.objects.kinds.deployment import Deployment
 from quietpager.objects.live import Live
-from quietpager.objects.types import Deployment
 from quietpager.runtime.context import functions_folder
 
 CASES = functions_folder() / "detect"

@@ -23,7 +23,7 @@ FILE = re.compile(r"# (functions/\S+)\n")
 
 
 def walkthrough() -> list[tuple[str, str]]:
-    section = README.split("## Add a rule in five minutes\n")[1].split("\n## ")[0]
+    section = README.split("## Write a rule in five minutes\n")[1].split("\n## ")[0]
     return BLOCK.findall(section)
 
 
@@ -53,20 +53,39 @@ def test_the_readmes_rule_works_as_it_stands(copy: Path) -> None:
     assert not (copy / "functions/detect/probe").exists(), "the README's example is taken: choose another"
     assert json.loads(shell(f"quietpager replay --json {case}", copy))["failure_class"] == "unknown"
     said = ""
-    shown = []
+    folder = copy / "functions/detect/probe"
     for language, body in walkthrough():
         if language == "sh":
-            said += shell(body, copy)
+            said = shell(body, copy)
+            if "rule new" in body:
+                fails_with_a_sentence(folder)
         elif language == "text":
-            shown.append(body)
+            assert said == body
         else:
             name = FILE.match(body)
             assert name is not None, body
             (copy / name[1]).write_text(body, encoding="utf-8")
-    assert [said] == shown
     answer = json.loads(shell(f"quietpager replay --json {case}", copy))
     assert (answer["failure_class"], answer["family"]) == ("liveness_probe_failing", "probe")
     assert answer["would_act"] == []
+    assert "1 passed" in tried(folder).stdout
+
+
+def tried(folder: Path) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"QUIETPAGER_FUNCTIONS": str(folder.parents[1])}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)]
+    return subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=50, check=False
+    )
+
+
+def fails_with_a_sentence(folder: Path) -> None:
+    done = tried(folder)
+    assert done.returncode == 1
+    assert (
+        "detect/probe/diagnose.py finds nothing in cases/14-liveness: nothing is written yet" in done.stdout
+    )
+    assert "Write there what tells liveness_probe_failing from the live objects" in done.stdout
 
 
 def test_the_readmes_function_answers_as_a_function(copy: Path) -> None:

@@ -25,8 +25,7 @@ from quietpager.change.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.model.cluster import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.model.incident import Incident, Intent, State
-from quietpager.model.store import AuditEntry, StoreUnavailable
-from quietpager.store.postgres import PostgresStore
+from quietpager.model.store import AuditEntry, Store, StoreUnavailable
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -222,7 +221,7 @@ class Bed:
     """The cluster as its administrator sees it, the product's store, and the spy."""
 
     cluster: Cluster
-    store: PostgresStore
+    store: Store
     spy: Spy
 
     @contextmanager

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from infra.testbed.addons import kubectl
-from quietpager.functions.people.console.roles import Role
-from quietpager.functions.people.console.users import Users
 from quietpager.local.person import NONE, Reply, Visitor, Wishes
 from quietpager.model.incident import Incident, State
+from quietpager.people.roles import Role
+from quietpager.people.users import Users
 from quietpager.render.workloads import CONSOLE
 from tests.e2e.bed import (
     ENDED,

@@ -284,14 +284,17 @@ def test_an_owner_that_cannot_be_read_is_never_taken_for_gone(world: World) -> N
     pods = [o for o in case.objects if o["kind"] in ("Pod", "Node")]
     for pod in pods:
         for owner in pod["metadata"].get("ownerReferences", []):
-            owner |= {"kind": "StatefulSet", "name": "cache", "uid": "3f0c8a52-0000-4000-8000-000000000001"}
+            owner |= {
+                "apiVersion": "example.com/v1", "kind": "Database", "name": "cache",
+                "uid": "3f0c8a52-0000-4000-8000-000000000001",
+            }  # fmt: skip
     world.put(pods)
     world.product.event(case.event | {"metadata": case.event["metadata"]})
     assert world.product.run_until(world.ended("cache"))
     world.product.run_until(lambda: False, seconds=2)
     incident = world.the("cache")
     assert (incident.state, incident.reason) == (State.BLOCKED, None)
-    assert "not for a StatefulSet" in incident.refusals[0]
+    assert "not for a Database" in incident.refusals[0]
     assert world.writes() == []
 
 

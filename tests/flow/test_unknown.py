@@ -17,13 +17,13 @@ from quietpager.cli.replay import replay
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.cluster.recorded import Recorded
 from quietpager.functions.people.console.app import make_app
-from quietpager.functions.people.console.users import Users
 from quietpager.incident.policy import Policy
 from quietpager.masking.shape import MASK
 from quietpager.model.cluster import Cluster, ClusterUnavailable, Rejected
 from quietpager.model.incident import Incident, State
 from quietpager.model.page import Page
 from quietpager.model.time import system_clock
+from quietpager.people.users import Users
 from quietpager.runtime.context import Context, functions_folder
 from quietpager.sandbox.load import load_case
 from quietpager.sandbox.server import running

@@ -9,15 +9,15 @@ import pytest
 from werkzeug.serving import make_server
 
 from quietpager.deciding.decisions import question_of
-from quietpager.functions.people.console import users as accounts
 from quietpager.functions.people.console.app import make_app
-from quietpager.functions.people.console.roles import Role
-from quietpager.functions.people.console.users import Users
 from quietpager.local.person import NONE, Reply, Visitor, Wishes
 from quietpager.local.stories import PERSON, Story, all_over
 from quietpager.model.finding import Remedy
 from quietpager.model.incident import State, Tried
 from quietpager.model.store import Audit
+from quietpager.people import users as accounts
+from quietpager.people.roles import Role
+from quietpager.people.users import Users
 from quietpager.store.memory import MemoryStore
 from tests.asked import Asked
 

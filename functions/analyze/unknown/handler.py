@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
+from quietpager.analysis.analyse import UNKNOWN, analyse, cause_of
 from quietpager.analysis.past import remembered
-from quietpager.analysis.unwell import JUDGED, events_about, warned_of
+from quietpager.analysis.unwell import events_about, warned_of
 from quietpager.errors import Retry
-from quietpager.functions.analyze.unknown.analyse import UNKNOWN, analyse, cause_of
 from quietpager.incident import records
 from quietpager.model.cluster import ClusterUnavailable, LogReader, Rejected
 from quietpager.model.finding import Diagnosis, Healthy, NotYet, Outcome, Verdict
@@ -13,7 +13,9 @@ from quietpager.model.incident import Incident, State
 from quietpager.model.message import Message
 from quietpager.model.signal import Recheck, Signal, read_signal
 from quietpager.objects.health import Health
-from quietpager.objects.live import READABLE, Live
+from quietpager.objects.kinds.pod import KIND as POD
+from quietpager.objects.live import Live
+from quietpager.objects.table import known
 from quietpager.rules.judging import Diagnose
 from quietpager.runtime.context import Context
 from quietpager.runtime.detecting import detect
@@ -46,7 +48,7 @@ def handle(message: Message, ctx: Context) -> list[Message]:
 def _as_events_name_it(message: Message, ctx: Context, now: datetime) -> Message:
     """Name a target that cannot be read as the newest Event about it does, not as the sender wrote it."""
     hint = read_signal(message.data)
-    if isinstance(hint, Recheck) or hint.target.kind in READABLE:
+    if isinstance(hint, Recheck) or known(hint.target) is not None:
         return message
     try:
         told = events_about(ctx.cluster, [hint.target], now)
@@ -99,16 +101,12 @@ def _outcome(
     incident: Incident, live: Live, reader: LogReader, after: datetime | None, now: datetime
 ) -> tuple[Outcome, Health]:
     owner = incident.owner
-    if owner.kind == "Node":
-        if live.node is None:
-            return "gone", Health(healthy=False, why=f"{owner} is gone")
-        if live.node.ready:
-            return "healthy", Health(healthy=True, why="the node is ready")
-        return "failing", Health(healthy=False, why="the node is not ready")
-    has_pods = any(one.kind == "Pod" for one in incident.symptoms)
-    if owner.kind in JUDGED or has_pods:
+    kind = known(owner)
+    has_pods = any(known(one) is POD for one in incident.symptoms)
+    if kind is not None or has_pods:
         outcome, health, _ = look(incident, live, after, _not_now)
-        return outcome, health
+        if outcome != "healthy" or kind is None or kind.tells_all:
+            return outcome, health
     trouble = warned_of(owner, reader, now)
     if trouble is None:
         return "healthy", Health(healthy=True, why=f"nobody has warned of {owner} for a while")

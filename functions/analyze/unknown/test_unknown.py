@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from quietpager.analysis.analyse import analyse
 from quietpager.cluster.recorded import Recorded, case_event
-from quietpager.functions.analyze.unknown.analyse import analyse
 from quietpager.model.event import read_event
 from quietpager.model.finding import Diagnosis, Healthy, NotYet
 from quietpager.model.yaml import read_yaml

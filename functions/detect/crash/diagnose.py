@@ -95,7 +95,7 @@ def _found(live: Live, pod: Pod, one: ContainerStatus, failure_class: str, what:
     assert owner is not None  # noqa: S101 (diagnose has looked)
     ended = one.ended
     text = f"{one.name} in {pod.metadata.name}: {what}; {one.restart_count} restarts"
-    facts, more = revision_facts(live)
+    facts, more = revision_facts(live, one.name)
     return Diagnosis(
         failure_class=failure_class,
         cause=f"workload:{owner.identity}",

@@ -91,7 +91,7 @@ def _found(live: Live, pod: Pod, one: ContainerStatus, reason: str, message: str
         else:
             # The kubelet shows the bare reason first and the registry's answer a moment later.
             return NotYet(why=f"{one.name}: {reason} without the registry's answer")
-    facts, more = revision_facts(live)
+    facts, more = revision_facts(live, one.name)
     return Diagnosis(
         failure_class=failure_class,
         cause=_cause(failure_class, registry_of(image), owner),

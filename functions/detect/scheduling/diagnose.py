@@ -33,6 +33,13 @@ _KINDS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     ("taint", re.compile(r"untolerated taint")),
     ("affinity", re.compile(r"node affinity|affinity rules|topology spread|requested node name")),
 )  # fmt: skip
+_CLASSES: Final = {
+    "volume": "unschedulable_volume",
+    "resources": "unschedulable_resources",
+    "cordoned": "unschedulable_cordoned",
+    "taint": "unschedulable_taint",
+    "affinity": "unschedulable_affinity",
+}
 _HEAD: Final = " nodes are available: "
 _NO_NODES: Final = "no nodes available to schedule pods"
 _NEXT: Final = re.compile(r", (?=\d+ )")
@@ -121,7 +128,7 @@ def _found(live: Live, pod: Pod, kinds: Counter[str], message: str) -> Diagnosis
     if too_large is not None:
         evidence.append(too_large)
     return Diagnosis(
-        failure_class=f"unschedulable_{kind}",
+        failure_class=_CLASSES[kind],
         cause=f"workload:{owner.identity}",
         owner=owner,
         evidence=tuple(evidence),

@@ -14,10 +14,11 @@ from quietpager.model.event import Event
 from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotMine, NotYet, Verdict
 from quietpager.model.signal import Signal
 from quietpager.model.text import clean
+from quietpager.objects.kinds.persistentvolumeclaim import KIND, Claim
 from quietpager.objects.live import Live
-from quietpager.objects.types import Claim, Pod
+from quietpager.objects.types import Pod
 
-CLAIM: Final = "PersistentVolumeClaim"
+CLAIM: Final = KIND.name
 _PROVISIONING: Final = "ProvisioningFailed"
 
 
@@ -64,7 +65,7 @@ def _claims(pod: Pod) -> list[str]:
 
 def _unbound(live: Live, pod: Pod, name: str, told: Event | None = None) -> Diagnosis | None:
     namespace, owner = pod.metadata.namespace, live.owner
-    raw = live.reader.get("PersistentVolumeClaim", namespace, name)
+    raw = live.reader.get(CLAIM, namespace, name)
     claim = None if raw is None else Claim.read(raw)
     if owner is None or (claim is not None and claim.status.phase == "Bound"):
         return None

@@ -25,10 +25,10 @@ from quietpager.incident.news import (
 from quietpager.model.data import digest
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, Rehearsal, State
 from quietpager.model.message import APPLY, DUE, REHEARSE, UNDO, Message
+from quietpager.model.signal import Recheck
 from quietpager.model.store import ABSENT, Audit, Due, DueDone, Json, Put, Record, Write
 from quietpager.model.time import to_text
 from quietpager.runtime.context import Context
-from quietpager.runtime.rechecking import recheck_message
 
 
 def write_out(
@@ -80,7 +80,7 @@ def _dues(old: Incident | None, incident: Incident, now: datetime) -> list[Write
     if old is None or (old.state, old.recheck_every, old.state_since, old.family) != (
         incident.state, incident.recheck_every, incident.state_since, incident.family,
     ):  # fmt: skip
-        asks = recheck_message(incident).to_json()
+        asks = Recheck(incident=incident.id).to_message(incident.family, incident.owner).to_json()
         writes.append(Due(recheck, now + every, every, asks, incident.opened_at))
     if old is None or old.deadline_at != incident.deadline_at:
         message = Message(

@@ -13,7 +13,7 @@ CASES = sorted((Path(__file__).parent / "cases").iterdir())
 
 # By name, for a function may not depend on infra or on another function; only its test asks them.
 replay = import_module("quietpager.cli.replay").replay
-reason_of = import_module("quietpager.functions.ingest.sweep.handler").reason_of
+reason_of = import_module("quietpager.runtime.sweeping").reason_of
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

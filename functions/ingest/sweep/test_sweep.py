@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from quietpager.cluster.recorded import Recorded
-from quietpager.functions.ingest.sweep.handler import MOST_ASKED, PATIENCE, find
+from quietpager.runtime.sweeping import MOST_ASKED, PATIENCE, find
 
 Json = dict[str, Any]
 

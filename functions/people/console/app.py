@@ -22,10 +22,8 @@ from quietpager.deciding.decisions import Decision, Seen, answer, offered, quest
 from quietpager.errors import Refused, Retry
 from quietpager.functions.people.console import signing, views
 from quietpager.functions.people.console.door import Door
-from quietpager.functions.people.console.roles import NEEDS, Role
 from quietpager.functions.people.console.sessions import Session, Sessions
 from quietpager.functions.people.console.throttle import Throttle
-from quietpager.functions.people.console.users import UnreadableUsers, Users
 from quietpager.incident import records
 from quietpager.incident.switch import set_switch
 from quietpager.masking.told import told
@@ -33,6 +31,8 @@ from quietpager.model.finding import Remedy
 from quietpager.model.incident import Incident, Rehearsal, State
 from quietpager.model.store import StoreUnavailable
 from quietpager.model.text import clean
+from quietpager.people.roles import NEEDS, Role
+from quietpager.people.users import UnreadableUsers, Users
 from quietpager.runtime.context import Context
 
 DECISIONS: Final[dict[str, Decision]] = {

@@ -13,7 +13,7 @@ from typing import Final
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from quietpager.functions.people.console.throttle import Bucket, Throttle, Wait
-from quietpager.functions.people.console.users import Users
+from quietpager.people.users import Users
 
 DEVICE_LASTS: Final = 90 * 86400
 """Seconds for which a browser that signed in is known."""

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from quietpager.functions.people.console.roles import Role
-from quietpager.functions.people.console.users import Users
 from quietpager.incident import records
 from quietpager.model.data import Data
 from quietpager.model.store import ABSENT, Audit, Conflict, Delete, Put, Record, Store
 from quietpager.model.time import Clock
+from quietpager.people.roles import Role
+from quietpager.people.users import Users
 
 LASTS: Final = timedelta(hours=12)
 """A shift: how long a session lasts at most. Nothing renews it."""

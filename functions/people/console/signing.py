@@ -10,8 +10,8 @@ from werkzeug import Response
 from quietpager.functions.people.console.door import DEVICE_LASTS, Busy, Door
 from quietpager.functions.people.console.sessions import LASTS, Session, Sessions
 from quietpager.functions.people.console.throttle import Wait
-from quietpager.functions.people.console.users import Users
 from quietpager.model.text import clean
+from quietpager.people.users import Users
 
 COME_AGAIN: Final = 5
 """Seconds after which somebody who found the door crowded comes again."""

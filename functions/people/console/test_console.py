@@ -9,15 +9,15 @@ from pydantic import BaseModel
 
 from quietpager.deciding.decisions import question_of
 from quietpager.functions.people.console.app import HEADERS, make_app
-from quietpager.functions.people.console.roles import Role
 from quietpager.functions.people.console.throttle import PAIR
-from quietpager.functions.people.console.users import Users
 from quietpager.functions.people.console.views import broke, page_parts
 from quietpager.incident import records
 from quietpager.model.finding import Evidence, Remedy
 from quietpager.model.incident import State
 from quietpager.model.store import Delete, Put, StoreUnavailable
 from quietpager.model.time import to_text
+from quietpager.people.roles import Role
+from quietpager.people.users import Users
 from quietpager.store.memory import MemoryStore
 from tests.asked import POLICY, Asked
 from tests.console_site import PASSWORD, Browser, quick_users
@@ -235,7 +235,7 @@ def test_the_queue_shows_first_what_asks_a_person(asked: Asked, alice: Browser) 
     page = alice.get("/")
     shown = re.findall(r'href="/incident/([^"]+)"', page)
     assert shown == [*sorted([late, soon], key=shown.index), blocked, planning, taken]
-    assert "3 ask you." in page
+    assert "3 incidents wait for you." in page
     assert "(3) Queue" in page
     assert re.findall(r'href="/incident/([^"]+)"', alice.get("/queue")) == shown
 

@@ -14,7 +14,7 @@ from quietpager.model.incident import Autonomy, Edit, Incident, PlanFacts, Rehea
 from quietpager.model.store import AuditEntry
 from quietpager.rules.schema import Rule
 
-ASKS, THEIRS, BUSY, OVER = "Asks you", "Taken over by a person", "Being handled", "Closed lately"
+ASKS, THEIRS, BUSY, OVER = "Waiting for you", "Taken over by a person", "Being handled", "Recently closed"
 GROUPS: Final = (ASKS, BUSY, THEIRS, OVER)
 MOST_CLOSED: Final = 10
 
@@ -24,21 +24,21 @@ _URGENCY: Final = (
 )  # fmt: skip
 
 _STATE: Final = {
-    State.APPROVAL: "May I?",
+    State.APPROVAL: "Waiting for your approval",
     State.BLOCKED: "Blocked: every remedy was refused",
-    State.PROPOSED: "A change is proposed",
-    State.HANDOVER: "Needs you: there is nothing that it may do",
-    State.UNDOING: "Undoing what did not help",
-    State.ACTING: "Acting",
-    State.VERIFYING: "Changed; watching whether it helped",
-    State.PLANNING: "Planning",
-    State.WAITING: "Waiting whether it lasts",
+    State.PROPOSED: "A change is proposed in Git",
+    State.HANDOVER: "Needs a person: no allowed action is left to try",
+    State.UNDOING: "Undoing a change that did not help",
+    State.ACTING: "Writing the change",
+    State.VERIFYING: "Changed; checking whether it helped",
+    State.PLANNING: "Planning a change",
+    State.WAITING: "Waiting to see whether it lasts",
 }
 
 _UNDO: Final = {
     "worse": "It is undone if it makes things worse.",
-    "unchanged": "It is undone if it makes things worse, or nothing better.",
-    "never": "It is never undone by itself.",
+    "unchanged": "It is undone if it makes things worse or does not help.",
+    "never": "It is never undone automatically.",
 }
 
 

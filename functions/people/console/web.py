@@ -13,7 +13,7 @@ from typing import Any, Final
 from hypercorn.app_wrappers import WSGIWrapper
 
 from quietpager.functions.people.console.app import LARGEST_FORM, make_app
-from quietpager.functions.people.console.users import Users, users_file
+from quietpager.people.users import Users, users_file
 from quietpager.runtime.body import Bodies, Receive, Unread
 from quietpager.runtime.connect import open_cluster, open_store
 from quietpager.runtime.context import Lazy, make_context

@@ -13,12 +13,12 @@ import structlog
 
 from quietpager.change.send import tell_about
 from quietpager.errors import BadMessage, Retry
-from quietpager.functions.people.notify.channels import Channel, Notice, NotTold, load_channels
 from quietpager.incident import records
 from quietpager.model.incident import Incident
 from quietpager.model.message import INCIDENT, Message
 from quietpager.model.store import Audit, Conflict, Delete, Due, DueDone, Json, Put, Record, Write
 from quietpager.model.text import clean
+from quietpager.people.channels import Channel, Notice, NotTold, load_channels
 from quietpager.runtime.context import Context
 from quietpager.runtime.links import incident_link
 from quietpager.runtime.trace import TRACE

@@ -15,8 +15,16 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from quietpager.errors import BadMessage, Retry
-from quietpager.functions.people.notify import channels as module
-from quietpager.functions.people.notify.channels import (
+from quietpager.functions.people.notify.handler import handle
+from quietpager.incident import records
+from quietpager.incident.policy import Policy
+from quietpager.model.incident import Incident, State
+from quietpager.model.message import FINDING, Message
+from quietpager.model.reference import ObjectRef
+from quietpager.model.store import Due, Put
+from quietpager.outgoing import LOOPBACK
+from quietpager.people import channels as module
+from quietpager.people.channels import (
     CHANNELS,
     SIGNATURE,
     TIMESTAMP,
@@ -29,16 +37,8 @@ from quietpager.functions.people.notify.channels import (
     load_channels,
     slack_body,
 )
-from quietpager.functions.people.notify.handler import handle
-from quietpager.incident import records
-from quietpager.incident.policy import Policy
-from quietpager.model.incident import Incident, State
-from quietpager.model.message import FINDING, Message
-from quietpager.model.reference import ObjectRef
-from quietpager.model.store import Due, Put
 from quietpager.runtime.context import Context, Lazy, handled, make_context
 from quietpager.runtime.links import CONSOLE_URL, incident_link
-from quietpager.runtime.outgoing import LOOPBACK
 from quietpager.runtime.trace import TRACE, new_trace
 from quietpager.store.memory import MemoryStore
 

@@ -72,7 +72,7 @@ def propose(asked: Rehearsal, ctx: Context) -> Rehearsal:
     if plan is None or plan.incident != incident.id or not plan.edits:
         raise Refused(f"Rehearsal {of} is no plan of incident {incident.id}.")
     live = Live(ctx.cluster, plan.owner)
-    raw = live.raw_deployment
+    raw = live.raw_owner
     if raw is None:
         raise Refused(f"{plan.owner} is gone.")
     if any(edit.hidden for edit in plan.edits):
@@ -119,7 +119,7 @@ def not_pushed(incident: Incident, live: Live, ctx: Context) -> str | None:
     labels = {} if live.namespace is None else live.namespace.metadata.labels
     if labels.get(policy.opt_in_label) != "true":
         return f"Nothing was pushed: namespace {namespace} has no label {policy.opt_in_label}=true."
-    if live.deployment is None or policy.ignore_annotation in live.deployment.metadata.annotations:
+    if live.object is None or policy.ignore_annotation in live.object.metadata.annotations:
         return f"Nothing was pushed: {live.target} is annotated {policy.ignore_annotation}."
     return None
 

@@ -12,7 +12,7 @@ from quietpager.errors import Refused
 from quietpager.incident.policy import Repository
 from quietpager.model.incident import Proposal
 from quietpager.model.text import clean
-from quietpager.runtime.outgoing import NoAnswer, ask
+from quietpager.outgoing import NoAnswer, ask
 
 TIMEOUT: Final = 4.0
 """Seconds for one request."""

@@ -30,8 +30,8 @@ from quietpager.model.incident import Autonomy, Edit, Incident, Rehearsal, State
 from quietpager.model.message import APPLY, REHEARSE, Message
 from quietpager.model.reference import ObjectRef
 from quietpager.model.store import Put
+from quietpager.outgoing import LOOPBACK
 from quietpager.runtime.context import Context, Lazy, make_context
-from quietpager.runtime.outgoing import LOOPBACK
 from quietpager.store.memory import MemoryStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -23,9 +23,9 @@ def plan(live: Live, params: dict[str, str | float]) -> Planned:
     Raises:
         Refused: nothing was killed for memory, there is no limit, or it is at the ceiling.
     """
-    raw = live.raw_deployment
-    if raw is None:
-        raise Refused("The Deployment is gone.")
+    template = live.template
+    if template is None:
+        raise Refused(f"{live.owner} is gone, or has no pod template.")
     killed = {
         one.name
         for pod in live.newest_pods
@@ -33,7 +33,7 @@ def plan(live: Live, params: dict[str, str | float]) -> Planned:
         if one.ended is not None and one.ended.reason == "OOMKilled"
     }
     factor, ceiling = Decimal(str(params["factor"])), quantity(params["ceiling"])
-    containers: list[dict[str, Any]] = raw["spec"]["template"]["spec"]["containers"]
+    containers: list[dict[str, Any]] = template["spec"]["containers"]
     edits: list[Edit] = []
     said: list[str] = []
     for index, container in enumerate(containers):

@@ -29,23 +29,18 @@ def plan(live: Live, _params: dict[str, str | float]) -> Planned:
     Raises:
         Refused: no earlier revision is well, or today's is the same.
     """
-    raw = live.raw_deployment
-    if raw is None:
-        raise Refused("The Deployment is gone.")
+    template = live.template
+    if template is None:
+        raise Refused(f"{live.owner} is gone, or has no pod template.")
     back_to = healthy_earlier(live)
     if back_to is None:
         raise Refused(f"{live.owner} has no earlier revision with pods that are well.")
-    then = next(
-        one["spec"]["template"]
-        for one in live.raw_replica_sets
-        if one["metadata"].get("uid") == back_to.metadata.uid
-    )
-    edits = tuple(_template(raw["spec"]["template"], then))
+    edits = tuple(_template(template, back_to.template))
     if not edits:
-        raise Refused(f"{live.owner} is at revision {back_to.revision}'s template already.")
+        raise Refused(f"{live.owner} is at revision {back_to.number}'s template already.")
     return Planned(
         change=PatchFields(edits=edits),
-        summary=f"roll {live.owner} back to revision {back_to.revision}: {sentence_of(edits)}",
+        summary=f"roll {live.owner} back to revision {back_to.number}: {sentence_of(edits)}",
     )
 
 

@@ -30,10 +30,9 @@ def plan(live: Live, params: dict[str, str | float]) -> Planned:
     Raises:
         Refused: some node could hold the pod as it is, or lowering one request cannot help.
     """
-    deployment, raw = live.deployment, live.raw_deployment
-    if deployment is None or raw is None:
-        raise Refused("The Deployment is gone.")
-    spec = deployment.spec.template.spec
+    template, spec = live.template, live.pod_spec
+    if template is None or spec is None:
+        raise Refused(f"{live.owner} is gone, or has no pod template.")
     wanted = asked(spec)
     if any(fits(wanted, node) for node in live.nodes):
         raise Refused(f"A pod of {live.owner} is not too large: a node could hold it, were it empty.")
@@ -52,7 +51,7 @@ def plan(live: Live, params: dict[str, str | float]) -> Planned:
             raise Refused(
                 f"Its {name} is not what keeps the pod off {node.metadata.name}; it stays as it is."
             )
-    before: list[dict[str, Any]] = raw["spec"]["template"]["spec"]["containers"]
+    before: list[dict[str, Any]] = template["spec"]["containers"]
     lowered = {edit.path for edit in edits if edit.path.endswith("/memory")}
     after = wanted["memory"] if not lowered else _after(spec, edits)
     limits = memory_text(sum((_limit(one) for one in before), Decimal(0)))

@@ -70,7 +70,7 @@ def rehearse(
 
     Raises whatever the reader raises; then nothing is known and the message is delivered again.
     """
-    raw, deployment = live.raw_owner, live.deployment
+    raw = live.raw_owner
     try:
         if asked.owner.kind not in action.applies_to:
             raise Refused(f"{action.name} is not for a {asked.owner.kind}.")  # noqa: TRY301
@@ -100,7 +100,7 @@ def rehearse(
             beyond=tuple(dict.fromkeys(path for one in broken for path in one.where or (one.rule,))),
         )
     done = done.but(
-        available=0 if deployment is None else deployment.status.available_replicas,
+        available=live.available,
         undo_when=action.undo_when,
         verify=action.verify,
     )
@@ -116,7 +116,7 @@ def rehearse(
             fleet=fleet_of(live),
             other_rollout=other_rollout(live),
             outside_may_change=action.outside(tuple(e.path for e in edits)),
-            does_not_fit=_does_not_fit(live, planned, 0 if deployment is None else deployment.spec.replicas),
+            does_not_fit=_does_not_fit(live, planned, live.wanted),
             dry_run="skipped" if dry_run is None else "refused" if refused else "admitted",
             dry_run_refused=refused,
         )
@@ -150,7 +150,7 @@ def _labels(live: Live, raw: Json) -> dict[str, str]:
 
 
 def _does_not_fit(live: Live, change: Planned, replicas: int) -> str | None:
-    """Say why the result has no room: the dry run admits the Deployment, never its pods."""
+    """Say why the result has no room: the dry run admits the owner, never its pods."""
     if change.pod_memory is None:
         return None
     after, before = quantity(change.pod_memory), quantity(change.pod_memory_before or "0")

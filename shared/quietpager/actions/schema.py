@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 from pydantic import ValidationError, model_validator
-from pydantic_core import ErrorDetails
 from yaml import YAMLError
 
 from quietpager.change.cage import Bound, Cage
@@ -18,7 +17,7 @@ from quietpager.model.data import Data
 from quietpager.model.folders import Roots, find
 from quietpager.model.incident import Applies, Autonomy, UndoWhen, Verify
 from quietpager.model.quantity import quantity
-from quietpager.model.yaml import Lines, parse_yaml
+from quietpager.model.yaml import Lines, faults, read_with_lines
 
 ACTION: Final = "action.yaml"
 """The file that makes a folder an action's."""
@@ -174,27 +173,19 @@ def load_action(path: Path) -> Action:
     Raises:
         ValueError: it is not an action; the text names the file, the line and the field.
     """
+    return read_action(path)[0]
+
+
+def read_action(path: Path) -> tuple[Action, Lines]:
+    """Read one action with the lines of its fields; raises as `load_action` does."""
     lines: Lines = {}
     try:
-        found, lines = parse_yaml(path.read_text(encoding="utf-8"))
-        return Action.model_validate(found)
+        found, lines = read_with_lines(path)
+        return Action.model_validate(found), lines
     except ValidationError as wrong:
-        said = "; ".join(_said(path, lines, one) for one in wrong.errors())
-        raise ValueError(f"{path} is not an action: {said}") from wrong
+        raise ValueError(f"{path} is not an action: {faults(wrong, lines)}") from wrong
     except (ValueError, YAMLError) as wrong:
         raise ValueError(f"{path} is not an action: {wrong}") from wrong
-
-
-def _said(path: Path, lines: Lines, wrong: ErrorDetails) -> str:
-    """Say what is wrong with one field, and where it stands; a rule about several names the first of them."""
-    place = tuple(map(str, wrong["loc"]))
-    said = wrong["msg"].removeprefix("Value error, ")
-    if not place:
-        place = (said.partition(":")[0],)
-    known = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in lines), None)
-    where = f"{path}:{lines[known]}" if known else str(path)
-    field = ".".join(map(str, wrong["loc"]))
-    return f"{where}: {field}: {said}" if field else f"{where}: {said}"
 
 
 def load_actions(functions: Roots) -> dict[str, Action]:

@@ -9,9 +9,10 @@ from typing import Any
 from quietpager.model.incident import Disruption, Fleet
 from quietpager.model.reference import ObjectRef
 from quietpager.objects.health import pod_fault
+from quietpager.objects.kinds.node import Node
 from quietpager.objects.live import Live
 from quietpager.objects.selector import selects
-from quietpager.objects.types import Node, Pod
+from quietpager.objects.types import Pod
 
 ZONE = "topology.kubernetes.io/zone"
 """The well-known label for a failure domain; a node without it is a domain of its own."""
@@ -77,18 +78,13 @@ def fleet_of(live: Live) -> Fleet:
 def other_rollout(live: Live) -> str | None:
     """Say why a rollout that is under way is somebody else's, or None.
 
-    It is if pods fail and none of them is of the newest ReplicaSet: whoever rolls that one out did not
+    It is if pods fail and none of them is of the newest revision: whoever rolls that one out did not
     cause the symptom, and may be ending it.
     """
-    if len(live.replica_sets) < 2:
+    if len(live.revisions) < 2:
         return None
-    newest = live.replica_sets[0]
+    newest = live.revisions[0]
     failing = [pod for pod in live.pods if pod_fault(pod, None) is not None]
-    if not failing or any(_of(pod) == newest.metadata.uid for pod in failing):
+    if not failing or any(live.kind.revision_of(pod) == newest.key for pod in failing):
         return None
-    return f"{len(failing)} failing pod(s) are of an earlier revision than {newest.revision}, the newest"
-
-
-def _of(pod: Pod) -> str | None:
-    controller = pod.metadata.controller
-    return None if controller is None else controller.uid
+    return f"{len(failing)} failing pod(s) are of an earlier revision than {newest.number}, the newest"

@@ -13,6 +13,7 @@ from quietpager.model.event import Event
 from quietpager.model.page import Changed, Page, RuledOut, Similar, Suspect
 from quietpager.model.signal import UNCONFIRMED
 from quietpager.model.text import clean
+from quietpager.objects.table import known
 
 SLACK: Final = timedelta(seconds=30)
 """A change so little after the symptom's first trace may still be its cause: status is written late."""
@@ -140,7 +141,7 @@ def look_next(found: Gathered) -> Iterator[str]:
     for name, wrong in found.nodes.items():
         if wrong:
             yield f"kubectl describe node {name}"
-    if owner.kind == "Deployment" and (found.revisions or 0) > 1:
+    if (kind := known(owner)) is not None and kind.revised and (found.revisions or 0) > 1:
         yield f"{kubectl} rollout history {it}: the newest revision against the one before."
     if any("log of" in sentence for sentence in found.missing):
         yield f"{kubectl} logs {it} --tail=50: quietpager could not read all of it."

@@ -22,10 +22,15 @@ from quietpager.model.page import Changed, Fact
 from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import UNCONFIRMED, Origin
 from quietpager.model.text import clean
-from quietpager.objects.health import pod_fault
+from quietpager.objects.health import culprits, pod_fault
+from quietpager.objects.kind import Revision
+from quietpager.objects.kinds.node import KIND as NODE
+from quietpager.objects.kinds.node import Node
+from quietpager.objects.kinds.pod import KIND as POD
 from quietpager.objects.live import Live
 from quietpager.objects.revision import revision_facts
-from quietpager.objects.types import ContainerStatus, Node, Pod, ReplicaSet
+from quietpager.objects.table import known
+from quietpager.objects.types import ContainerStatus, Pod
 
 T = TypeVar("T")
 
@@ -128,7 +133,7 @@ def gather(origin: Origin, live: Live, reader: LogReader, trouble: Trouble, now:
 
 
 def _events(into: Gathered, live: Live, reader: LogReader, pods: Iterable[Pod]) -> None:
-    about = [into.target, into.owner, *(one.ref.but(kind="ReplicaSet") for one in live.replica_sets)]
+    about = [into.target, into.owner, *(one.ref for one in live.revisions if known(one.ref) is not None)]
     # One request for each object: so of a large workload the pods that are looked at closely anyway.
     about += [pod.ref.but(kind="Pod", api_version="v1") for pod in [*pods][:MOST_PODS]]
     every = events_about(reader, dict.fromkeys(about), into.now)
@@ -150,13 +155,11 @@ def _same_text(one: Event, two: Event) -> bool:
 
 
 def _status(into: Gathered, live: Live, pods: Iterable[Pod]) -> None:
-    deployment = live.deployment
-    if deployment is not None:
-        for one in deployment.status.conditions:
-            # ReplicaFailure is bad news when it is True, the others when they are not.
-            if (one.status == "True") == (one.type == "ReplicaFailure"):
-                since = f" since {_at(one.last_transition_time)}" if one.last_transition_time else ""
-                into.fact(f"{one.type} is {one.status}{since}: {one.reason}: {one.message}", str(live.owner))
+    owner = live.object
+    if owner is not None:
+        for one in live.kind.bad_news(owner):
+            since = f" since {_at(one.last_transition_time)}" if one.last_transition_time else ""
+            into.fact(f"{one.type} is {one.status}{since}: {one.reason}: {one.message}", str(live.owner))
     for number, pod in enumerate(pods):
         if number < MOST_PODS:
             _pod(into, pod)
@@ -203,45 +206,41 @@ def _container(one: ContainerStatus) -> str:
 
 
 def _revisions(into: Gathered, live: Live) -> None:
-    deployment = live.deployment
-    if deployment is None:
+    owner, every = live.object, live.revisions
+    if owner is None or live.template is None:
         return
-    sets = live.replica_sets
-    into.revisions = len(sets)
-    if sets:
-        into.newest_began = sets[0].metadata.creation_timestamp
-        for number, one in enumerate(sets[:3]):
-            into.changed.append(_revision(live, sets, number, one))
-    facts, _ = revision_facts(live)
-    if any(pod_fault(pod, None) is not None for pod in live.newest_pods):
+    into.revisions = len(every) if live.kind.revised else None
+    if every:
+        into.newest_began = every[0].created
+        into.changed += [_revision(every, number) for number in range(len(every[:3]))]
+    failing = frozenset[str]().union(*(culprits(pod) for pod in live.newest_pods))
+    brought = failing and failing <= frozenset[str]().union(*map(live.injected_in, live.newest_pods))
+    facts, _ = revision_facts(live, next(iter(failing)) if brought else None)
+    if failing:
         into.revision_facts = facts
     else:
         into.revision_facts = facts - {"started_with_new_revision"}
-    raw = live.raw_deployment or {}
-    created = deployment.metadata.creation_timestamp
+    raw = live.raw_owner or {}
+    created = owner.metadata.creation_timestamp
     for at, manager in _edits(raw):
         if created is None or at - created > timedelta(seconds=1):
-            what = f"{manager} changed Deployment {deployment.metadata.name}"
+            what = f"{manager} changed {owner.kind} {owner.metadata.name}"
             into.changed.append(Changed(what=what, source=EDITS, at=at))
 
 
-def _revision(live: Live, sets: tuple[ReplicaSet, ...], number: int, one: ReplicaSet) -> Changed:
-    at, source = one.metadata.creation_timestamp, f"ReplicaSet {one.metadata.namespace}/{one.metadata.name}"
-    if number + 1 >= len(sets):
-        return Changed(what=f"revision {one.revision} began, the first that is kept", source=source, at=at)
-    old, new = live.raw_replica_sets[number + 1], live.raw_replica_sets[number]
-    told = differences(_template(old), _template(new)) or ("no difference in the template",)
-    before = sets[number + 1].metadata.creation_timestamp
-    what = f"revision {one.revision} began; against revision {sets[number + 1].revision}: {'; '.join(told)}"
+def _revision(every: tuple[Revision, ...], number: int) -> Changed:
+    one = every[number]
+    at, source = one.created, str(one.ref)
+    if number + 1 >= len(every):
+        return Changed(what=f"revision {one.number} began, the first that is kept", source=source, at=at)
+    earlier = every[number + 1]
+    told = differences(earlier.template, one.template) or ("no difference in the template",)
+    before = earlier.created
+    what = f"revision {one.number} began; against revision {earlier.number}: {'; '.join(told)}"
     if at is not None and before is not None and at < before:
-        # A rollback takes the old ReplicaSet again, and nothing says when.
+        # A rollback takes the old revision again, and nothing says when.
         return Changed(what=f"{what} (a template that was there before: a rollback)", source=source)
     return Changed(what=what, source=source, at=at)
-
-
-def _template(raw: Json) -> Json:
-    found: Json = (raw.get("spec") or {}).get("template") or {}
-    return found
 
 
 def _edits(raw: Json) -> Iterator[tuple[datetime, str]]:
@@ -253,12 +252,11 @@ def _edits(raw: Json) -> Iterator[tuple[datetime, str]]:
 
 
 def _config(into: Gathered, live: Live, reader: LogReader, pods: Iterable[Pod], reading: _Reading) -> None:
-    raw = live.raw_deployment
-    spec: Any = _template(raw).get("spec") if raw is not None else None
+    spec: Any = (live.template or {}).get("spec")
     namespace = into.owner.namespace
     if spec is None:
         first = next(iter(pods), None)
-        found = None if first is None else reader.get("Pod", first.metadata.namespace, first.metadata.name)
+        found = None if first is None else reader.get(POD.name, first.metadata.namespace, first.metadata.name)
         spec = (found or {}).get("spec")
     for ref in config_refs(spec or {})[:MOST_CONFIG]:
         into.config[ref] = None
@@ -280,15 +278,12 @@ def _one_config(into: Gathered, reader: LogReader, namespace: str | None, ref: C
 
 
 def _node(into: Gathered, reader: LogReader, name: str) -> None:
-    raw = reader.get("Node", None, name)
+    raw = reader.get(NODE.name, None, name)
     if raw is None:
         into.nodes[name] = "it is gone"
         return
     node = Node.read(raw)
-    wrong = [
-        one for one in node.status.conditions
-        if (one.status == "True") != (one.type == "Ready") and one.type in _NODE_CONDITIONS
-    ]  # fmt: skip
+    wrong = NODE.bad_news(node)
     into.nodes[name] = ", ".join(f"{one.type} is {one.status}: {one.reason}" for one in wrong)
     for one in wrong:
         into.fact(f"{one.type} is {one.status}: {one.reason}: {one.message}", f"Node {name}")
@@ -296,11 +291,6 @@ def _node(into: Gathered, reader: LogReader, name: str) -> None:
         into.changed.append(Changed(what=what, source=f"Node {name}", at=one.last_transition_time))
     if node.spec.unschedulable:
         into.fact("it is cordoned: no new pod may start on it", f"Node {name}")
-
-
-_NODE_CONDITIONS: Final = frozenset(
-    {"Ready", "MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable"}
-)
 
 
 # --- logs --------------------------------------------------------------------------------------------

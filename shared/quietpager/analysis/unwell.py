@@ -17,7 +17,9 @@ from quietpager.model.data import Data
 from quietpager.model.event import Event, read_event
 from quietpager.model.reference import ObjectRef
 from quietpager.objects.health import health_of, pod_fault
-from quietpager.objects.live import READABLE, Live
+from quietpager.objects.kinds.pod import KIND as POD
+from quietpager.objects.live import Live
+from quietpager.objects.table import known
 from quietpager.objects.types import Condition, ContainerStatus, Pod
 
 PROBED_EARLY = re.compile(r"Readiness probe (failed|errored)")
@@ -29,8 +31,6 @@ QUIET: Final = timedelta(minutes=10)
 """An object whose status nothing here reads has come to rest once nobody has warned for so long."""
 LONGEST_START: Final = 86400 * 365
 """Seconds that a container may take to become ready at most, whatever its author allows it."""
-JUDGED: Final = frozenset({*READABLE} - {"Namespace"})
-"""Kinds whose own status says how they are; of any other kind only Events tell."""
 
 
 class Trouble(Data):
@@ -46,10 +46,13 @@ def unwell(live: Live, reader: LogReader, now: datetime) -> Trouble | None:
     Raises what the reader raises.
     """
     target = live.target
-    if target.kind not in JUDGED:
+    kind = known(target)
+    if kind is None:
         return warned_of(target, reader, now)
     try:
-        why = _judged(live, target.kind)
+        why = _judged(live)
+        if why is None and not kind.tells_all:
+            return warned_of(target, reader, now)
         # A status may be written after the Event that speaks of it.
         return None if why is None else Trouble(why=why, since=min(_since(live) or now, now))
     except ValidationError:
@@ -91,20 +94,18 @@ def _is(named: ObjectRef, target: ObjectRef) -> bool:
 
 def _since(live: Live) -> datetime | None:
     """Find the earliest moment at which what is wrong now began, by transition times."""
-    if live.target.kind == "Node":
-        return _turned(live.node.status.conditions, "Ready") if live.node else None
-    times: list[datetime | None] = []
-    deployment = live.deployment
-    if deployment is not None:
-        times.append(_turned(deployment.status.conditions, "Available"))
-    times += [
-        _turned(pod.status.conditions, "Ready") or pod.metadata.creation_timestamp
-        for pod in live.pods
-        if pod_fault(pod, None) is not None
-    ]
-    if not any(times) and deployment is not None:
-        newest = live.replica_sets[0] if live.replica_sets else deployment
-        times.append(newest.metadata.creation_timestamp)
+    owner, times = live.object, list[datetime | None]()
+    if owner is not None:
+        times.append(live.kind.since(owner))
+    if live.kind.owns_pods:
+        times += [
+            _turned(pod.status.conditions, "Ready") or pod.metadata.creation_timestamp
+            for pod in live.pods
+            if pod_fault(pod, None) is not None
+        ]
+    if not any(times) and owner is not None:
+        newest = live.revisions[0].created if live.revisions else None
+        times.append(newest or owner.metadata.creation_timestamp)
     return min((one for one in times if one is not None and one.tzinfo is not None), default=None)
 
 
@@ -113,11 +114,9 @@ def _turned(conditions: Iterable[Condition], kind: str) -> datetime | None:
     return next((c.last_transition_time for c in conditions if c.type == kind and c.status != "True"), None)
 
 
-def _judged(live: Live, kind: str) -> str | None:
+def _judged(live: Live) -> str | None:
     if live.raw_target is None:
         return None
-    if kind == "Node":
-        return None if live.node is not None and live.node.ready else "the node is not ready"
     health = health_of(live, None)
     if health.healthy or _probed_early(live):
         return None
@@ -132,8 +131,8 @@ def _probed_early(live: Live) -> bool:
 
 def _only_slow(live: Live, now: datetime) -> bool:
     """Say whether a rollout is merely slow: what is not ready yet still has its own time to become so."""
-    deployment = live.deployment
-    if deployment is None or any(c.reason == OVERDUE for c in deployment.status.conditions):
+    owner = live.object
+    if owner is None or any(c.reason == OVERDUE for c in live.kind.conditions(owner)):
         return False
     unready = [pod for pod in live.pods if pod_fault(pod, None) is not None]
     return bool(unready) and all(_may_still_start(live, pod, now) for pod in unready)
@@ -147,7 +146,7 @@ def _may_still_start(live: Live, pod: Pod, now: datetime) -> bool:
     """
     if pod_fault(pod, None) != NOT_READY:
         return False
-    raw = live.reader.get("Pod", pod.metadata.namespace, pod.metadata.name) or {}
+    raw = live.reader.get(POD.name, pod.metadata.namespace, pod.metadata.name) or {}
     specs = {one["name"]: one for one in (raw.get("spec") or {}).get("containers") or ()}
     waited = [one for one in pod.status.container_statuses if not one.ready]
     return bool(waited) and all(_in_time(specs.get(one.name) or {}, one, now) for one in waited)

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from quietpager.change.marks import MARK, ROLLED, WROTE, is_rolled_back, record_of, shape_of
 from quietpager.change.promise import applied
-from quietpager.change.write import Found, InTime, Needs, Right, Write, kind_of
+from quietpager.change.write import Found, InTime, Needs, Right, Write
 from quietpager.model.cluster import Cluster
 from quietpager.model.data import Json
 from quietpager.model.incident import Edit, Intent, IntentState
@@ -60,13 +60,13 @@ class PatchFields(Write):
         """Send the pinned patch."""
         del in_time
         target, patch = intent.target, patch_of(intent, live)
-        after = cluster.json_patch(kind_of(target), target.namespace, target.name, patch)
+        after = cluster.json_patch(target.kind, target.namespace, target.name, patch)
         return "applied", known_of(after)
 
     def try_out(self, intent: Intent, live: Json, cluster: Cluster) -> None:
         """Send the same patch as a dry run."""
         target, patch = intent.target, patch_of(intent, live)
-        cluster.json_patch(kind_of(target), target.namespace, target.name, patch, dry_run=True)
+        cluster.json_patch(target.kind, target.namespace, target.name, patch, dry_run=True)
 
     def inverse(self, forward: Intent) -> "PatchFields":
         """Give the same fields back."""
@@ -130,7 +130,7 @@ def reversed_edits(edits: Sequence[Edit]) -> tuple[Edit, ...]:
 
 def _look(intent: Intent, cluster: Cluster) -> Json | None:
     target = intent.target
-    live = cluster.get(kind_of(target), target.namespace, target.name)
+    live = cluster.get(target.kind, target.namespace, target.name)
     if live is None or live["metadata"].get("uid") != target.uid:
         return None
     return live

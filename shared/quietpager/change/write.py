@@ -7,12 +7,11 @@ Who calls it: `change.send` for the write, `actions.plan` for the dry run, `chan
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
-from quietpager.model.cluster import Cluster, Json, Kind
+from quietpager.model.cluster import Cluster, Json
 from quietpager.model.data import Data
 from quietpager.model.incident import AnyChange, Intent, IntentState
-from quietpager.model.reference import ObjectRef
 
 Found = tuple[IntentState, str, dict[str, object]]
 """What the objects themselves say of an intent: its state, the sentence, what is known of the write."""
@@ -85,11 +84,6 @@ class Write(Data):
     def stored(self) -> AnyChange:
         """Give it as a record keeps it."""
         return AnyChange.from_json(self.to_json())
-
-
-def kind_of(target: ObjectRef) -> Kind:
-    """Name the kind that the cluster's port is asked for. Who claims an intent has checked that it has it."""
-    return cast("Kind", target.kind)
 
 
 def annotations_of(raw: Json) -> dict[str, Any]:

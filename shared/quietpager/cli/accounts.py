@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from quietpager.functions.people.console.roles import Role
-from quietpager.functions.people.console.users import UnreadableUsers, Users, users_file
+from quietpager.people.roles import Role
+from quietpager.people.users import UnreadableUsers, Users, users_file
 
 
 def change_account(

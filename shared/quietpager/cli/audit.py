@@ -145,7 +145,7 @@ def _make_tables(url: str, functions: str | None, say: Say) -> int:
         return 1
     try:
         made = make_tables(url)
-    except (StoreUnavailable, ValueError) as no:
+    except StoreUnavailable as no:
         say(str(no))
         return 1
     say(f"Made: {', '.join(made)}." if made else "The tables are there; DynamoDB needs no migrations.")

@@ -7,6 +7,8 @@ the functions around it.
 from datetime import datetime
 from functools import cache
 
+import click
+
 from quietpager.actions.plan import Planner
 from quietpager.actions.schema import Action, load_actions
 from quietpager.model.cluster import Reader
@@ -17,13 +19,28 @@ from quietpager.rules.judging import Diagnose, forwarded, judge
 from quietpager.rules.routing import RouteTable, render_routes
 from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime import loading
+from quietpager.runtime.checking import check
 from quietpager.runtime.context import function_roots
+
+
+class FoldersAreWrong(click.ClickException):
+    """A rule or an action cannot be used; nothing is looked at before it is mended."""
+
+    exit_code = 2
 
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """Read every rule."""
-    return load_rules(function_roots())
+    """Read every rule, and hold all of them against the actions and the code that they name.
+
+    Raises:
+        FoldersAreWrong: one is wrong; each command then ends with the sentence.
+    """
+    try:
+        check(function_roots())
+        return load_rules(function_roots())
+    except ValueError as wrong:
+        raise FoldersAreWrong(str(wrong)) from wrong
 
 
 def rule(family: str) -> Rule:

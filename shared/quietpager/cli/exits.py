@@ -38,6 +38,7 @@ _ANSWER: Final[Mapping[int, str]] = {
 }
 EXITS: Final[Mapping[str, Mapping[int, str]]] = {
     "approve": _ANSWER,
+    "action new": {0: "the folder is there", 1: "nothing was written; the sentence says why"},
     "audit anchor": {
         0: "anchored, or nothing is new",
         1: "a chain is shorter or another one than at the anchor before, or the folder cannot be used",
@@ -70,6 +71,7 @@ EXITS: Final[Mapping[str, Mapping[int, str]]] = {
         2: "a case could not be read; the others were answered",
     },
     "resume": {0: "it may write", 1: "it may not, or not everything; the sentences say which half was done"},
+    "rule new": {0: "the folder is there", 1: "nothing was written; the sentence says why"},
     "run": {
         0: "it was stopped",
         2: "it could not begin: no cluster, no store, or a policy file that is wrong",

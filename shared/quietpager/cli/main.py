@@ -63,12 +63,13 @@ def demo(*, once: bool, kills: int, seed: int, store: str) -> None:
     try:
         from quietpager.local.demo import run
         from quietpager.local.dynoxide import DynoxideUnavailable
+
+        try:
+            sys.exit(run(once=once, kills=kills, seed=seed, say=click.echo, given=store))
+        except DynoxideUnavailable as no:
+            raise CannotBegin(str(no)) from None
     except ModuleNotFoundError as no:
         raise CannotBegin(f"{no.name} is not installed, and the demo needs it: {LOCAL_EXTRA}.") from None
-    try:
-        sys.exit(run(once=once, kills=kills, seed=seed, say=click.echo, given=store))
-    except DynoxideUnavailable as no:
-        raise CannotBegin(str(no)) from None
 
 
 LOCAL_EXTRA = "pip install 'quietpager[local]'"
@@ -132,10 +133,10 @@ def run(
     try:
         from quietpager.local.run import Asked
         from quietpager.local.run import run as begin
+
+        sys.exit(begin(Asked(kubeconfig, context, namespace, policy, data, port), click.echo))
     except ModuleNotFoundError as no:
         raise CannotBegin(f"{no.name} is not installed, and `run` needs it: {LOCAL_EXTRA}.") from None
-    asked = Asked(kubeconfig, context, namespace, policy, data, port)
-    sys.exit(begin(asked, click.echo))
 
 
 @main.command()
@@ -147,10 +148,12 @@ def replay(cases: tuple[Path, ...], *, as_json: bool) -> None:
     Exit 2 where a case could not be read; the others are answered all the same. With --json its class is
     `invalid_input`, and the exit is 0.
     """
+    from quietpager.cli.catalogue import rules
     from quietpager.cli.replay import INVALID
     from quietpager.cli.replay import replay as run
 
     invalid = False
+    rules()  # a wrong rule is said once, not of each case
     for answer in run(cases):
         invalid |= answer["failure_class"] == INVALID
         if as_json:
@@ -311,9 +314,9 @@ def console(host: str, port: int, file: str | None) -> None:
     import os
 
     from quietpager.cli.people import open_store_or_exit
-    from quietpager.functions.people.console.users import USERS
     from quietpager.incident import records
     from quietpager.local.serve import serve as run
+    from quietpager.people.users import USERS
 
     if file is not None:
         os.environ[USERS] = file
@@ -504,7 +507,10 @@ def policy_explain(incident: str, *, now: bool) -> None:
     "--api-server", multiple=True, metavar="CIDR", help="Where the API server is. Default: anywhere."
 )
 @click.option(
-    "--store", multiple=True, metavar="CIDR", help="Where the store is, if not the rendered PostgreSQL."
+    "--store",
+    multiple=True,
+    metavar="CIDR",
+    help="Where the store is, PostgreSQL or DynamoDB; the rendered PostgreSQL is left out then.",
 )
 @click.option("--store-port", type=int, default=5432, show_default=True, help="Its port; DynamoDB: 443.")
 @click.option(
@@ -550,6 +556,51 @@ def render(
         authentication=authentication,
         network=network,
     )
+
+
+INTO = click.option(
+    "--into", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="A folder of functions of your own.  [default: functions/ of the checkout you are in]",
+)  # fmt: skip
+CASE = click.option(
+    "--case", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="CASE",
+    help="A recorded case to begin with; else one of the product's own, with a reason that you replace.",
+)  # fmt: skip
+
+
+@main.group()
+def rule() -> None:
+    """What is looked for: rules with their detectors."""
+
+
+@rule.command("new")
+@click.argument("name")
+@INTO
+@CASE
+def rule_new(name: str, into: Path | None, case: Path | None) -> None:
+    """Write the folder of a new rule, with a first case and a test that says what to write."""
+    from quietpager.cli.skeleton import new
+
+    new("rule", name, into, case, click.echo)
+
+
+@main.group()
+def action() -> None:
+    """What may be done about it: actions with their plans."""
+
+
+@action.command("new")
+@click.argument("name")
+@INTO
+@CASE
+def action_new(name: str, into: Path | None, case: Path | None) -> None:
+    """Write the folder of a new action, with a first case and a test that says what to write.
+
+    It may write nothing before its action.yaml says so; what it plans is proposed to a person.
+    """
+    from quietpager.cli.skeleton import new
+
+    new("action", name, into, case, click.echo)
 
 
 if __name__ == "__main__":

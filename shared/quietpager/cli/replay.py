@@ -9,13 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from quietpager.analysis.analyse import analyse
 from quietpager.cli.catalogue import actions, planner, routes, rule, verdict_on
 from quietpager.cluster.recorded import Recorded, case_event, case_moment
 from quietpager.deciding.candidates import candidates_of
 from quietpager.deciding.offline import IN_A_CASE, decide_offline
 from quietpager.deciding.pipeline import Decided
 from quietpager.errors import BadMessage
-from quietpager.functions.analyze.unknown.analyse import analyse
 from quietpager.incident.policy import Policy
 from quietpager.model.cluster import Json
 from quietpager.model.event import read_event

@@ -1,6 +1,6 @@
 """`quietpager scan`: one read-only look at a live cluster, with the code that the functions run.
 
-    list pods, Deployments, ReplicaSets ── sweep's `find` ── each family's `diagnose` ── one row a cause
+    list pods and their owners ── sweep's `find` ── each family's `diagnose` ── one row a cause
                                                              the action's `plan` ──────── what it would do
 
 Nothing is written, nothing is kept. A few LIST calls, whatever the cluster's size: everything else is
@@ -19,7 +19,6 @@ from pydantic import ValidationError
 
 from quietpager.analysis.unwell import NOT_READY
 from quietpager.cli.catalogue import actions, planner, routes, rule, verdict_on
-from quietpager.cluster.client import RESOURCES
 from quietpager.cluster.kubeconfig import connected, sentence
 from quietpager.cluster.missing import Missing
 from quietpager.cluster.snapshot import Snapshot, WhatMayBeRead
@@ -27,7 +26,6 @@ from quietpager.deciding.decisions import remedy_text
 from quietpager.deciding.offline import FROM_OUTSIDE, Assumed, NoRight, decide_offline
 from quietpager.deciding.pipeline import Decided
 from quietpager.deciding.verdict import Judged
-from quietpager.functions.ingest.sweep.handler import find
 from quietpager.incident.policy import Policy, load_policy
 from quietpager.model.cluster import ClusterUnavailable, EventReader, Kind, Rejected
 from quietpager.model.finding import Diagnosis, Dwell, Evidence, Finding, NotYet, Remedy
@@ -37,15 +35,18 @@ from quietpager.model.signal import Signal
 from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
 from quietpager.objects.health import pod_fault
+from quietpager.objects.table import first_listed, read_of, resource
 from quietpager.objects.types import Pod
 from quietpager.runtime.context import function_roots
 from quietpager.runtime.detecting import finding_of
+from quietpager.runtime.sweeping import find
 
 Json = dict[str, Any]
 Say = Callable[[str], None]
 
-FIRST: Final[tuple[Kind, ...]] = ("Pod", "Deployment", "ReplicaSet")
-"""What every scan lists. What only a plan needs (nodes, quotas, namespaces) is listed when one is made."""
+FIRST: Final[tuple[Kind, ...]] = first_listed()
+"""What every scan lists. Other owners are listed when a pod of one fails; what only a plan needs (nodes,
+quotas, namespaces) when one is made."""
 FAILING, UNDECIDED, WELL = "failing", "undecided", "well"
 MOST_NAMES: Final = 3
 
@@ -237,7 +238,8 @@ def _row(
 
 def _plan(finding: Finding, snapshot: Snapshot, policy: Policy, now: datetime, assumed: Assumed) -> Plan:
     """Say in words what decide would make of it."""
-    unread = [kind for kind in ("Deployment", "ReplicaSet") if kind in snapshot.refused]
+    owner = finding.target if finding.diagnosis is None else finding.diagnosis.owner
+    unread = [kind for kind in read_of(owner) if kind in snapshot.refused]
     if unread and finding.remedies:
         return Plan(
             f"not known: it depends on {' and '.join(f'{k}s' for k in unread)}, which may not be listed"
@@ -307,7 +309,7 @@ def _table(report: Report) -> Iterator[str]:
 def _notes(report: Report) -> Iterator[str]:
     for missing in report.missing:
         yield missing.sentence
-    looked = ", ".join(f"{n} {RESOURCES[kind].plural}" for kind, n in report.counts.items())
+    looked = ", ".join(f"{n} {resource(kind).plural}" for kind, n in report.counts.items())
     if "Pod" not in report.counts:
         yield "Nothing could be looked at: without pods there is nothing to judge."
     elif report.rows:

@@ -8,8 +8,8 @@ from uuid import uuid4
 from quietpager.model.cluster import Json
 from quietpager.model.message import EVENT_ADD
 from quietpager.model.time import system_clock, to_text
+from quietpager.outgoing import NoAnswer, ask
 from quietpager.runtime.connect import STORE, open_store
-from quietpager.runtime.outgoing import NoAnswer, ask
 
 
 def structured(body: bytes) -> Json:

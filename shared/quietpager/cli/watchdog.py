@@ -14,10 +14,10 @@ from typing import Final
 
 import structlog
 
-from quietpager.functions.people.notify.channels import alarm, load_channels
 from quietpager.model.text import clean
+from quietpager.outgoing import NoAnswer, ask
+from quietpager.people.channels import alarm, load_channels
 from quietpager.runtime.logs import configure_logs
-from quietpager.runtime.outgoing import NoAnswer, ask
 
 TIMEOUT: Final = 5.0
 """Seconds the probe has to answer."""

@@ -5,7 +5,7 @@ else in the product may import `kubernetes`.
 
 What is used of the official client is TLS, proxies, and a pod's service account with its renewal
 (`Configuration`, `RESTClientObject`). Kubeconfigs are read by `kubeconfig_files` and `credentials`,
-whose docstrings say why. Paths come from the table below, so no discovery request is ever sent, and
+whose docstrings say why. Paths come from the table of kinds, so no discovery request is ever sent, and
 objects stay the API's own JSON, so none of the client's 700 typed models is needed. Importing them
 would cost more than half of a function's start-up budget; `official` says how that is avoided.
 
@@ -16,7 +16,6 @@ happened (transport, timeout, 429, 5xx) and `Rejected` where the API server said
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote, urlencode
@@ -25,6 +24,7 @@ from quietpager.cluster.answers import failure, lines, object_of, refused_evicti
 from quietpager.cluster.official import official_client, read_service_account
 from quietpager.cluster.pages import Answer, items, judged, pages
 from quietpager.model.cluster import ClusterUnavailable, Json, Kind, Rejected, WatchEvent
+from quietpager.objects.table import resource
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -42,36 +42,6 @@ MOST_EVENTS: Final = 500
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 MOST_ERROR: Final = 1 << 16
 """Bytes of an error's body that are read where an answer is streamed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """Where a kind lives in the API (a hand-made answer to what discovery would say)."""
-
-    root: str
-    api_version: str
-    plural: str
-    namespaced: bool = True
-
-
-RESOURCES: Final[Mapping[Kind, Resource]] = {
-    "Deployment": Resource("/apis/apps/v1", "apps/v1", "deployments"),
-    "ReplicaSet": Resource("/apis/apps/v1", "apps/v1", "replicasets"),
-    "Pod": Resource("/api/v1", "v1", "pods"),
-    "Node": Resource("/api/v1", "v1", "nodes", namespaced=False),
-    "Namespace": Resource("/api/v1", "v1", "namespaces", namespaced=False),
-    "ResourceQuota": Resource("/api/v1", "v1", "resourcequotas"),
-    "PersistentVolumeClaim": Resource("/api/v1", "v1", "persistentvolumeclaims"),
-    "Event": Resource("/api/v1", "v1", "events"),
-    "ConfigMap": Resource("/api/v1", "v1", "configmaps"),
-    "Job": Resource("/apis/batch/v1", "batch/v1", "jobs"),
-    "PodDisruptionBudget": Resource("/apis/policy/v1", "policy/v1", "poddisruptionbudgets"),
-    "ClusterRoleBinding": Resource(
-        "/apis/rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io/v1", "clusterrolebindings",
-        namespaced=False,
-    ),
-}  # fmt: skip
-"""One line a kind."""
 
 
 def connect(
@@ -310,7 +280,7 @@ class ApiServer:
     def _items(self, kind: Kind, namespace: str | None, query: Mapping[str, str]) -> Iterator[Json]:
         path = _path(kind, namespace)
         for page in pages(lambda asked, most: self._page(path, asked, most), query, failure):
-            yield from items(page, kind, RESOURCES[kind].api_version)
+            yield from items(page, kind, resource(kind).api_version)
 
     def _page(self, path: str, query: Mapping[str, str], most: int) -> Answer:
         """Read a page, or drop it once it is larger than it may be."""
@@ -405,12 +375,12 @@ class ApiServer:
 
 
 def _path(kind: Kind, namespace: str | None, name: str | None = None, subresource: str = "") -> str:
-    resource = RESOURCES[kind]
-    parts = [resource.root]
-    if resource.namespaced and namespace:
+    where = resource(kind)
+    parts = [where.root]
+    if where.namespaced and namespace:
         parts += ["namespaces", quote(namespace, safe="")]
-    elif resource.namespaced and name:
+    elif where.namespaced and name:
         raise ValueError(f"a {kind} lives in a namespace, so one must be named")
-    parts.append(resource.plural)
+    parts.append(where.plural)
     parts += [quote(part, safe="") for part in (name, subresource) if part]
     return "/".join(parts)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-from quietpager.cluster.client import RESOURCES
 from quietpager.errors import GiveUp
 from quietpager.model.cluster import Cluster, Json, Kind, Rejected, WatchEvent
+from quietpager.objects.table import namespaced
 
 
 class ReadOnly:
@@ -119,7 +119,7 @@ class ReadOnly:
         raise self._no("delete", kind)
 
     def _within(self, kind: Kind, namespace: str | None) -> str | None:
-        return namespace or (self._namespace if RESOURCES[kind].namespaced else None)
+        return namespace or (self._namespace if namespaced(kind) else None)
 
     def _no(self, verb: str, kind: Kind) -> GiveUp:
         return GiveUp(f"{self._who} may only read; it tried to {verb} a {kind}, and nothing was sent.")

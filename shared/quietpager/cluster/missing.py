@@ -5,8 +5,8 @@ Who calls it: `quietpager scan` and `quietpager run`, which say what they cannot
 
 from dataclasses import dataclass
 
-from quietpager.cluster.client import RESOURCES
 from quietpager.model.cluster import Kind
+from quietpager.objects.table import resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,13 @@ class Missing:
     @property
     def sentence(self) -> str:
         """Say which right, where, and how to give it."""
-        resource = RESOURCES[self.kind]
-        group = resource.api_version.rpartition("/")[0]
-        name = f"{resource.plural}.{group}" if group else resource.plural
-        inside = self.namespace if resource.namespaced else None
+        found = resource(self.kind)
+        name = found.qualified
+        inside = self.namespace if found.namespaced else None
         where = f"namespace {inside}" if inside else "the whole cluster"
         given = (
             "the ClusterRole `view` has it"
-            if self.kind != "Node"
+            if found.in_view
             else f"`kubectl create clusterrole quietpager-scan --verb=get,list --resource={name}` makes a "
             "ClusterRole that has it"
         )

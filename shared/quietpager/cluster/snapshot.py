@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from quietpager.cluster.client import RESOURCES
 from quietpager.model.cluster import EventReader, Json, Kind, Rejected
+from quietpager.objects.kinds.namespace import KIND as NAMESPACE
+from quietpager.objects.table import namespaced
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ class Snapshot:
         return {kind: sum(map(len, places.values())) for kind, places in self._kinds.items()}
 
     def _scope(self, kind: Kind) -> str | None:
-        return self.namespace if RESOURCES[kind].namespaced else None
+        return self.namespace if namespaced(kind) else None
 
     def _of(self, kind: Kind) -> dict[str | None, dict[str, Json]]:
         with self._asking(kind):
@@ -81,7 +82,7 @@ class Snapshot:
             raise
 
     def _read(self, kind: Kind) -> Iterable[Json]:
-        if kind == "Namespace" and self.namespace is not None:
+        if kind == NAMESPACE.name and self.namespace is not None:
             # A Role in a namespace lets its holder get that Namespace, never list them.
             one = self._reader.get(kind, None, self.namespace)
             return [] if one is None else [one]

@@ -80,7 +80,7 @@ def owner_of(raw: Json, paths: Iterable[str], pods: Sequence[Json] = ()) -> Owne
 
 def with_owner(done: Rehearsal, live: Live, policy: Policy) -> Rehearsal:
     """Add to a rehearsal's facts who owns what it would change, and what the policy says then."""
-    raw = live.raw_deployment
+    raw = live.raw_owner
     if done.facts is None or raw is None:
         return done
     paths = [edit.path for edit in done.edits]

@@ -19,7 +19,7 @@ from quietpager.model.data import Data
 from quietpager.model.finding import Dwell
 from quietpager.model.incident import Autonomy, OwnerMode, lowest
 from quietpager.model.text import clean
-from quietpager.model.yaml import parse_yaml
+from quietpager.model.yaml import line_of, parse_yaml
 
 PLATFORM = ("kube-", "openshift-", "knative-", "quietpager")
 """Namespaces that begin so are the platform's and our own; no policy file can take one off."""
@@ -425,7 +425,7 @@ def read_policy(text: str, name: str) -> Policy:
 def _fault(name: str, lines: dict[tuple[str, ...], int], error: dict[str, Any]) -> tuple[int, str]:
     """Give the line of a fault, and its sentence."""
     place = tuple(str(part) for part in error["loc"])
-    line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
+    line = line_of(lines, place)
     said = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "allowed is")
     field = ".".join(place)
     if error["type"] == "extra_forbidden":

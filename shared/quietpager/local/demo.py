@@ -25,8 +25,6 @@ from typing import Any
 
 from quietpager.change.marks import MARK
 from quietpager.cluster.client import connect
-from quietpager.functions.people.console.roles import Role
-from quietpager.functions.people.console.users import Users
 from quietpager.incident import records
 from quietpager.local import dynoxide
 from quietpager.local.person import NONE, Visitor
@@ -34,6 +32,8 @@ from quietpager.local.stories import PERSON, STORIES, all_over, break_things, ke
 from quietpager.model.incident import Incident, State
 from quietpager.model.store import ABSENT, Put, Store
 from quietpager.model.time import system_clock, to_text
+from quietpager.people.roles import Role
+from quietpager.people.users import Users
 from quietpager.runtime.links import CONSOLE_URL
 from quietpager.store import embedded
 from quietpager.store.anchors import PLACE

@@ -37,6 +37,7 @@ from quietpager.model.message import PING, Message
 from quietpager.model.time import system_clock
 from quietpager.render import FunctionFolder, function_folders, triggers
 from quietpager.runtime.body import Bodies, Receive, Unread
+from quietpager.runtime.checking import check
 from quietpager.runtime.context import CLUSTER_NAME, Context, Lazy, function_roots, make_context
 from quietpager.runtime.edge import THREADS, Function, Scope, Send
 from quietpager.runtime.loading import handler
@@ -94,6 +95,9 @@ class Host:
         """Make the functions and their broker; nothing runs yet. `say` gets what a person should know.
 
         A policy's file is read again when it changes, a policy counts for good.
+
+        Raises:
+            ValueError: a rule or an action is wrong; the text names file and line.
         """
         self.policy_file = policy if isinstance(policy, PolicyFile) else None
         policy = policy.now()[0] if isinstance(policy, PolicyFile) else policy
@@ -106,6 +110,7 @@ class Host:
         self.loop: asyncio.AbstractEventLoop | None = None
         # All functions share them: the broker has no more than so many deliveries at work in any case.
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="handler")
+        check(function_roots())
         self.folders = tuple(one for one in function_folders(function_roots()) if not one.web)
         self.clusters = {f.name: connect_as(f) for f in self.folders}
         self.functions = {f.name: self._function(f) for f in self.folders}

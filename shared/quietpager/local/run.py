@@ -17,17 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from quietpager.cluster.client import RESOURCES, ApiServer
+from quietpager.cluster.client import ApiServer
 from quietpager.cluster.kubeconfig import connected, sentence
 from quietpager.cluster.limits import ReadOnly, WritesAs
 from quietpager.cluster.missing import Missing
-from quietpager.functions.people.notify.channels import ONE_LINE
 from quietpager.incident import records
 from quietpager.incident.policy_file import PolicyFile
 from quietpager.local.host import Host
 from quietpager.local.host import run as run_host
 from quietpager.model.cluster import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.model.store import Store, StoreUnavailable
+from quietpager.objects.table import namespaced, needed_to_watch
+from quietpager.people.channels import ONE_LINE
 from quietpager.render import DEFAULTS, FunctionFolder, user_of
 from quietpager.runtime.connect import STORE
 from quietpager.runtime.logs import configure_logs
@@ -36,8 +37,8 @@ from quietpager.store.anchors import PLACE
 
 Say = Callable[[str], None]
 
-NEEDED: Final[tuple[Kind, ...]] = ("Event", "Pod", "Deployment", "ReplicaSet", "Node", "ResourceQuota")
-"""What is listed to see what is wrong, and (the last two) to plan what may be done."""
+NEEDED: Final[tuple[Kind, ...]] = needed_to_watch()
+"""What is listed to see what is wrong, and to plan what may be done."""
 STOP_TRIES, STOP_PAUSE = 20, 0.25
 """How often, and every how many seconds, its own PostgreSQL is asked to stop."""
 NOBODY: Final = "quietpager.dev/nothing-has-this-label"
@@ -114,7 +115,7 @@ def missing(cluster: ApiServer, namespace: str | None) -> Iterator[Missing]:
     """
     for kind in NEEDED:
         try:
-            cluster.list(kind, namespace if RESOURCES[kind].namespaced else None, NOBODY)
+            cluster.list(kind, namespace if namespaced(kind) else None, NOBODY)
         except Rejected as no:
             if no.code != 403:
                 raise

@@ -1,14 +1,13 @@
 """The store's one port: conditional transactions over state and audit, and due items.
 
-Who calls it: every function, through `Context.store`. A back end (PostgreSQL today, DynamoDB later)
-passes `tests/contract/test_store.py` unchanged; so nothing here may need more than a key-value
-table with conditional multi-item writes can give.
+Who calls it: every function, through `Context.store`. Every back end (PostgreSQL, DynamoDB,
+memory) passes `tests/contract/test_store.py`. Nothing here may need more than a key-value table with
+conditional writes of several items can give.
 
-The one conditional write, with its named conditions:
+The one conditional write:
 
-    reader A  get(INCIDENT#1) -> version 7 ......... transact[Put(INCIDENT#1, expect=7)] -> version
-    8 reader B  get(INCIDENT#1) -> version 7 .. (slow) ......... transact[Put(.., expect=7)] ->
-    Conflict
+    reader A   get(INCIDENT#1) → version 7    transact[Put(INCIDENT#1, expect=7)] → version 8
+    reader B   get(INCIDENT#1) → version 7    …later: transact[Put(INCIDENT#1, expect=7)] → Conflict
 
 `expect=n` means "still at version n"; `expect=ABSENT` means "nobody has written it yet".
 """

@@ -9,12 +9,13 @@ The C loader is taken where PyYAML has it, for it is ten times faster.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from pydantic import ValidationError
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -55,6 +56,28 @@ def read_yaml(path: Path) -> Any:
 def load_yaml(text: str) -> Any:
     """Load one document; raises as `read_yaml` does."""
     return parse_yaml(text)[0]
+
+
+def read_with_lines(path: Path) -> tuple[Any, Lines]:
+    """Read a file of one YAML document with the lines of its fields; raises as `read_yaml` does."""
+    return parse_yaml(path.read_text(encoding="utf-8"))
+
+
+def line_of(lines: Lines, place: Iterable[str | int]) -> int:
+    """Give the line of a field, or of the nearest thing above it that the text has."""
+    path = tuple(str(part) for part in place)
+    return next((lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in lines), 1)
+
+
+def faults(wrong: ValidationError, lines: Lines) -> str:
+    """Say what is wrong with a text's content, and on which lines; the first one first."""
+    found = [(line_of(lines, one["loc"]), one) for one in wrong.errors()]
+    said = (
+        f"line {line}: {'.'.join(map(str, one['loc'])) or 'the file'}: "
+        f"{str(one['msg']).removeprefix('Value error, ')}"
+        for line, one in sorted(found, key=lambda pair: pair[0])
+    )
+    return "; ".join(said)
 
 
 def load_documents(text: str) -> list[Any]:

@@ -1,82 +1,30 @@
 """The live objects around a target, read when they are asked for, once.
 
 `Live` is what a rule's `diagnose` and an action's `plan` get. It reads through an injected port, so
-the same code runs in a function, in replay over a folder, and in tests.
+the same code runs in a function, in replay over a folder, and in tests. It knows every kind of owner alike:
+what is particular to one is in its file in `kinds/`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from quietpager.errors import BadMessage
-from quietpager.model.cluster import Kind, Reader
+from quietpager.model.cluster import Json, Reader
 from quietpager.model.event import Event, read_event
 from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import EventRef
 from quietpager.model.text import is_name
-from quietpager.objects.types import (
-    Deployment,
-    Namespace,
-    Node,
-    OwnerReference,
-    Pod,
-    ReplicaSet,
-    ResourceQuota,
-)
-
-Json = dict[str, Any]
-READABLE: Mapping[str, Kind] = {
-    "Deployment": "Deployment",
-    "ReplicaSet": "ReplicaSet",
-    "Pod": "Pod",
-    "Node": "Node",
-    "Namespace": "Namespace",
-    "PersistentVolumeClaim": "PersistentVolumeClaim",
-    "Job": "Job",
-}
-"""Kinds of targets that can be looked at; for any other kind only the Event itself is known."""
-
-
-_API_VERSIONS: Final = {"Deployment": "apps/v1", "ReplicaSet": "apps/v1", "Job": "batch/v1"}
-"""Of the readable kinds; all others are of the core group, v1."""
+from quietpager.objects.kind import Counts, ObjectKind, Revision
+from quietpager.objects.kinds.namespace import Namespace
+from quietpager.objects.kinds.node import Node
+from quietpager.objects.kinds.resourcequota import ResourceQuota
+from quietpager.objects.opaque import OPAQUE
+from quietpager.objects.table import KINDS, known
+from quietpager.objects.types import Object, OwnerReference, Pod, PodSpec, PodTemplate
 
 LONG_AGO: Final = datetime.fromtimestamp(0, UTC)
 """The time of a look whose caller asks for nothing that depends on it."""
-
-
-class Once:
-    """A reader that asks the API server each question once; for one look at many objects."""
-
-    def __init__(self, reader: Reader) -> None:
-        """Nothing is read yet."""
-        self._reader = reader
-        self._got: dict[tuple[Kind, str | None, str], Json | None] = {}
-        self._listed: dict[tuple[Kind, str | None, str], list[Json]] = {}
-        self._each: dict[tuple[Kind, str | None, tuple[tuple[str, str], ...]], list[Json]] = {}
-
-    def get(self, kind: Kind, namespace: str | None, name: str) -> Json | None:
-        """Read one object; None where it does not exist."""
-        key = (kind, namespace, name)
-        if key not in self._got:
-            self._got[key] = self._reader.get(kind, namespace, name)
-        return self._got[key]
-
-    def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Json]:
-        """Read all objects of a kind."""
-        key = (kind, namespace, labels)
-        if key not in self._listed:
-            self._listed[key] = self._reader.list(kind, namespace, labels)
-        return self._listed[key]
-
-    def each(
-        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
-    ) -> Iterator[Json]:
-        """Read all objects of a kind that carry the labels; here they are held, as long as the look takes."""
-        key = (kind, namespace, tuple(sorted((labels or {}).items())))
-        if key not in self._each:
-            self._each[key] = [*self._reader.each(kind, namespace, labels)]
-        return iter(self._each[key])
-
 
 Read = TypeVar("Read")
 
@@ -157,22 +105,22 @@ class Live:
             return self.target
         meta = self.raw_target["metadata"]
         return ObjectRef(
-            api_version=_API_VERSIONS.get(self.target.kind, "v1"), kind=self.target.kind,
+            api_version=KINDS[self.target.kind].resource.api_version, kind=self.target.kind,
             namespace=meta.get("namespace"), name=self.target.name, uid=meta.get("uid"),
         )  # fmt: skip
 
     @_once
     def raw_target(self) -> Json | None:
         """The target itself; None when it is gone or has another uid by now."""
-        kind = READABLE.get(self.target.kind)
-        if kind is None:
-            return None
-        raw = self.reader.get(kind, self.target.namespace, self.target.name)
-        return raw if raw is not None and self._same(raw) else None
+        return self._read(self.target)
 
-    def _same(self, raw: Json) -> bool:
-        uid = (raw.get("metadata") or {}).get("uid")
-        return self.target.uid is None or uid == self.target.uid
+    def _read(self, ref: ObjectRef) -> Json | None:
+        """Read an object of a known kind; None where it is gone or has another uid than the reference."""
+        if known(ref) is None:
+            return None
+        raw = self.reader.get(ref.kind, ref.namespace, ref.name)
+        same = raw is not None and (ref.uid is None or (raw.get("metadata") or {}).get("uid") == ref.uid)
+        return raw if same else None
 
     @_once
     def pod(self) -> Pod | None:
@@ -183,12 +131,16 @@ class Live:
 
     @_once
     def owner(self) -> ObjectRef | None:
-        """The top owner: controller references followed to the end, or the target itself."""
+        """The owner that counts: controller references followed to the end, or the target itself.
+
+        None where the target is a pod that is gone.
+        """
         if self.target.kind == "Pod":
             pod = self.pod
             return None if pod is None else self._top(pod.ref, pod.metadata.controller)
-        if self.target.kind == "ReplicaSet" and self.raw_target is not None:
-            one = ReplicaSet.read(self.raw_target | {"kind": "ReplicaSet", "apiVersion": "apps/v1"})
+        kind = known(self.target)
+        if kind is not None and kind.passes_on and self.raw_target is not None:
+            one = kind.read(self.raw_target)
             return self._top(one.ref, one.metadata.controller)
         # An operator's Event often names no uid; one workload must not have two causes for that.
         return self.target.but(uid=self.target.uid or self._uid)
@@ -198,89 +150,125 @@ class Live:
         return None if self.raw_target is None else self.raw_target["metadata"].get("uid")
 
     def _top(self, of: ObjectRef, controller: OwnerReference | None) -> ObjectRef:
-        if controller is None or not _can_be(controller):
-            return of
-        up = ObjectRef(
-            api_version=controller.api_version, kind=controller.kind, namespace=of.namespace,
-            name=controller.name, uid=controller.uid,
-        )  # fmt: skip
-        # A ReplicaSet is asked once whose it is: one that says it is a ReplicaSet's, or its own, has no end.
-        if controller.kind != "ReplicaSet" or of.kind == "ReplicaSet":
-            return up
-        raw = self.reader.get("ReplicaSet", of.namespace, controller.name)
-        if raw is None or (raw.get("metadata") or {}).get("uid") != controller.uid:
-            return up
-        return self._top(up, ReplicaSet.read(raw).metadata.controller)
+        """Follow controllers as long as one stands for another. Each kind once: no chain of names is endless.
+
+        A pod of the kubelet's own names its node as its controller: what makes no pods owns none.
+        """
+        seen = {of.kind}
+        while controller is not None and _can_be(controller):
+            up = ObjectRef(
+                api_version=controller.api_version, kind=controller.kind, namespace=of.namespace,
+                name=controller.name, uid=controller.uid,
+            )  # fmt: skip
+            kind = known(up)
+            if kind is not None and not kind.owns_pods:
+                return of
+            raw = self._read(up) if kind is not None and kind.passes_on and up.kind not in seen else None
+            if kind is None or raw is None:
+                return up
+            seen.add(up.kind)
+            of, controller = up, kind.read(raw).metadata.controller
+        return of
+
+    @property
+    def kind(self) -> ObjectKind:
+        """What the product knows of the owner's kind."""
+        return OPAQUE if self.owner is None else known(self.owner) or OPAQUE
 
     @_once
     def raw_owner(self) -> Json | None:
-        """The owner's JSON, of whatever kind, if it exists with the same uid: what a plan would change."""
-        owner = self.owner
-        if owner is None or owner.kind == "Deployment":
-            return self.raw_deployment
-        kind = READABLE.get(owner.kind)
-        raw = None if kind is None else self.reader.get(kind, owner.namespace, owner.name)
-        return None if raw is None or (owner.uid and raw["metadata"].get("uid") != owner.uid) else raw
+        """The owner's JSON; None where it is gone, has another uid by now, or is of a kind nobody knows."""
+        if self.owner is None or self.owner == self.target:
+            return self.raw_target
+        return self._read(self.owner)
 
     @_once
-    def raw_deployment(self) -> Json | None:
-        """The owner's JSON, if it is a Deployment that exists with the same uid."""
-        owner = self.owner
-        if owner is None or owner.kind != "Deployment":
-            return None
-        raw = self.reader.get("Deployment", owner.namespace, owner.name)
-        if raw is None or (owner.uid and raw["metadata"].get("uid") != owner.uid):
-            return None
-        return raw
+    def object(self) -> Object | None:
+        """The owner, typed by its kind."""
+        return None if self.raw_owner is None else self.kind.read(self.raw_owner)
 
     @_once
-    def deployment(self) -> Deployment | None:
-        """The owner, typed."""
-        raw = self.raw_deployment
-        return None if raw is None else Deployment.read(raw | {"kind": "Deployment"})
-
-    @_once
-    def raw_replica_sets(self) -> list[Json]:
-        """The Deployment's ReplicaSets, newest revision first."""
-        deployment = self.deployment
-        if deployment is None:
-            return []
-        every = self.reader.each("ReplicaSet", deployment.metadata.namespace, self._selected)
-        mine = [raw for raw in every if _controller_uid(raw) == deployment.metadata.uid]
-        return sorted(mine, key=lambda raw: -ReplicaSet.read(raw).revision)
+    def template(self) -> Json | None:
+        """The owner's pod template; None where it has none, or nobody knows where."""
+        return None if self.raw_owner is None else self.kind.template(self.raw_owner)
 
     @property
-    def _selected(self) -> dict[str, str]:
-        """The labels that all of the Deployment's own carry, so that a namespace's others are not read.
-
-        Whose they are their owner says: labels may be on others, too.
-        """
-        spec = (self.raw_deployment or {}).get("spec") or {}
-        labels = (spec.get("selector") or {}).get("matchLabels") or {}
-        return {str(key): str(value) for key, value in labels.items()}
+    def pod_spec(self) -> PodSpec | None:
+        """The spec of the owner's template, typed."""
+        return None if self.template is None else PodTemplate.model_validate(self.template).spec
 
     @_once
-    def replica_sets(self) -> tuple[ReplicaSet, ...]:
-        """The same, typed."""
-        return tuple(ReplicaSet.read(raw) for raw in self.raw_replica_sets)
+    def revisions(self) -> tuple[Revision, ...]:
+        """The owner's templates, newest first: of a Deployment its ReplicaSets."""
+        return () if self.raw_owner is None else self.kind.revisions(self.raw_owner, self.reader)
+
+    @property
+    def counts(self) -> Counts | None:
+        """How many pods the owner wants and has, by its own status; None where it does not say."""
+        return None if self.object is None else self.kind.counts(self.object)
+
+    @property
+    def wanted(self) -> int:
+        """How many pods the owner wants; 0 where nothing says."""
+        return 0 if self.counts is None else self.counts.wanted
+
+    @property
+    def updated(self) -> int:
+        """How many pods are of the newest revision."""
+        return 0 if self.counts is None else self.counts.updated
+
+    @property
+    def ready(self) -> int:
+        """How many pods are ready."""
+        return 0 if self.counts is None else self.counts.ready
+
+    @property
+    def available(self) -> int:
+        """How many pods are available."""
+        return 0 if self.counts is None else self.counts.available
 
     @_once
     def pods(self) -> tuple[Pod, ...]:
         """All pods of the owner, or the target alone where the owner cannot be read."""
-        deployment = self.deployment
-        if deployment is None:
-            return () if self.pod is None else (self.pod,)
-        uids = {one.metadata.uid for one in self.replica_sets}
-        every = self.reader.each("Pod", deployment.metadata.namespace, self._selected)
-        return tuple(Pod.read(raw) for raw in every if _controller_uid(raw) in uids)
+        if self.raw_owner is not None:
+            found = self.kind.pods(self.raw_owner, self.revisions, self.reader)
+            return tuple(Pod.read(raw) for raw in found)
+        alone = () if self.pod is None else (self.pod,)
+        if self.owner is None or self.kind is not OPAQUE:
+            return alone
+        controller = self.pod.metadata.controller if self.pod is not None else None
+        through = controller.uid if controller is not None else None
+        return tuple(Pod.read(raw) for raw in OPAQUE.pods_of(self.owner, through, self.reader)) or alone
+
+    def pods_of(self, one: Revision) -> tuple[Pod, ...]:
+        """Give the pods of one revision."""
+        return tuple(pod for pod in self.pods if self.kind.revision_of(pod) == one.key)
 
     @_once
     def newest_pods(self) -> tuple[Pod, ...]:
         """The pods of the newest revision."""
-        if not self.replica_sets:
-            return self.pods
-        newest = self.replica_sets[0].metadata.uid
-        return tuple(p for p in self.pods if p.metadata.controller and p.metadata.controller.uid == newest)
+        return self.pods_of(self.revisions[0]) if self.revisions else self.pods
+
+    def injected_in(self, pod: Pod) -> frozenset[str]:
+        """Name the containers of a pod that the template it was made from does not have.
+
+        A webhook put them there, at the pod's admission: the workload's revision is not their cause, and no
+        change of the template is a remedy. Native sidecars are init containers, so both lists are looked at.
+        Empty where the template is not known.
+        """
+        key = self.kind.revision_of(pod)
+        own = next((one.template for one in self.revisions if key and one.key == key), self.template)
+        if not own:
+            return frozenset()
+        spec = PodTemplate.model_validate(own).spec
+        declared = {one.name for one in (*spec.init_containers, *spec.containers)}
+        return frozenset(one.name for one in (*pod.spec.init_containers, *pod.spec.containers)) - declared
+
+    @_once
+    def injected(self) -> frozenset[str]:
+        """The names of injected containers: of the target, if it is a pod, or of all pods of the owner."""
+        pods = self.pods if self.pod is None else (self.pod,)
+        return frozenset[str]().union(*(self.injected_in(pod) for pod in pods))
 
     @_once
     def node(self) -> Node | None:
@@ -315,10 +303,3 @@ def _can_be(owner: OwnerReference) -> bool:
     object is its own owner.
     """
     return all(map(is_name, (owner.kind, owner.name, owner.uid, *owner.api_version.split("/", 1))))
-
-
-def _controller_uid(raw: Json) -> str | None:
-    """Read who manages an object, before the whole of it is parsed: most of a list is somebody else's."""
-    owners = (raw.get("metadata") or {}).get("ownerReferences")
-    named = [one for one in owners if isinstance(one, dict)] if isinstance(owners, list) else []
-    return next((str(one.get("uid")) for one in named if one.get("controller")), None)

@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Final
 
 from quietpager.model.quantity import quantity
-from quietpager.objects.types import Container, Node, PodSpec
+from quietpager.objects.kinds.node import Node
+from quietpager.objects.types import Container, PodSpec
 
 COUNTED: Final = ("memory", "cpu")
 """The resources whose requests can be set here; the rest (devices, storage) is left to people."""

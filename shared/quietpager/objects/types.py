@@ -1,4 +1,4 @@
-"""Typed views of the API objects that the product reads.
+"""Typed views of what all kinds of objects share, and of pods. A kind's own view is in its file in `kinds/`.
 
 A view keeps only the fields something here uses and ignores the rest; JSON nulls count as absent,
 as they do in the API's own Go types. Parsing raises pydantic.ValidationError on wrong types.
@@ -232,118 +232,8 @@ class PodTemplate(View):
     spec: PodSpec = PodSpec()
 
 
-class WorkloadSpec(View):
-    """Spec of a Deployment or ReplicaSet."""
-
-    replicas: int = 1
-    paused: bool = False
-    template: PodTemplate = PodTemplate()
-
-
-class WorkloadStatus(View):
-    """Status of a Deployment or ReplicaSet."""
+class Status(View):
+    """What the status of most kinds has."""
 
     observed_generation: int = 0
-    replicas: int = 0
-    updated_replicas: int = 0
-    ready_replicas: int = 0
-    available_replicas: int = 0
     conditions: tuple[Condition, ...] = ()
-
-
-class Workload(Object):
-    """A Deployment or ReplicaSet."""
-
-    spec: WorkloadSpec = WorkloadSpec()
-    status: WorkloadStatus = WorkloadStatus()
-
-    @property
-    def revision(self) -> int:
-        """The rollout revision that the Deployment controller wrote; 0 where it has not."""
-        text = self.metadata.annotations.get("deployment.kubernetes.io/revision", "0")
-        # Who may edit the object may write anything there; 18 digits are fewer than Go's int64 has.
-        return int(text) if text.isdecimal() and len(text) <= 18 else 0
-
-
-class Deployment(Workload):
-    """A Deployment."""
-
-
-class ReplicaSet(Workload):
-    """A ReplicaSet."""
-
-
-class NodeInfo(View):
-    """What a kubelet says of itself."""
-
-    kubelet_version: str = ""
-
-
-class NodeStatus(View):
-    """A node's status."""
-
-    allocatable: dict[str, str | int] = {}
-    conditions: tuple[Condition, ...] = ()
-    node_info: NodeInfo = NodeInfo()
-
-
-class Taint(View):
-    """What keeps pods off a node, unless they tolerate it."""
-
-    key: str
-    effect: str = ""
-
-
-class NodeSpec(View):
-    """A node's spec."""
-
-    unschedulable: bool = False
-    taints: tuple[Taint, ...] = ()
-
-
-class Node(Object):
-    """A node."""
-
-    spec: NodeSpec = NodeSpec()
-    status: NodeStatus = NodeStatus()
-
-    @property
-    def ready(self) -> bool:
-        """The Ready condition."""
-        return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions)
-
-
-class Namespace(Object):
-    """A namespace."""
-
-
-class ClaimSpec(View):
-    """A claim's spec."""
-
-    storage_class_name: str = ""
-
-
-class ClaimStatus(View):
-    """A claim's status."""
-
-    phase: str = ""
-
-
-class Claim(Object):
-    """A PersistentVolumeClaim."""
-
-    spec: ClaimSpec = ClaimSpec()
-    status: ClaimStatus = ClaimStatus()
-
-
-class QuotaStatus(View):
-    """A quota's status."""
-
-    hard: dict[str, str | int] = {}
-    used: dict[str, str | int] = {}
-
-
-class ResourceQuota(Object):
-    """A quota."""
-
-    status: QuotaStatus = QuotaStatus()

@@ -21,7 +21,9 @@ from quietpager.change.marks import BOUNDED, MARK, NAME, ROLLED, UNDO_OF, WROTE
 from quietpager.change.promise import CONTAINER, POD, PROBES, SERVERS_OWN
 from quietpager.change.rule import Rule, text, texts
 from quietpager.incident.policy import Policy
-from quietpager.render.cel import NEW, OLD, named, without
+from quietpager.objects.kind import Resource
+from quietpager.objects.table import changeable
+from quietpager.render.cel import NEW, OLD, either, named, without
 from quietpager.render.fields import NODE_SPEC, Fields
 from quietpager.render.folders import FunctionFolder
 from quietpager.render.promises import changed_amounts, probes, rules_of, shape
@@ -100,15 +102,12 @@ def _rules(action: Action, policy: Policy, fields: Fields, namespace: str) -> li
     """Give the rules in the order in which the first that does not hold is named."""
     [kind] = action.kinds
     if kind == "remove_pods":
-        return [*_places(policy, namespace, remove_pods.CAGED), *remove_pods.cage_rules()]
+        return [*_places(policy, namespace, None), *remove_pods.cage_rules()]
     if kind == "mark_node":
         held = without(fields["ObjectMeta"], SERVERS_OWN | {"annotations"})
         own = mark_node.cage_rules(NODE_SPEC, tuple(held))
         return [*_node_place(policy), *own]
-    return [*_places(policy, namespace, _DEPLOYMENTS), _intent(), *_equal(), *rules_of(action)]
-
-
-_DEPLOYMENTS: Final = ("UPDATE", "apps", "v1", "deployments", "")
+    return [*_places(policy, namespace, _patched(action)), _intent(), *_equal(), *rules_of(action)]
 
 
 def _held_kind(action: Action) -> str:
@@ -125,14 +124,26 @@ def _held_kind(action: Action) -> str:
         raise ValueError(
             f"No cage is known for action {action.name}, which makes a change of kind {kinds[0]}. {why}"
         )
-    asked = {(one.group, *one.resources, *one.verbs) for one in action.write}
     if kinds[0] == "patch_fields":
         rules_of(action)
-        if asked != {("apps", "deployments", "patch")}:
-            raise ValueError(
-                f"The cage of {action.name} holds patches of Deployments only; it may write more."
-            )
     return kinds[0]
+
+
+def _patched(action: Action) -> list[Resource]:
+    """Give the resources that an action patches: those of the kinds that it is for, and no other.
+
+    Raises:
+        ValueError: it may write something else, or not what it is for.
+    """
+    kinds = [changeable(name) for name in action.applies_to]
+    asked = {(one.group, what, verb) for one in action.write for what in one.resources for verb in one.verbs}
+    if asked != {(one.resource.group, one.resource.plural, "patch") for one in kinds}:
+        names = " and ".join(one.resource.plural for one in kinds)
+        raise ValueError(
+            f"The cage of {action.name} holds patches of {names}, for that is what it applies to; `write` in "
+            "its action.yaml says otherwise."
+        )
+    return [one.resource for one in kinds]
 
 
 # Where, and by which intent
@@ -142,7 +153,7 @@ def _node_place(policy: Policy) -> list[Rule]:
     """A node is in no namespace: its own label opts it in."""
     label, ignore = text(policy.opt_in_label), text(policy.ignore_annotation)
     return [
-        _kind(mark_node.CAGED),
+        _kind(_request(*mark_node.CAGED), "it may only update a Node itself"),
         Rule(
             "opt-in",
             f"oldObject.metadata.?labels[?{label}].orValue('') == 'true'",
@@ -156,26 +167,42 @@ def _node_place(policy: Policy) -> list[Rule]:
     ]
 
 
-def _kind(caged: tuple[str, str, str, str, str]) -> Rule:
-    """Hold a request to one verb on one resource."""
-    verb, group, version, resource, part = caged
-    says = {
-        "deployments": "it may only update a Deployment itself",
-        "pods": "it may only evict a pod",
-        "nodes": "it may only update a Node itself",
-    }
+def _kind(matched: str, says: str) -> Rule:
+    """Hold a request to one verb on some resources."""
     return Rule(
         "kind",
-        f"request.operation == '{verb}' && request.resource.group == '{group}' && "
-        f"request.resource.version == '{version}' && request.resource.resource == '{resource}' && "
-        f"request.?subResource.orValue('') == '{part}'",
-        says[resource],
+        matched,
+        says,
         "request.operation + ' ' + request.resource.resource + "
         "(request.?subResource.orValue('') == '' ? '' : '/' + request.subResource)",
     )
 
 
-def _places(policy: Policy, namespace: str, caged: tuple[str, str, str, str, str]) -> list[Rule]:
+def _request(verb: str, group: str, version: str, resource: str, part: str) -> str:
+    """Render: the request is this verb on this resource, or subresource."""
+    return (
+        f"request.operation == '{verb}' && request.resource.group == '{group}' && "
+        f"request.resource.version == '{version}' && request.resource.resource == '{resource}' && "
+        f"request.?subResource.orValue('') == '{part}'"
+    )
+
+
+def _places(policy: Policy, namespace: str, patched: list[Resource] | None) -> list[Rule]:
+    """Give the rules about what is written to, and where; `patched` is None for an eviction."""
+    names = " or a ".join(one.kind for one in patched or ())
+    if patched is None:
+        kind = _kind(_request(*remove_pods.CAGED), "it may only evict a pod")
+    else:
+        matched = [
+            f"request.resource.group == {text(one.group)} && "
+            f"request.resource.version == {text(one.version)} && "
+            f"request.resource.resource == {text(one.plural)}"
+            for one in patched
+        ]
+        kind = _kind(
+            f"request.operation == 'UPDATE' && {either(matched)} && request.?subResource.orValue('') == ''",
+            f"it may only update a {names} itself",
+        )
     prefixes = [*policy.protected_prefixes]
     if not namespace.startswith(policy.protected_prefixes):
         prefixes.append(namespace)
@@ -185,10 +212,10 @@ def _places(policy: Policy, namespace: str, caged: tuple[str, str, str, str, str
     ignored = Rule(
         "ignored",
         f"!({ignore} in oldObject.metadata.?annotations.orValue({{}}))",
-        f"the Deployment is annotated {policy.ignore_annotation}",
+        f"the {names} is annotated {policy.ignore_annotation}",
     )
     return [
-        _kind(caged),
+        kind,
         Rule(
             "platform",
             f"!{texts(prefixes)}.exists(p, namespaceObject.metadata.name.startsWith(p))",
@@ -201,7 +228,7 @@ def _places(policy: Policy, namespace: str, caged: tuple[str, str, str, str, str
             f"the namespace has no label {policy.opt_in_label}=true",
             "namespaceObject.metadata.name",
         ),
-        *([ignored] if caged[0] == "UPDATE" else []),
+        *([] if patched is None else [ignored]),
     ]
 
 
@@ -233,7 +260,7 @@ def _equal() -> list[Rule]:
 
 def _variables(action: Action, fields: Fields) -> dict[str, str]:
     """Render, for each level, the CEL string of what differs there and may not."""
-    allowed = _allowed(action)
+    allowed, kinds = _allowed(action), _patched(action)
     whole = {path for path in allowed if "." not in path}
     looked_into = {path.partition(".")[0] for path in allowed} - whole
     equal = [name for name in fields["Container"] if name not in whole | looked_into]
@@ -253,7 +280,7 @@ def _variables(action: Action, fields: Fields) -> dict[str, str]:
         "changed": named(changed_amounts(action, "o", "c"), " "),
         "restored": named(changed_amounts(action, "c", "o"), " "),
         "metadata": _joined(
-            _differing("object", "oldObject", without(fields["Deployment"], {"metadata", "spec"}), ""),
+            _differing("object", "oldObject", without(_of_all(kinds, "", fields), {"metadata", "spec"}), ""),
             _differing(
                 "object.metadata",
                 "oldObject.metadata",
@@ -266,7 +293,7 @@ def _variables(action: Action, fields: Fields) -> dict[str, str]:
                 "object.metadata.?annotations", "oldObject.metadata.?annotations", [MARK, WROTE, ROLLED], ""
             )
         ),
-        "spec": _level("spec", fields["DeploymentSpec"], {"template"}),
+        "spec": _level("spec", _of_all(kinds, "Spec", fields), {"template"}),
         "template": _level("spec.template", fields["PodTemplateSpec"], {"spec"}),
         "pod": _level(POD, fields["PodSpec"], {"containers"}),
         "container": named(" + ".join(parts)),
@@ -274,6 +301,18 @@ def _variables(action: Action, fields: Fields) -> dict[str, str]:
     if whole & {*PROBES}:
         found["probes"] = named(probes([one for one in PROBES if one in whole], fields))
     return found
+
+
+def _of_all(kinds: Iterable[Resource], part: str, fields: Fields) -> list[str]:
+    """Give the fields that any of the kinds has; one that an object lacks is absent before and after.
+
+    Raises:
+        ValueError: the names of a kind's fields are not known, so a cage would have holes.
+    """
+    for one in kinds:
+        if f"{one.kind}{part}" not in fields:
+            raise ValueError(f"The fields of a {one.kind} are not known, so no cage can hold a write of it.")
+    return list(dict.fromkeys(name for one in kinds for name in fields[f"{one.kind}{part}"]))
 
 
 def _note(of: str, name: str) -> str:

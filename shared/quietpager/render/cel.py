@@ -1,6 +1,6 @@
 """CEL as text: the pieces of which the rules of the cage are made. Called by `cage` and `promises`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -58,3 +58,8 @@ def quantity(value: Decimal) -> str:
 def double(value: Decimal) -> str:
     """Write a number with a fraction."""
     return f"double('{value:f}')"
+
+
+def either(conditions: Sequence[str]) -> str:
+    """Join conditions of which one must hold; a single one stays as it is."""
+    return conditions[0] if len(conditions) == 1 else f"({' || '.join(f'({one})' for one in conditions)})"

@@ -17,9 +17,11 @@ from quietpager.render.senders import audience_of, event_policies, identity_envi
 from quietpager.render.triggers import DEAD_LETTER, KNATIVE_SERVICE, SERVICE, triggers
 from quietpager.render.walls import ANYWHERE, Network, walls
 from quietpager.render.workloads import environment, rules, workload
+from quietpager.runtime.checking import check
 
 Json = dict[str, Any]
 
+POSTGRES: Final = "postgres.yaml"
 EVENTING: Final = Path(__file__).parents[1] / "eventing"
 
 
@@ -81,6 +83,7 @@ def manifests(functions: Roots, settings: Settings = DEFAULTS) -> list[Json]:
         *_static(settings, service),
         *_ticks(policy, namespace),
     ]
+    check(functions)
     authentication = settings.authentication
     if authentication:
         sources = [one for one in found if one["kind"] in {"ApiServerSource", "PingSource"}]
@@ -115,8 +118,13 @@ def _namespace(settings: Settings) -> Json:
 
 
 def _static(settings: Settings, service: str) -> list[Json]:
-    """Read `eventing/`: Broker, source, PostgreSQL. Only namespace and cluster name are filled in."""
+    """Read `eventing/`: Broker, source, PostgreSQL. Only namespace and cluster name are filled in.
+
+    PostgreSQL is left out where the store is elsewhere (`--store`), be it another PostgreSQL or DynamoDB.
+    """
     files = {path.name: path for path in sorted(EVENTING.glob("*.yaml"))}
+    if settings.network.store:
+        del files[POSTGRES]
     if settings.overlay:
         files |= {path.name: path for path in sorted((EVENTING / settings.overlay).glob("*.yaml"))}
     texts = [path.read_text(encoding="utf-8") for path in files.values()]

@@ -1,4 +1,4 @@
-"""The names of the fields that Kubernetes publishes for a Deployment, level by level.
+"""The names of the fields that Kubernetes publishes for workloads, level by level.
 
 An admission policy that compares "everything else" must not be written from memory: a field that nobody
 thought of would be open. So the names come from the API server's own OpenAPI document. `make deploy` asks
@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from quietpager.objects.table import KINDS
+
 Json = dict[str, Any]
 Fields = Mapping[str, tuple[str, ...]]
 """Type (`PodSpec`) to the names of its fields."""
@@ -23,10 +25,12 @@ OPENAPI: Final = "/openapi/v3/apis/apps/v1"
 """Where the API server publishes the schemas of apps/v1, those of pods and metadata included."""
 COMMITTED: Final = Path(__file__).with_name("fields.json")
 
+WORKLOADS: Final = tuple(
+    kind.name for kind in KINDS.values() if kind.has_template and kind.resource.group == "apps"
+)
 _CORE: Final = "io.k8s.api.core.v1"
 LEVELS: Final = (
-    "io.k8s.api.apps.v1.Deployment",
-    "io.k8s.api.apps.v1.DeploymentSpec",
+    *(f"io.k8s.api.apps.v1.{kind}{part}" for kind in WORKLOADS for part in ("", "Spec")),
     "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
     *(
         f"{_CORE}.{name}"

@@ -1,6 +1,6 @@
 """Reads the function folders: what a `func.yaml` says that deployment follows from."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -9,6 +9,9 @@ from yaml import YAMLError
 from quietpager.model.folders import Roots, find, place_of, roots_of
 from quietpager.model.message import EventType
 from quietpager.model.yaml import read_yaml
+from quietpager.objects.table import resource
+from quietpager.rules.looking import listed
+from quietpager.rules.schema import load_rules
 from quietpager.runtime.loading import PACKAGE, POSTS, SPEC, name_of
 
 Json = dict[str, Any]
@@ -19,8 +22,11 @@ PART_OF: Final = "app.kubernetes.io/part-of"
 READS: Final = "quietpager.dev/reads"
 """Annotation of a func.yaml's `deploy`: what a function that is no action reads of the API server, as
 `group/resource` (`pods`, `apps/deployments`), separated by spaces. It gets the verbs `get` and `list`; with
-`:get` or `:list` behind it (`configmaps:get`) only that one. Without it: nothing, and no token."""
+`:get` or `:list` behind it (`configmaps:get`) only that one. `owners` stands for every kind that makes pods,
+`targets` for every kind that an Event may be about (`quietpager.objects.table`). Without it: nothing, and no
+token."""
 
+SWEEP: Final = "ingest/sweep"
 SIGNS: Final = ("rule.yaml", "action.yaml", "handler.py", "diagnose.py", "plan.py", "web.py")
 """What makes a folder a function's: it then needs a func.yaml."""
 TYPES: Final[tuple[str, ...]] = get_args(EventType)
@@ -116,7 +122,18 @@ def deployable(functions: Roots) -> tuple[FunctionFolder, ...]:
     for folder in found:
         if wrong := _wrong(folder):
             raise ValueError(f"{named(folder.path / SPEC, functions)}: {wrong}")
-    return found
+    return tuple(_with_looks(one, functions) if one.place == SWEEP else one for one in found)
+
+
+def _with_looks(folder: FunctionFolder, functions: Roots) -> FunctionFolder:
+    """Let the sweep list the kinds that some rule's `sweep` looks at."""
+    kinds = {look.kind for rule in load_rules(functions) for look in rule.sweep}
+    wanted = [resource(kind) for kind in listed() if kind in kinds]
+    more = [f"{one.api_version.rpartition('/')[0]}/{one.plural}:list".lstrip("/") for one in wanted]
+    known = {one.partition(":")[0] for one in folder.reads}
+    return replace(
+        folder, reads=(*folder.reads, *(one for one in more if one.partition(":")[0] not in known))
+    )
 
 
 def named(path: Path, functions: Roots) -> str:

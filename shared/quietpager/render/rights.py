@@ -7,10 +7,11 @@ nothing in the cluster has no write role at all. Write bindings are
 never among the manifests, so that nothing that applies those again brings them back.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from quietpager.actions.schema import Access, Action
+from quietpager.objects.table import SETS, reading
 from quietpager.render.folders import PART_OF, FunctionFolder
 
 Json = dict[str, Any]
@@ -138,7 +139,7 @@ def _role(name: str, access: Iterable[Access]) -> Json:
 
 def _reader(folder: FunctionFolder) -> Json:
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for one in folder.reads:
+    for one in _spelt_out(folder.reads):
         named, _, verb = one.partition(":")
         if verb not in ("", "get", "list"):
             raise ValueError(f"{folder.name} reads {one!r}; behind the colon stands `get` or `list`.")
@@ -149,6 +150,16 @@ def _reader(folder: FunctionFolder) -> Json:
         for (group, verbs), resources in alike.items()
     ]
     return _cluster_role(f"quietpager-{folder.name}-read", rules)
+
+
+def _spelt_out(reads: Iterable[str]) -> Iterator[str]:
+    """Spell out words that stand for several kinds, such as `owners`, by the table of kinds."""
+    plain = [one for one in reads if one not in SETS]
+    yield from plain
+    sets = (reading(SETS[one]()) for one in reads if one in SETS)
+    for what, verb in dict.fromkeys(pair for some in sets for pair in some):
+        if not {what.right, f"{what.right}:{verb}"} & {*plain}:
+            yield f"{what.right}:{verb}"
 
 
 def _only_looks(role: Json) -> None:

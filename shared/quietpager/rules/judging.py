@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from quietpager.model.finding import Healthy, NotMine, Verdict
 from quietpager.model.signal import MOST_HOPS, UNKNOWN_FAMILY, Signal
-from quietpager.objects.live import READABLE, Live
+from quietpager.objects.live import Live
+from quietpager.objects.table import known
 from quietpager.rules.routing import RouteTable
 
 Diagnose = Callable[[Signal, Live], Verdict]
@@ -15,7 +16,7 @@ Diagnose = Callable[[Signal, Live], Verdict]
 
 def judge(signal: Signal, live: Live, diagnose: Diagnose) -> Verdict:
     """Let the rule judge, unless the target is gone."""
-    if signal.target.kind in READABLE and live.raw_target is None:
+    if known(signal.target) is not None and live.raw_target is None:
         return Healthy(why=f"{signal.target} is gone, or has another uid by now")
     return diagnose(signal, live)
 

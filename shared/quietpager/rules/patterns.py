@@ -148,8 +148,8 @@ class _Reader:
         if sign in SIGNS:
             raise ValueError(
                 f"{self.text!r} has {sign!r} at character {self.at + 1}. A route's message may say plain "
-                "text, `^` at its begin, `(one|another)` and `.*`; before a sign that is meant as itself "
-                "write a backslash"
+                "text, `^` at its begin, `(one|another)` and `.*`; before a sign that is meant as "
+                "itself write a backslash"
             )
         self.at += 1
         return [(sign,)]

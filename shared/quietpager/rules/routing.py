@@ -10,6 +10,7 @@ from quietpager.model.event import Event
 from quietpager.model.signal import UNKNOWN_FAMILY, Origin
 from quietpager.model.yaml import read_yaml
 from quietpager.rules import patterns
+from quietpager.rules.looking import Look
 from quietpager.rules.schema import Route, Rule
 
 
@@ -39,10 +40,18 @@ class TableRow(Data):
     family: str | None
 
 
+class LookRow(Data):
+    """One thing that the sweep looks for, with the family that judges it."""
+
+    look: Look
+    family: str
+
+
 class RouteTable(Data):
-    """All routes, highest priority first."""
+    """All routes, highest priority first, and all that the sweep looks for."""
 
     rows: tuple[TableRow, ...]
+    looks: tuple[LookRow, ...] = ()
     families: frozenset[str]
 
     def family_of(self, seen: Observation) -> str | None:
@@ -116,7 +125,10 @@ def render_routes(rules: tuple[Rule, ...], files: tuple[str, ...] = ()) -> Route
                 "them a higher `priority`, or narrow its `reason`, `origin` or `message`."
             )
     rows.sort(key=lambda row: -row.route.priority)
-    return RouteTable(rows=tuple(rows), families=frozenset(rule.family for rule in rules if rule.classes))
+    looks = tuple(LookRow(look=one, family=rule.family) for rule in rules for one in rule.sweep)
+    return RouteTable(
+        rows=tuple(rows), looks=looks, families=frozenset(rule.family for rule in rules if rule.classes)
+    )
 
 
 def _said(row: TableRow, home: str, files: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from yaml import YAMLError
 
 from quietpager.model.data import Data
@@ -11,7 +11,8 @@ from quietpager.model.finding import Dwell, Remedy
 from quietpager.model.folders import Roots, find
 from quietpager.model.incident import Autonomy
 from quietpager.model.signal import Origin
-from quietpager.model.yaml import read_yaml
+from quietpager.model.yaml import Lines, faults, read_with_lines
+from quietpager.rules.looking import Look
 from quietpager.rules.patterns import pattern
 
 RULE: Final = "rule.yaml"
@@ -62,10 +63,14 @@ class FailureClass(Data):
 
 
 class Rule(Data):
-    """One `rule.yaml`. `benign` lists signals that are dropped although they are Warnings."""
+    """One `rule.yaml`. `benign`: signals that are dropped although they are Warnings.
+
+    `sweep`: what is looked for where no Event tells (`rules.looking`).
+    """
 
     family: str
     routes: tuple[Route, ...] = ()
+    sweep: tuple[Look, ...] = ()
     benign: tuple[Route, ...] = ()
     classes: dict[str, FailureClass] = Field(default_factory=dict)
 
@@ -81,10 +86,19 @@ def load_rule(path: Path) -> Rule:
     """Read one rule.
 
     Raises:
-        ValueError: it is not a rule; the text names the file and the field.
+        ValueError: it is not a rule; the text names the file, the line and the field.
     """
+    return read_rule(path)[0]
+
+
+def read_rule(path: Path) -> tuple[Rule, Lines]:
+    """Read one rule with the lines of its fields; raises as `load_rule` does."""
+    lines: Lines = {}
     try:
-        return Rule.model_validate(read_yaml(path))
+        found, lines = read_with_lines(path)
+        return Rule.model_validate(found), lines
+    except ValidationError as wrong:
+        raise ValueError(f"{path} is not a rule: {faults(wrong, lines)}") from wrong
     except (ValueError, YAMLError) as wrong:
         raise ValueError(f"{path} is not a rule: {wrong}") from wrong
 

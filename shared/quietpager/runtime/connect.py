@@ -14,10 +14,10 @@ from quietpager.model.cluster import Cluster
 from quietpager.model.message import Message
 from quietpager.model.store import Store, StoreUnavailable
 from quietpager.model.time import system_clock
+from quietpager.outgoing import NoAnswer, ask
 from quietpager.runtime.context import Context, Handler, Lazy, make_context
 from quietpager.runtime.edge import Check, Function
 from quietpager.runtime.metrics import from_environment
-from quietpager.runtime.outgoing import NoAnswer, ask
 from quietpager.runtime.wire import event_from_message, http_from_event
 from quietpager.store.opening import open_store as open_by_url
 

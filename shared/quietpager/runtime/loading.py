@@ -25,6 +25,7 @@ from quietpager.model.message import Message
 from quietpager.model.yaml import read_yaml
 from quietpager.rules.schema import RULE, load_rule
 from quietpager.runtime.body import Receive
+from quietpager.runtime.checking import check
 from quietpager.runtime.connect import function
 from quietpager.runtime.context import Context, Handler, function_roots, functions_folder
 from quietpager.runtime.edge import Scope, Send
@@ -59,9 +60,11 @@ def new(place: str) -> Served:
     """Make the function of a place, e.g. `detect/crash`; store and cluster come from the environment.
 
     Raises:
-        ValueError: there is no such function, or its folder lacks something; the text says what.
+        ValueError: there is no such function, its folder lacks something, or a rule or action is wrong; the
+            text says what.
     """
     keep_connections()
+    check(function_roots())
     web = code(place, "web")
     if web is not None:
         made: Served = web.new()

@@ -20,10 +20,12 @@ from quietpager.model.finding import Diagnosis, Finding, Healthy, Outcome
 from quietpager.model.incident import Incident, State
 from quietpager.model.message import FINDING, Message
 from quietpager.model.reference import ObjectRef
-from quietpager.model.signal import Recheck, Signal
+from quietpager.model.signal import Signal
 from quietpager.model.store import ABSENT, Conflict, Due, Put
 from quietpager.objects.health import Health, health_of, pod_fault
-from quietpager.objects.live import READABLE, Live, Once
+from quietpager.objects.live import Live
+from quietpager.objects.once import Once
+from quietpager.objects.table import known
 from quietpager.objects.types import Pod
 from quietpager.rules.judging import Diagnose, judge
 from quietpager.runtime.context import Context
@@ -107,11 +109,6 @@ def finding_message(finding: Finding) -> Message:
     )
 
 
-def recheck_message(incident: Incident) -> Message:
-    """Make the message that the clock says for an open incident."""
-    return Recheck(incident=incident.id).to_message(incident.family, incident.owner)
-
-
 def recheck_after(incident: Incident) -> datetime | None:
     """Tell from when on a crash counts: the change that is verified, or the last failing look."""
     return incident.acted_at if incident.state is State.VERIFYING else incident.failing_at
@@ -123,14 +120,15 @@ def look(
     """Judge an incident's owner with its pods found anew; for a shared cause, the owners of all symptoms."""
     if incident.shared:
         return _look_at_all(incident, live, after, diagnose)
-    if incident.owner.kind in READABLE:
-        if live.deployment is None and (incident.owner.kind == "Deployment" or live.raw_target is None):
+    if known(incident.owner) is not None:
+        if live.raw_target is None:
             return "gone", Health(healthy=False, why=f"{incident.owner} is gone"), None
         health, pods = health_of(live, after), live.pods
         if health.healthy and (killed := _missed_goal(incident, live)):
             return "failing", health.but(healthy=False, why=killed), None
     else:
-        pods = _symptom_pods(incident, live.reader)
+        found = (*live.pods, *_symptom_pods(incident, live.reader))
+        pods = tuple({pod.metadata.uid: pod for pod in found}.values())
         if not pods:
             return "unreadable", Health(healthy=False, why=f"no pod of {incident.owner} is known"), None
         faults = [fault for pod in pods if (fault := pod_fault(pod, after)) is not None]
@@ -183,11 +181,11 @@ def _look_at_all(
     """
     reader = asked.reader
     lives = [Live(reader, owner) for owner in incident.owners or (incident.owner,)]
-    readable = [live for live in lives if live.target.kind in READABLE]
-    found = [pod for live in readable for pod in live.pods]
+    readable = [live for live in lives if known(live.target) is not None]
+    found = [pod for live in lives for pod in live.pods]
     found += _symptom_pods(incident, reader)
     pods = {pod.metadata.uid: pod for pod in found}
-    if not pods and not any(live.deployment or live.raw_target for live in readable):
+    if not pods and not any(live.raw_target for live in readable):
         outcome: Outcome = "gone" if len(readable) == len(lives) else "unreadable"
         return outcome, Health(healthy=False, why=f"nothing that {incident.cause} broke is there"), None
     unclear: str | None = None

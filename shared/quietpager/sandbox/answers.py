@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from quietpager.sandbox.kinds import Resource
+from quietpager.objects.kind import Resource
 
 Json = dict[str, Any]
 

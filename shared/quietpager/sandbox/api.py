@@ -19,9 +19,10 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from quietpager.model.time import Clock, to_text
+from quietpager.objects.kind import Resource
 from quietpager.sandbox import answers, cage, eviction, logs, paging, patching, selection
 from quietpager.sandbox.answers import Problem
-from quietpager.sandbox.kinds import BY_PATH, Resource
+from quietpager.sandbox.kinds import BY_PATH
 from quietpager.sandbox.registry import Registry
 from quietpager.sandbox.store import Change
 

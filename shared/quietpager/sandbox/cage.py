@@ -13,9 +13,9 @@ from typing import Any, Final
 from quietpager.actions.schema import Action, load_actions
 from quietpager.change.promise import breaches
 from quietpager.incident.policy import Policy
+from quietpager.objects.kind import Resource
 from quietpager.runtime.context import function_roots
 from quietpager.sandbox import answers
-from quietpager.sandbox.kinds import Resource
 
 Json = dict[str, Any]
 Admit = Callable[[Json, Json], None]
@@ -44,7 +44,7 @@ def hold(action: str, verb: str, resource: Resource, part: str, name: str, names
         namespace: the Namespace it is in.
 
     Raises:
-        Problem: 403, another verb or kind than the update of a Deployment.
+        Problem: 403, another verb or kind than the update of what the action is for.
     """
 
     def refuse(rule: str, said: str) -> answers.Problem:
@@ -54,9 +54,12 @@ def hold(action: str, verb: str, resource: Resource, part: str, name: str, names
             f"{action}, rule {rule}: {said}",
         )  # fmt: skip
 
-    if (verb, resource.kind, part) != ("UPDATE", "Deployment", ""):
+    known = _actions().get(action)
+    kinds = () if known is None else known.applies_to
+    if (verb, part) != ("UPDATE", "") or (known is not None and resource.kind not in kinds):
         what = f"{verb} {resource.plural}{part and f'/{part}'}"
-        raise refuse("kind", f"it may only update a Deployment itself: {what}")
+        only = f"it may only update a {' or a '.join(kinds)} itself" if kinds else "it is no action of ours"
+        raise refuse("kind", f"{only}: {what}")
     policy, meta = Policy(), (namespace or {}).get("metadata") or {}
     place = str(meta.get("name", ""))
 
@@ -66,8 +69,7 @@ def hold(action: str, verb: str, resource: Resource, part: str, name: str, names
         if (meta.get("labels") or {}).get(policy.opt_in_label) != "true":
             raise refuse("opt-in", f"the namespace has no label {policy.opt_in_label}=true: {place}")
         if policy.ignore_annotation in (before["metadata"].get("annotations") or {}):
-            raise refuse("ignored", f"the Deployment is annotated {policy.ignore_annotation}")
-        known = _actions().get(action)
+            raise refuse("ignored", f"the {resource.kind} is annotated {policy.ignore_annotation}")
         for broken in () if known is None else breaches(known.cage, before, after):
             where = f": {', '.join(broken.where)}" if broken.where else ""
             raise refuse(broken.rule, f"{broken.says}{where}")

@@ -12,8 +12,9 @@ from datetime import timedelta
 from typing import Any, Final
 
 from quietpager.model.time import Clock, to_text
+from quietpager.objects.kind import Resource
 from quietpager.sandbox import answers, fields, quota, validation
-from quietpager.sandbox.kinds import KINDS, Resource
+from quietpager.sandbox.kinds import KINDS
 from quietpager.sandbox.patching import clone, same
 from quietpager.sandbox.store import Store
 

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from quietpager.model.quantity import quantity
+from quietpager.objects.kind import Resource
 from quietpager.sandbox.answers import Problem, invalid, invalid_fields
-from quietpager.sandbox.kinds import KINDS, Resource
+from quietpager.sandbox.kinds import KINDS
 from quietpager.sandbox.patching import same
 
 Json = dict[str, Any]

@@ -24,10 +24,12 @@ def make_tables(url: str) -> list[str]:
     """Make what is missing, and name it; on AWS only look.
 
     Raises:
-        StoreUnavailable: DynamoDB does not answer, or it is AWS's own and a table is missing.
-        ValueError: that is no DynamoDB's URL.
+        StoreUnavailable: it does not answer, it is AWS's own and a table is missing, or the URL is none.
     """
-    place = Tables(url)
+    try:
+        place = Tables(url)
+    except ValueError as wrong:
+        raise StoreUnavailable(str(wrong)) from wrong
     try:
         missing = [one for one in tables(place.prefix) if not place.exists(one["TableName"])]
         names = [str(one["TableName"]) for one in missing]

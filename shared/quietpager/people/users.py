@@ -18,9 +18,9 @@ from typing import Any, Final
 from pydantic import Field, ValidationError, field_validator
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from quietpager.functions.people.console.roles import Role
 from quietpager.model.data import Data
 from quietpager.model.text import is_name
+from quietpager.people.roles import Role
 
 USERS: Final = "QUIETPAGER_CONSOLE_USERS"
 """Environment variable: path of the users file."""

@@ -15,7 +15,9 @@ from quietpager.model.finding import Diagnosis, Evidence, Healthy, NotYet, Verdi
 from quietpager.model.page import Similar
 from quietpager.model.reference import ObjectRef
 from quietpager.model.signal import Signal
+from quietpager.objects.kinds.node import KIND as NODE
 from quietpager.objects.live import Live
+from quietpager.objects.table import known
 
 UNKNOWN = "unknown"
 """The failure class of everything here."""
@@ -63,7 +65,7 @@ def analyse(
 
 def cause_of(owner: ObjectRef) -> str:
     """Make the cause key: nothing says more than which object it is about."""
-    return f"node:{owner.identity}" if owner.kind == "Node" else f"workload:{owner.identity}"
+    return f"node:{owner.identity}" if known(owner) is NODE else f"workload:{owner.identity}"
 
 
 def search_text(found: Gathered) -> str:

@@ -28,7 +28,7 @@ from quietpager.masking.told import masked
 from quietpager.model.data import Data
 from quietpager.model.time import Clock, system_clock
 from quietpager.model.yaml import NotPlain, load_yaml
-from quietpager.runtime.outgoing import NoAnswer, ask
+from quietpager.outgoing import NoAnswer, ask
 
 CHANNELS: Final = "QUIETPAGER_CHANNELS"
 """Environment variable: the list of channels as YAML, or the path of a file with it."""

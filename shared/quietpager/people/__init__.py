@@ -1,0 +1,1 @@
+"""How people are reached and known: the channels, and the console's accounts and roles."""
