@@ -25,5 +25,9 @@ class Retry(Exception):  # noqa: N818
     """Something that others provide is away for now: 503, the broker delivers again."""
 
 
+class TooNew(Retry):
+    """A record or message is of a version that this one cannot read: 503, until this function is upgraded."""
+
+
 class Refused(Exception):  # noqa: N818
     """A plan or a guard says no. The text is the sentence that the person on call reads."""

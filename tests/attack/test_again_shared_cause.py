@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from quietpager.functions.detect.image.diagnose import _cause
-from quietpager.incident import machine
-from quietpager.incident.machine import MOST_PLACES_TOLD, step
+from quietpager.incident import findings
+from quietpager.incident.findings import MOST_PLACES_TOLD
+from quietpager.incident.machine import step
 from quietpager.incident.news import Input, News, Tell
 from quietpager.incident.policy import Policy
 from quietpager.model.finding import Diagnosis, Evidence, Finding
@@ -81,5 +82,5 @@ def test_what_is_not_announced_yet_says_it_all_when_it_is() -> None:
 
 
 def test_without_the_word_the_others_failures_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_also_in", lambda *_: ())
+    monkeypatch.setattr(findings, "_also_in", lambda *_: ())
     assert told(of_the_attacker(), owner("shop")) == []

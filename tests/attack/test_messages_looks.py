@@ -87,6 +87,7 @@ def test_without_bounds_a_signal_may_go_from_family_to_family_a_billion_times(
         known = Signal.from_json(data | {"hops": 0})
         return known.but(hops=data["hops"])
 
+    monkeypatch.setattr(Signal, "but", lambda self, **changes: self.model_copy(update=changes))
     monkeypatch.setattr(detecting, "read_signal", unbounded)
     [owner] = place.cluster.list("Deployment", "team-12")
     data = signal(owner | {"kind": "Deployment", "apiVersion": "apps/v1"}, "crash", hops=-(10**9))

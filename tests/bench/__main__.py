@@ -27,14 +27,14 @@ from quietpager.incident.policy import Policy
 from quietpager.local.demo import POLICY, Child, free_port, sandbox
 from quietpager.model.event import read_event
 from quietpager.model.message import EVENT_ADD
-from quietpager.model.store import ABSENT, Put
+from quietpager.model.store import ABSENT, Put, Store
 from quietpager.model.time import system_clock, to_text
 from quietpager.render import function_folders
 from quietpager.runtime import loading
 from quietpager.runtime.context import functions_folder
 from quietpager.sandbox.load import read_case
 from quietpager.store import embedded
-from quietpager.store.postgres import PostgresStore
+from quietpager.store.opening import open_store
 from tests.bench import protocol
 from tests.flow.many import many_ooms
 
@@ -50,7 +50,8 @@ RUNS = 5
 class Bench:
     url: str
     host: str
-    store: PostgresStore
+    store: Store
+    store_url: str
     cluster: ApiServer
 
 
@@ -60,7 +61,7 @@ def product() -> Iterator[Bench]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         url = stack.enter_context(sandbox(speed=1))
         server = stack.enter_context(embedded.start(folder / "postgres"))
-        store = PostgresStore(server.url)
+        store = open_store(server.url)
         stack.callback(store.close)
         store.transact([Put(records.SWITCH, {"stopped": False, "at": to_text(system_clock())}, ABSENT)])
         policy = POLICY | {
@@ -85,7 +86,7 @@ def product() -> Iterator[Bench]:
         child.start()
         cluster = connect(url, manager="bench")
         stack.callback(cluster.close)
-        yield Bench(url, f"http://127.0.0.1:{port}", store, cluster)
+        yield Bench(url, f"http://127.0.0.1:{port}", store, server.url, cluster)
 
 
 def clone(number: int) -> tuple[list[Json], Json]:
@@ -241,7 +242,7 @@ def cold(bench: Bench) -> list[tuple[str, str]]:
     """
     _, event = clone(1)
     env = os.environ | {
-        "QUIETPAGER_API_SERVER": bench.url, "QUIETPAGER_STORE": bench.store.url, "QUIETPAGER_LOG": "ERROR",
+        "QUIETPAGER_API_SERVER": bench.url, "QUIETPAGER_STORE": bench.store_url, "QUIETPAGER_LOG": "ERROR",
     }  # fmt: skip
     bare = "import resource as r; u = r.getrusage(r.RUSAGE_SELF); print((u.ru_utime + u.ru_stime) * 1000)"
     base = min(

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from quietpager.incident import control_group, records
-from quietpager.incident.attempts import HELPED, UNDONE
 from quietpager.learning.ledger import counts_of
 from quietpager.model.finding import Diagnosis, Finding
-from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, State
+from quietpager.model.incident import Autonomy, How, Incident, Intent, IntentState, State
 from quietpager.model.message import FINDING, OUTCOME
 from quietpager.model.store import Put
 from quietpager.store.memory import MemoryStore
 from tests.asked import POLICY, Asked
 
+HELPED, UNDONE = How.HELPED.value, How.UNDONE.value
 NOT_PROVEN = "not proven: it healed, but so did {} with the same failure"
 
 

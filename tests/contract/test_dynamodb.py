@@ -14,6 +14,7 @@ from quietpager.cli.main import main as command
 from quietpager.errors import Retry
 from quietpager.model.store import ABSENT, Audit, Conflict, Due, Put, StoreUnavailable
 from quietpager.runtime import connect
+from quietpager.store import opening
 from quietpager.store.dynamodb import SHARDS, TRIES, DynamoStore
 from quietpager.store.dynamodb_schema import TERRAFORM
 from quietpager.store.dynamodb_tables import Tables
@@ -131,6 +132,7 @@ def test_a_wrong_url_is_a_sentence(url: str, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_environment_chooses_the_back_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(connect.STORE, f"dynamodb://{REGION}/prefix")
+    monkeypatch.setattr(opening, "of_cluster", lambda back_end, _cluster: back_end)
     assert isinstance(connect.open_store(), DynamoStore)
 
 

@@ -8,7 +8,7 @@ import pytest
 from infra.deploy import owner_url, store_url
 from infra.testbed.addons import kubectl
 from quietpager.store.audit import verify_all
-from quietpager.store.postgres import PostgresStore
+from quietpager.store.opening import open_store
 from tests.e2e.bed import NAMESPACE, Bed, admin, quietpager, spying
 from tests.e2e.moments import told
 
@@ -19,7 +19,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder: Path = tmp_path_factory.mktemp("e2e")
     for kind in ("deployments", "statefulsets"):
         kubectl("-n", NAMESPACE, "rollout", "status", kind, "--timeout=120s", check=False)
-    store = PostgresStore(store_url())
+    store = open_store(store_url())
     print(quietpager("resume"))
     with told(owner_url()), spying(folder / "messages.jsonl") as spy:
         yield Bed(admin(), store, spy)

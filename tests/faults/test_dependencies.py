@@ -22,13 +22,13 @@ from quietpager.change.marks import MARK
 from quietpager.cluster.client import ApiServer
 from quietpager.incident import records
 from quietpager.model.incident import WITH_PERSON, Incident, Intent, IntentState, State
-from quietpager.model.store import Put, StoreUnavailable
+from quietpager.model.store import Put, Store, StoreUnavailable
 from quietpager.model.time import system_clock
 from quietpager.runtime.context import functions_folder
 from quietpager.sandbox.load import load_case
 from quietpager.sandbox.server import running as sandbox
 from quietpager.store.audit import verify_all
-from quietpager.store.postgres import PostgresStore
+from quietpager.store.opening import open_store
 from tests.faults.proxy import WELL, Fault, Kind, Proxy, running, to_socket, to_tcp
 from tests.flow.harness import QUICK
 from tests.flow.host_bench import Bench
@@ -45,7 +45,7 @@ class Worlds:
 
     bench: Bench
     api: str
-    store: PostgresStore
+    store: Store
     ways: dict[str, Proxy]
 
     def incidents(self) -> list[Incident]:
@@ -109,7 +109,7 @@ def worlds(new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> 
         running(to_tcp("127.0.0.1", int(api.rpartition(":")[2]))) as to_api,
     ):
         through = f"postgresql://postgres@127.0.0.1:{to_store.port}{parts.path}?sslmode=disable"
-        store = PostgresStore(url)
+        store = open_store(url)
         store.transact([Put(records.SWITCH, {"stopped": False, "by": "test"}, 0)])
         bench = Bench(through, f"http://127.0.0.1:{to_api.port}", POLICY)
         yield Worlds(bench, api, store, {"store": to_store, "cluster": to_api})
@@ -204,7 +204,7 @@ def test_it_fails_closed_says_so_and_finishes(worlds: Worlds, side: str, kind: K
 @pytest.mark.parametrize("kind", [Kind.HALF_OPEN, Kind.BLACK_HOLE])
 def test_a_call_on_a_connection_that_fell_silent_ends_and_is_no_success(worlds: Worlds, kind: Kind) -> None:
     """Without a limit of our own it would wait for the kernel's, two hours."""
-    store, way, ended = PostgresStore(worlds.bench.url), worlds.ways["store"], threading.Event()
+    store, way, ended = open_store(worlds.bench.url), worlds.ways["store"], threading.Event()
     outcomes: list[object] = []
     calls: list[Callable[[], object]] = [lambda: store.get("x"), lambda: store.transact([Put("x", {}, 0)])]
 
@@ -230,7 +230,7 @@ def test_a_call_on_a_connection_that_fell_silent_ends_and_is_no_success(worlds: 
     store.close()
 
 
-def answers_again(store: PostgresStore) -> None:
+def answers_again(store: Store) -> None:
     """Wait out the pause that the connection pool makes between two tries to connect."""
     end = time.monotonic() + PATIENCE
     while True:

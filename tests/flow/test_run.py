@@ -24,7 +24,7 @@ from quietpager.local.demo import POLICY
 from quietpager.local.run import connections
 from quietpager.model.cluster import Rejected
 from quietpager.model.incident import Incident, State
-from quietpager.model.store import ABSENT, Put
+from quietpager.model.store import ABSENT, Put, Store
 from quietpager.model.time import system_clock
 from quietpager.render import DEFAULTS, FunctionFolder, function_folders
 from quietpager.render.rights import service_accounts
@@ -32,7 +32,7 @@ from quietpager.runtime.context import functions_folder
 from quietpager.sandbox.load import load_case
 from quietpager.sandbox.server import running
 from quietpager.store.audit import verify_all
-from quietpager.store.postgres import PostgresStore
+from quietpager.store.opening import open_store
 from tests.flow.test_scan import post, write_kubeconfig, writes
 
 Json = dict[str, Any]
@@ -67,7 +67,7 @@ class Place:
     url: str
     store_url: str
     folder: Path
-    store: PostgresStore
+    store: Store
     stack: ExitStack
 
     def start(self, *arguments: str, policy: Json | None = None) -> Run:
@@ -135,7 +135,7 @@ def until(done: Callable[[], bool], what: str, seconds: float = 40) -> None:
 def place(tmp_path: Path, new_database: Callable[[], str]) -> Iterator[Place]:
     with running(speed=20) as url, ExitStack() as stack:
         store_url = new_database()
-        store = PostgresStore(store_url)
+        store = open_store(store_url)
         stack.callback(store.close)
         yield Place(url, store_url, tmp_path, store, stack)
 

@@ -102,7 +102,7 @@ def test_an_end_that_differs_is_named(site: Site) -> None:
     fine = Story(about=str(one.owner), state=State.HANDOVER)
     assert (fine.is_over(one), list(fine.faults(one, asked.store))) == (True, [])
     asked.store.transact([Audit(name, asked.now, "told", "people-notify", {"what": "needsperson"})])
-    tried = one.but(tried=(Tried(action="raise-memory", params={"factor": "2"}, result="x"),))
+    tried = one.but(tried=(Tried(action="raise-memory", params={"factor": "2"}, detail="x"),))
     for story, incident, said in (
         (Story(about="", state=State.CLOSED), one, "was to end CLOSED"),
         (Story(about="", state=State.HANDOVER, tried="set-requests"), one, "after set-requests"),

@@ -15,7 +15,7 @@ from quietpager.change import patch_fields, send
 from quietpager.deciding import decisions, guards
 from quietpager.deciding.ground import Ground
 from quietpager.functions.govern.decide import handler, writes
-from quietpager.incident import machine, records
+from quietpager.incident import acting, machine, planning, records
 from quietpager.incident.news import Input, News
 from quietpager.incident.policy import Policy
 from quietpager.model.incident import Autonomy, Incident, Intent, IntentState, State
@@ -238,7 +238,7 @@ def undo_without_proof() -> Iterator[None]:
     """Take a fix back because nobody could look at it."""
 
     def deadline(incident: Incident, _news: Input, policy: Any, now: Any) -> Any:
-        return machine._not_helped(incident, policy, now, "unchanged")
+        return acting._not_helped(incident, policy, now, "unchanged")
 
     table = dict(machine.TABLE) | {(State.VERIFYING, News.DEADLINE): deadline}
     with patch.object(machine, "TABLE", table):
@@ -305,7 +305,7 @@ def any_diff_is_approved() -> Iterator[None]:
 
     def commit(incident: Incident, news: Input, policy: Policy, now: Any) -> Any:
         same = incident if news.rehearsal is None else incident.but(approved_diff=news.rehearsal.diff_key)
-        return machine.commit(same, news, policy, now)
+        return planning.commit(same, news, policy, now)
 
     with patch.object(machine, "TABLE", dict(machine.TABLE) | {(State.PLANNING, News.ALLOWED): commit}):
         yield
@@ -335,7 +335,7 @@ def answers_used_again() -> Iterator[None]:
 def approved_for_good() -> Iterator[None]:
     """Let an approval outlive the healing that made its act needless."""
 
-    real: Any = machine.healed
+    real: Any = acting.healed
 
     def healed(incident: Incident, *known: Any) -> Any:
         step = real(incident, *known)

@@ -100,8 +100,8 @@ class TapeStore:
     def transact(self, writes: Iterable[Write]) -> None:
         self.tape.ask("store", "transact", *writes)
 
-    def claim_due(self, now: datetime, limit: int) -> list[Due]:
-        found: list[Due] = self.tape.ask("store", "claim_due", now, limit)
+    def claim_due(self, now: datetime, limit: int, within: str = "") -> list[Due]:
+        found: list[Due] = self.tape.ask("store", "claim_due", now, limit, within)
         return found
 
     def due_item(self, id_: str) -> Due | None:

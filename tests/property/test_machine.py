@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quietpager.incident import machine
+from quietpager.incident import acting, findings, machine, planning
 from quietpager.incident.machine import TABLE, keep, reopened, step
+from quietpager.incident.moves import rehearse
 from quietpager.incident.news import Commit, Input, News, Step, Undo
 from quietpager.incident.policy import Places, Policy
 from quietpager.model.finding import Diagnosis, Evidence, Finding, Outcome, Remedy
@@ -316,7 +317,7 @@ def test_what_was_written_to_an_owned_object_is_proposed_once_it_has_helped() ->
     say(run, News.APPLIED)
     assert [say(run, News.HEALTHY, wait=40) for _ in range(3)][-1] is State.PLANNING
     assert run.incident is not None
-    assert run.incident.remedies == (machine.proposal_of(f"{run.incident.id}-r1"),)
+    assert run.incident.remedies == (planning.proposal_of(f"{run.incident.id}-r1"),)
     assert say(run, News.ALLOWED) is State.PLANNING
     assert say(run, News.PROPOSED) is State.PROPOSED
     assert [say(run, News.HEALTHY, wait=40) for _ in range(3)][-1] is State.CLOSED
@@ -351,7 +352,7 @@ def test_a_shared_cause_remembers_every_workload_even_where_symptoms_are_only_co
     taken = step(None, Input(News.SYMPTOM, finding=shared), POLICY, now)
     assert taken.incident is not None
     one = taken.incident.but(
-        symptoms=tuple(POD.but(name=f"p{n}", uid=f"p{n}") for n in range(machine.MOST_SYMPTOMS))
+        symptoms=tuple(POD.but(name=f"p{n}", uid=f"p{n}") for n in range(findings.MOST_SYMPTOMS))
     )
     for number in range(2):
         other = OWNER.but(name="api", uid="u2")
@@ -361,20 +362,20 @@ def test_a_shared_cause_remembers_every_workload_even_where_symptoms_are_only_co
         )
         one = step(one, Input(News.SYMPTOM, finding=more), POLICY, now).incident or one
     assert [owner.name for owner in one.owners] == ["web", "api"]
-    assert len(one.symptoms) == machine.MOST_SYMPTOMS
+    assert len(one.symptoms) == findings.MOST_SYMPTOMS
     assert one.about == "configmap:shop/settings (Deployment shop/web and 1 more)"
 
 
 def mutant_without_attempts(one: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
-    return machine._rehearse(one, policy, now)
+    return rehearse(one, policy, now)
 
 
 def mutant_undo_again(one: Incident, _news: Input, policy: Policy, now: datetime) -> Step:
-    return machine._not_helped(one.but(state=State.VERIFYING), policy, now, "unchanged")
+    return acting._not_helped(one.but(state=State.VERIFYING), policy, now, "unchanged")
 
 
 def mutant_act_anywhere(one: Incident, news: Input, policy: Policy, now: datetime) -> Step:
-    return machine.commit(one, news, policy, now)
+    return planning.commit(one, news, policy, now)
 
 
 def test_the_promises_catch_machines_that_break_them(monkeypatch: pytest.MonkeyPatch) -> None:

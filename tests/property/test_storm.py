@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from quietpager.errors import Retry
 from quietpager.functions.govern.decide.handler import handle
 from quietpager.incident import records, storm
-from quietpager.incident.machine import incident_id
+from quietpager.incident.opening import incident_id
 from quietpager.incident.policy import Places, Policy, Storm
 from quietpager.model.finding import Diagnosis, Evidence, Finding
 from quietpager.model.incident import Incident

@@ -34,10 +34,10 @@ from quietpager.incident import records
 from quietpager.local.demo import free_port, sandbox
 from quietpager.model.cluster import Cluster, Rejected
 from quietpager.model.incident import Intent, IntentState
-from quietpager.model.store import ABSENT, Put
+from quietpager.model.store import ABSENT, Put, Store
 from quietpager.store import embedded
 from quietpager.store.audit import verify_all
-from quietpager.store.postgres import PostgresStore
+from quietpager.store.opening import open_store
 from tests.soak.lossy import NOTES, SHARE
 
 Json = dict[str, Any]
@@ -146,7 +146,7 @@ class Soak:
             if done and str(line["user_agent"]).startswith("quietpager-"):
                 self.lines[line["time"], str(line["uid"]), mark_in(line["body"])] = line
 
-    def broken(self, store: PostgresStore) -> Iterator[str]:
+    def broken(self, store: Store) -> Iterator[str]:
         """Join the cluster's log to the store, and name everything that does not add up."""
         intents = {i.id: i for i in (Intent.from_json(r.body) for r in store.scan("INTENT"))}
         writes = Counter(mark for _, _, mark in self.lines)
@@ -308,7 +308,7 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="quietpager-soak-")))
         api = stack.enter_context(sandbox(20))
         server = stack.enter_context(embedded.start(folder / "postgres"))
-        store = PostgresStore(server.url)
+        store = open_store(server.url)
         stack.callback(store.close)
         store.transact([Put(records.SWITCH, {"stopped": False, "by": "soak"}, ABSENT)])
         cluster = connect(api, manager="soak")

@@ -11,6 +11,7 @@ from quietpager.model.time import to_text
 from quietpager.runtime.beat import beat, canary
 from quietpager.runtime.context import Context
 from quietpager.runtime.metrics import PURGED, show_pulse, show_queue
+from quietpager.runtime.old_due import said
 from quietpager.runtime.pulse import Pulse
 
 MOST = 200
@@ -28,7 +29,8 @@ def handle(_message: Message, ctx: Context) -> list[Message]:
     if ctx.metrics.active:
         show_pulse(ctx.metrics, Pulse(lambda: ctx.store, ctx.policy, ctx.clock).read())
     _purge(ctx, now)
-    messages = (Message.from_json(item.message).but(id=f"{item.id}@{to_text(item.at)}") for item in due)
+    found = ((item, said(item, ctx)) for item in due)
+    messages = [one.but(id=f"{item.id}@{to_text(item.at)}") for item, one in found if one is not None]
     return [*messages, canary(ctx)]
 
 

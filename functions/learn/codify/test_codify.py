@@ -8,9 +8,8 @@ import pytest
 from quietpager.errors import BadMessage
 from quietpager.functions.learn.codify.handler import handle
 from quietpager.incident import records
-from quietpager.incident.attempts import HELPED, NOT_HELPED, NOT_PROVEN, NOT_UNDONE, UNDO_LOST, UNDONE
 from quietpager.learning.ledger import counts_of
-from quietpager.model.incident import ClosedReason, Incident, State, Tried
+from quietpager.model.incident import ClosedReason, How, Incident, State, Tried
 from quietpager.model.message import INCIDENT, Message
 from quietpager.model.reference import ObjectRef
 from quietpager.model.store import Put
@@ -19,8 +18,15 @@ from quietpager.store.memory import MemoryStore
 
 ledger = import_module("quietpager.cli.people").ledger
 
+HELPED, NOT_HELPED, NOT_PROVEN = How.HELPED.value, How.NOT_HELPED.value, How.NOT_PROVEN.value
+UNDONE, NOT_UNDONE, UNDO_LOST = How.UNDONE.value, How.NOT_UNDONE.value, How.UNDO_LOST.value
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 OWNER = ObjectRef(api_version="apps/v1", kind="Deployment", namespace="shop", name="web", uid="u")
+
+
+def older(sentence: str) -> Tried:
+    """Read an attempt as version 1 kept it, by its sentence alone."""
+    return Tried.from_json({"action": "raise-memory", "params": {}, "result": sentence, "seen": ""})
 
 
 def incident(
@@ -30,7 +36,7 @@ def incident(
         id=name, cause="workload:u", episode=1, cluster="c", family="crash", failure_class="oom_killed",
         owner=OWNER, state=state, reason=reason, opened_at=NOW, state_since=NOW + timedelta(seconds=90),
         since=NOW, deadline_at=NOW, recheck_every=10,
-        tried=tuple(Tried(action="raise-memory", params={}, result=one) for one in results),
+        tried=tuple(older(one) for one in results),
     )  # fmt: skip
 
 
@@ -59,6 +65,16 @@ def test_each_result_counts_as_what_it_was(
     else:
         [one] = counts
         assert (one.tried, one.helped, one.not_helped, one.undone) == expected
+
+
+@pytest.mark.parametrize("how", How)
+def test_what_is_counted_depends_on_no_sentence(how: How) -> None:
+    """The same whatever the detail says, and the same as for the sentence that version 1 kept."""
+    one = Tried(action="raise-memory", params={}, how=how, detail="did not help, or was it sent and applied?")
+    kept = Tried.from_json(one.to_json())
+    assert (kept.how, kept.result) == (how, f"{how.value} {one.detail}".strip())
+    now = counts_of(incident().but(tried=(one,)))
+    assert now == counts_of(incident(how.value if how is not How.OTHER else "the API server said no"))
 
 
 @pytest.mark.parametrize(("reason", "expected"), [("fixed", (0, 0, 1)), ("fixed_by_person", (0, 1, 0))])

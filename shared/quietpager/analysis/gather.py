@@ -28,7 +28,7 @@ from quietpager.objects.kinds.node import KIND as NODE
 from quietpager.objects.kinds.node import Node
 from quietpager.objects.kinds.pod import KIND as POD
 from quietpager.objects.live import Live
-from quietpager.objects.revision import revision_facts
+from quietpager.objects.revision import NEW_REVISION, revision_facts
 from quietpager.objects.table import known
 from quietpager.objects.types import ContainerStatus, Pod
 
@@ -219,7 +219,7 @@ def _revisions(into: Gathered, live: Live) -> None:
     if failing:
         into.revision_facts = facts
     else:
-        into.revision_facts = facts - {"started_with_new_revision"}
+        into.revision_facts = facts - {NEW_REVISION}
     raw = live.raw_owner or {}
     created = owner.metadata.creation_timestamp
     for at, manager in _edits(raw):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from quietpager.cli.exits import CannotBegin
@@ -23,7 +24,8 @@ from quietpager.store.audit import verify_all
 from quietpager.store.dynamodb_schema import make_tables
 from quietpager.store.export import all_chains, lines
 from quietpager.store.exported import read_export
-from quietpager.store.opening import DYNAMODB
+from quietpager.store.opening import DYNAMODB, open_back_end
+from quietpager.store.rekey import move_by_port
 from quietpager.store.roles import FUNCTIONS, grants, migrate_as_owner
 
 Say = Callable[[str], None]
@@ -113,20 +115,20 @@ def anchor(place: Path, say: Say) -> int:
     return 1 if gone else 0
 
 
-def migrate(functions: str | None, say: Say, *, only: bool) -> int:
+def migrate(functions: str | None, cluster: str, say: Say, *, only: bool) -> int:
     """Make the tables and grant the functions' role its rights; gives the exit code."""
     if only:
         say(grants(functions or FUNCTIONS).rstrip())
         return 0
     url = os.environ.get(STORE, "")
     if url.startswith(DYNAMODB):
-        return _make_tables(url, functions, say)
+        return _make_tables(url, functions, cluster, say)
     if not url.startswith(("postgresql:", "postgres:")):
         say(f"Set {STORE} to the PostgreSQL URL of the tables' owner, or to dynamodb://REGION/PREFIX.")
         return 2
     try:
-        done = migrate_as_owner(url, functions)
-    except StoreUnavailable as no:
+        done = migrate_as_owner(url, functions, cluster)
+    except (StoreUnavailable, ValueError) as no:
         say(str(no))
         return 1
     say(f"Applied: {', '.join(done) or 'nothing, the tables are up to date'}.")
@@ -135,7 +137,7 @@ def migrate(functions: str | None, say: Say, *, only: bool) -> int:
     return 0
 
 
-def _make_tables(url: str, functions: str | None, say: Say) -> int:
+def _make_tables(url: str, functions: str | None, cluster: str, say: Say) -> int:
     """Make DynamoDB's tables where it is not AWS's own, and look whether they are there where it is."""
     if functions is not None:
         say(
@@ -145,8 +147,12 @@ def _make_tables(url: str, functions: str | None, say: Say) -> int:
         return 1
     try:
         made = make_tables(url)
-    except StoreUnavailable as no:
+        with closing(open_back_end(url)) as store:
+            moved = move_by_port(store, cluster)
+    except (StoreUnavailable, ValueError) as no:
         say(str(no))
         return 1
-    say(f"Made: {', '.join(made)}." if made else "The tables are there; DynamoDB needs no migrations.")
+    say(f"Made: {', '.join(made)}." if made else "The tables are there.")
+    if moved:
+        say(f"{moved} records have keys of cluster {cluster}.")
     return 0

@@ -381,7 +381,11 @@ def resume(kubeconfig: str | None, context: str | None) -> None:
 @main.command()
 @click.option("--functions", metavar="ROLE", help="Grant this role what the functions need, and no more.")
 @click.option("--print", "only", is_flag=True, help="Only print the grants, for whoever runs them by hand.")
-def migrate(functions: str | None, *, only: bool) -> None:
+@click.option(
+    "--cluster", envvar="QUIETPAGER_CLUSTER", default="default", show_default=True, metavar="NAME",
+    help="The cluster whose records an older version left, with keys that name no cluster.",
+)  # fmt: skip
+def migrate(functions: str | None, cluster: str, *, only: bool) -> None:
     """Bring the tables of the store in QUIETPAGER_STORE up to date, as their owner.
 
     On DynamoDB it makes missing tables, but on AWS itself, where Terraform makes them, it only looks. On
@@ -390,7 +394,7 @@ def migrate(functions: str | None, *, only: bool) -> None:
     """
     from quietpager.cli.audit import migrate as run
 
-    sys.exit(run(functions, click.echo, only=only))
+    sys.exit(run(functions, cluster, click.echo, only=only))
 
 
 @main.group()

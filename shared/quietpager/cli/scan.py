@@ -35,6 +35,7 @@ from quietpager.model.signal import Signal
 from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
 from quietpager.objects.health import pod_fault
+from quietpager.objects.kinds.namespace import KIND as NAMESPACE
 from quietpager.objects.table import first_listed, read_of, resource
 from quietpager.objects.types import Pod
 from quietpager.runtime.context import function_roots
@@ -137,7 +138,7 @@ def run(
 
 def _is_absent(cluster: EventReader, namespace: str) -> bool:
     try:
-        return cluster.get("Namespace", None, namespace) is None
+        return cluster.get(NAMESPACE.name, None, namespace) is None
     except Rejected:
         return False
 

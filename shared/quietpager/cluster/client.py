@@ -24,6 +24,7 @@ from quietpager.cluster.answers import failure, lines, object_of, refused_evicti
 from quietpager.cluster.official import official_client, read_service_account
 from quietpager.cluster.pages import Answer, items, judged, pages
 from quietpager.model.cluster import ClusterUnavailable, Json, Kind, Rejected, WatchEvent
+from quietpager.objects.kinds.pod import KIND as POD
 from quietpager.objects.table import resource
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class ApiServer:
         query = {"container": container, "tailLines": str(tail), "limitBytes": str(most)}
         if previous:
             query["previous"] = "true"
-        response = self._send("GET", _path("Pod", namespace, pod, "log"), query, accept="*/*")
+        response = self._send("GET", _path(POD.name, namespace, pod, "log"), query, accept="*/*")
         try:
             if response.status >= 300:
                 raise failure(response.status, response.read(MOST_ERROR))

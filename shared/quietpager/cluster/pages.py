@@ -19,6 +19,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from quietpager.model.cluster import ClusterUnavailable, Json, Kind
+from quietpager.objects.kinds.pod import KIND as POD
 from quietpager.objects.types import Pod
 
 FIRST_LIMIT: Final = 100
@@ -97,7 +98,7 @@ def items(page: Json, kind: Kind, api_version: str) -> Iterator[Json]:
 
 def judged(kind: Kind, raw: Json) -> Json:
     """Keep of a pod what anything here judges by: neither env, args nor annotations. Others stay whole."""
-    if kind != "Pod":
+    if kind != POD.name:
         return raw
     kept: Json = _kept(raw, _view())
     return kept

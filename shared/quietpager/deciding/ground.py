@@ -25,6 +25,7 @@ from quietpager.model.data import digest
 from quietpager.model.incident import Autonomy, Incident, Rehearsal
 from quietpager.model.store import ABSENT, Check, Put, Record, Write
 from quietpager.model.time import to_text
+from quietpager.objects.kinds.node import KIND as NODE
 
 
 class Reads(Protocol):
@@ -92,7 +93,7 @@ def scopes(incident: Incident, rehearsal: Rehearsal, policy: Policy) -> dict[str
     facts = rehearsal.facts
     in_window |= {f"domain/{name}": budget.domain for name in (facts.domains if facts else ())}
     touched = (owner, *(facts.targets if facts else ()))
-    nodes = sorted({f"node/{one.uid}" for one in touched if one.kind == "Node"})
+    nodes = sorted({f"node/{one.uid}" for one in touched if one.kind == NODE.name})
     found = {name: Limit(acts=acts, window=budget.window) for name, acts in in_window.items()}
     found |= {name: Limit(acts=budget.node, window=budget.window) for name in nodes}
     if nodes:

@@ -18,7 +18,7 @@ from quietpager.deciding.pipeline import Decided, decide
 from quietpager.deciding.planning import planned
 from quietpager.deciding.verdict import stored
 from quietpager.incident import records, storm
-from quietpager.incident.machine import PROPOSE
+from quietpager.incident.planning import PROPOSE
 from quietpager.incident.policy import Places, Policy
 from quietpager.model.cluster import Reader, Rejected
 from quietpager.model.finding import Finding, Remedy

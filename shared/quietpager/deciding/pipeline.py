@@ -18,7 +18,8 @@ from typing import Final, Literal
 from quietpager.actions.schema import Action
 from quietpager.deciding.candidates import Candidate, candidates_of
 from quietpager.deciding.verdict import Judged, Look, judge
-from quietpager.incident.machine import start_planning, step
+from quietpager.incident.machine import step
+from quietpager.incident.moves import start_planning
 from quietpager.incident.news import Input, News, Rehearse, Step, Tell
 from quietpager.incident.policy import Policy
 from quietpager.model.finding import Finding

@@ -1,23 +1,15 @@
-"""How what was tried went, in words for a person; the ledger counts by how they begin.
+"""How what was tried went, and what a person is told of it.
 
 Who uses it: `incident.machine`, which notes it; `learning`, which counts; the tests of both.
 """
 
-from quietpager.model.incident import Incident, Tried
-
-HELPED = "verified: it helped"
-NOT_PROVEN = "not proven:"
-NOT_HELPED = "did not help"
-UNDONE = "It did not help and was undone."
-NOT_UNDONE = "It did not help and was not undone:"
-UNDO_LOST = "the undo was never carried out"
-"""How the result of what was tried begins, once it is known; the ledger counts by these."""
+from quietpager.model.incident import How, Incident, Tried
 
 
 def not_proven(untouched: int) -> str:
     """Say that time alone may have done it. It is well, so nothing is undone for that reason."""
     others = "one untouched sibling" if untouched == 1 else f"{untouched} untouched siblings"
-    return f"{NOT_PROVEN} it healed, but so did {others} with the same failure"
+    return f"it healed, but so did {others} with the same failure"
 
 
 def figures(incident: Incident, how: str) -> str:
@@ -30,12 +22,12 @@ def figures(incident: Incident, how: str) -> str:
     return f"{text}."
 
 
-def note_result(incident: Incident, result: str, seen: str | None = None) -> Incident:
+def note_result(incident: Incident, how: How, detail: str = "", seen: str | None = None) -> Incident:
     """Note how the newest attempt went, and in `seen` the figures that say so."""
     if not incident.tried:
         return incident
     last = incident.tried[-1]
-    last = last.but(result=result, seen=last.seen if seen is None else seen)
+    last = last.but(how=how, detail=detail, seen=last.seen if seen is None else seen)
     return incident.but(tried=(*incident.tried[:-1], last))
 
 

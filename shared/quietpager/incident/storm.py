@@ -42,6 +42,7 @@ from quietpager.model.data import Json, digest
 from quietpager.model.reference import ObjectRef
 from quietpager.model.store import ABSENT, Put, Record
 from quietpager.model.time import to_text
+from quietpager.objects.kinds.node import KIND as NODE
 
 Ring = Literal["named", "other"]
 RINGS: Final[tuple[Ring, ...]] = ("named", "other")
@@ -220,7 +221,7 @@ def _place(owner: ObjectRef) -> str:
     Event in `default` is all that there is, and whoever may write there could make a storm that silences the
     nodes. No namespace begins with a slash.
     """
-    return owner.namespace or (NODES if owner.kind == "Node" else "")
+    return owner.namespace or (NODES if owner.kind == NODE.name else "")
 
 
 def _ring(ring: Ring, policy: Policy) -> list[str]:

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 
-from quietpager.incident.attempts import HELPED, NOT_HELPED, NOT_PROVEN, NOT_UNDONE, UNDO_LOST, UNDONE
-from quietpager.model.incident import Incident, Tried
+from quietpager.model.incident import How, Incident, Tried
 from quietpager.model.ledger import Count, Past
 from quietpager.model.page import Similar
 from quietpager.store.search_terms import words
 
 Key = tuple[str, str]
 
-SENT = ("applied", "outcome unknown", "could not be verified")
-"""Results of a change that was written and whose effect nobody knows."""
+SENT = frozenset({How.APPLIED, How.UNKNOWN, How.UNVERIFIED})
+"""A change that was written and whose effect nobody knows."""
+
+NOT_HELPED = frozenset({How.NOT_HELPED, How.NOT_UNDONE, How.UNDO_LOST})
 
 
 def counts_of(incident: Incident) -> tuple[Count, ...]:
@@ -29,15 +30,15 @@ def counts_of(incident: Incident) -> tuple[Count, ...]:
 def _count(failure_class: str, one: Tried, *, held: bool) -> Count | None:
     """Count one try. `held`: nothing says that a verified fix failed again later."""
     fresh = Count(failure_class=failure_class, action=one.action, tried=1)
-    if one.result == HELPED:
+    if one.how is How.HELPED:
         return fresh.but(helped=1) if held else fresh.but(not_helped=1)
-    if one.result.startswith(NOT_PROVEN):
+    if one.how is How.NOT_PROVEN:
         return fresh.but(unproven=1) if held else fresh.but(not_helped=1)
-    if one.result == UNDONE:
+    if one.how is How.UNDONE:
         return fresh.but(not_helped=1, undone=1)
-    if one.result.startswith((NOT_HELPED, NOT_UNDONE, UNDO_LOST)):
+    if one.how in NOT_HELPED:
         return fresh.but(not_helped=1)
-    return fresh if one.result.startswith(SENT) else None
+    return fresh if one.how in SENT else None
 
 
 def past_of(incident: Incident) -> Past:

@@ -38,7 +38,7 @@ from quietpager.model.time import system_clock
 from quietpager.render import FunctionFolder, function_folders, triggers
 from quietpager.runtime.body import Bodies, Receive, Unread
 from quietpager.runtime.checking import check
-from quietpager.runtime.context import CLUSTER_NAME, Context, Lazy, function_roots, make_context
+from quietpager.runtime.context import Context, Lazy, function_roots, make_context
 from quietpager.runtime.edge import THREADS, Function, Scope, Send
 from quietpager.runtime.loading import handler
 from quietpager.runtime.metrics import PATH as METRICS
@@ -46,7 +46,7 @@ from quietpager.runtime.metrics import TEXT, Exposition, show_pulse
 from quietpager.runtime.pulse import PATH, Pulse, Reading
 from quietpager.runtime.serving import IDLE
 from quietpager.runtime.wire import LARGEST_BODY, event_from_message, http_from_event
-from quietpager.store.opening import open_mailbox, open_store
+from quietpager.store.opening import CLUSTER_NAME, open_mailbox, open_store
 
 log = structlog.get_logger()
 

@@ -27,6 +27,7 @@ from quietpager.local.host import Host
 from quietpager.local.host import run as run_host
 from quietpager.model.cluster import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.model.store import Store, StoreUnavailable
+from quietpager.objects.kinds.namespace import KIND as NAMESPACE
 from quietpager.objects.table import namespaced, needed_to_watch
 from quietpager.people.channels import ONE_LINE
 from quietpager.render import DEFAULTS, FunctionFolder, user_of
@@ -101,7 +102,7 @@ def run(asked: Asked, say: Say) -> int:
 
 def _is_absent(cluster: ApiServer, namespace: str) -> bool:
     try:
-        return cluster.get("Namespace", None, namespace) is None
+        return cluster.get(NAMESPACE.name, None, namespace) is None
     except Rejected:
         return False  # whoever may not ask does not know
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from quietpager.masking.told import Told
 from quietpager.model.data import Data, Json, digest
@@ -64,16 +64,53 @@ OwnerMode = Literal["propose", "patch", "patch+propose"]
 """What is done about a field that somebody else owns: see guard 5."""
 
 
+class How(StrEnum):
+    """How it went with one thing that was tried; the ledger counts by it. Its value begins the sentence.
+
+    OTHER is for what was refused, or ended, before a write; then the detail says it all.
+    """
+
+    SENT = "sent"
+    APPLIED = "applied"
+    UNKNOWN = "outcome unknown"
+    NOT_NEEDED = "not needed: healed before the write"
+    HELPED = "verified: it helped"
+    NOT_PROVEN = "not proven:"
+    NOT_HELPED = "did not help"
+    UNVERIFIED = "could not be verified"
+    UNDONE = "It did not help and was undone."
+    NOT_UNDONE = "It did not help and was not undone:"
+    UNDO_LOST = "the undo was never carried out"
+    OTHER = ""
+
+
 class Tried(Data):
     """One thing that was tried, for the person who takes over.
 
-    `seen` says in figures how it was before and after, where it did not help.
+    `detail` is the rest of its sentence; `seen` says in figures how it was before and after, where it
+    did not help.
     """
 
     action: str
     params: dict[str, str | float]
-    result: Told
+    how: How = How.SENT
+    detail: Told = ""
     seen: Told = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, body: Any) -> Any:
+        """Read what version 1 kept: the sentence, as `result`, and nothing else."""
+        if not isinstance(body, dict) or "how" in body or not isinstance(body.get("result"), str):
+            return body
+        rest = {name: value for name, value in body.items() if name != "result"}
+        how = next(one for one in How if body["result"].startswith(one.value))
+        return rest | {"how": how, "detail": body["result"].removeprefix(how.value).strip()}
+
+    @property
+    def result(self) -> str:
+        """The sentence, for a person."""
+        return f"{self.how.value} {self.detail}".strip()
 
 
 class Incident(Data):
@@ -183,7 +220,7 @@ class Edit(Data):
     hidden: bool = False
 
 
-class AnyChange(Data):
+class AnyChange(Data):  # noqa: PLW1641 (pydantic makes the hash of what is frozen, from the same fields)
     """What one write is, as a record keeps it: its kind, and whatever that kind says of it.
 
     The kinds are a closed set, one file each in `quietpager.change`, which reads and checks the rest. `pins`
@@ -200,6 +237,10 @@ class AnyChange(Data):
     def identity(self) -> Json:
         """What an approval binds to: everything but the pins."""
         return {name: value for name, value in self.to_json().items() if name != "pins"}
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all of it: what this class does not name is what the write does."""
+        return isinstance(other, AnyChange) and self.to_json() == other.to_json()
 
 
 class Applies(Data):

@@ -42,6 +42,12 @@ DUE: Final = "dev.quietpager.due"
 DECISION: Final = "dev.quietpager.decision"
 INCIDENT: Final = "dev.quietpager.incident."
 
+OURS: Final = "dev.quietpager."
+"""How the types begin whose data has a form of ours."""
+
+UNDELIVERABLE: Final = "knativeerrordest"
+"""The attribute by which a broker says who could not be reached with a message (Knative, delivery spec)."""
+
 
 class Message(Data):
     """One message. `attributes` are CloudEvents extensions: lower-case letters and digits only.
@@ -54,3 +60,13 @@ class Message(Data):
     subject: str | None = None
     attributes: dict[str, str] = {}
     data: Json = {}
+
+    @property
+    def ours(self) -> bool:
+        """Whether its data is in a form of ours, which says its version, and no object of Kubernetes."""
+        return self.type.startswith(OURS)
+
+    @property
+    def undeliverable(self) -> bool:
+        """Whether a broker gave it up; then it is put on record, whatever version it is of."""
+        return UNDELIVERABLE in self.attributes

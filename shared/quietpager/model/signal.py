@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, Field, StrictInt, StrictStr, ValidationError, model_validator
 
 from quietpager.errors import BadMessage
-from quietpager.model.data import Data, Json, digest
+from quietpager.model.data import MARK, Data, Json, digest, readable
 from quietpager.model.message import SIGNAL, Message
 from quietpager.model.reference import ObjectRef
 from quietpager.model.text import clean, is_name
@@ -122,13 +122,17 @@ class Recheck(Data):
 def read_signal(data: Json) -> Signal | Recheck:
     """Read what a detector was sent; anybody may have sent it.
 
+    Only a signal of the next version may have a field that is not known here; it goes on with the signal.
+
     Raises:
         BadMessage: it is neither a signal nor a recheck; the text says what is wrong with it.
+        TooNew: it is newer than the next version's.
     """
+    body = readable(data)
     try:
-        if data.get("incident") is not None:
-            return Recheck(incident=data["incident"])
-        signal = Signal.from_json(data)
+        if body.get("incident") is not None:
+            return Recheck(incident=body["incident"])
+        signal = Signal.model_validate(body, extra="allow" if MARK in body else "forbid")
     except ValidationError as wrong:
         first = wrong.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(clean(str(part), 60) for part in first["loc"]) or "the whole"

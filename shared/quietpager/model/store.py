@@ -167,8 +167,10 @@ class Store(Protocol):
         """
         ...
 
-    def claim_due(self, now: datetime, limit: int) -> list[Due]:
+    def claim_due(self, now: datetime, limit: int, within: str = "") -> list[Due]:
         """Take up to `limit` items with `at <= now`; each moves on to `now + every`.
+
+        `within`: only items whose ids begin so are looked at; whatever others there are changes nothing.
 
         Three quarters of the limit go to items of incidents, the oldest incident first, as long as there are
         any; the rest goes to what has been due longest (`queue`). Served in that order: items of incidents by

@@ -10,7 +10,8 @@ from quietpager.objects.types import Pod
 
 NEW_REVISION: Final = "started_with_new_revision"
 PREVIOUS_WELL: Final = "previous_revision_healthy"
-FACTS: Final = frozenset({NEW_REVISION, PREVIOUS_WELL})
+INJECTED: Final = "container_injected"
+FACTS: Final = frozenset({NEW_REVISION, PREVIOUS_WELL, INJECTED})
 """The facts that `revision_facts` names; a rule's `when:` may use them whatever its detector adds."""
 
 
@@ -28,7 +29,7 @@ def revision_facts(live: Live, container: str | None = None) -> tuple[frozenset[
     """
     if container is not None and container in live.injected:
         text = f"{container} is not in the template of {live.owner}: something injects it into its pods"
-        return frozenset({"container_injected"}), (Evidence(text=text, source=f"template of {live.owner}"),)
+        return frozenset({INJECTED}), (Evidence(text=text, source=f"template of {live.owner}"),)
     every = live.revisions
     if len(every) < 2:
         return frozenset(), ()

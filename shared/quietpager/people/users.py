@@ -81,7 +81,7 @@ class Users:
 
     def _read(self) -> _File:
         try:
-            return _File.from_json(json.loads(self.path.read_text(encoding="utf-8")))
+            return _File.model_validate(json.loads(self.path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return _File()
         except (ValidationError, ValueError, OSError) as wrong:

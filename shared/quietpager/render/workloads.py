@@ -21,8 +21,9 @@ from quietpager.rules.routing import RouteTable, render_routes
 from quietpager.rules.schema import RULE, load_rules
 from quietpager.runtime.connect import SINK
 from quietpager.runtime.connect import STORE as STORE_URL
-from quietpager.runtime.context import CLUSTER_NAME, FUNCTIONS
+from quietpager.runtime.context import FUNCTIONS
 from quietpager.runtime.context import ROUTES as ROUTES_FILE
+from quietpager.store.opening import CLUSTER_NAME
 
 Json = dict[str, Any]
 

@@ -13,6 +13,7 @@ from quietpager.actions.schema import Action, load_actions
 from quietpager.incident.policy import Policy, load_policy
 from quietpager.incident.refusals import Refusals
 from quietpager.model.cluster import Cluster
+from quietpager.model.data import readable
 from quietpager.model.message import PING, Message
 from quietpager.model.store import Store
 from quietpager.model.time import Clock, system_clock
@@ -21,6 +22,7 @@ from quietpager.rules.schema import Rule, load_rules
 from quietpager.runtime.metrics import OFF, Metrics, metered
 from quietpager.runtime.trace import TRACE, TracedStore, new_trace, next_hop, traced
 from quietpager.store.anchors import LogAnchor
+from quietpager.store.opening import CLUSTER_NAME
 
 FUNCTIONS = "QUIETPAGER_FUNCTIONS"
 """Environment variable: folders of functions, separated as in PATH: rules, actions and code are read there.
@@ -32,9 +34,6 @@ BUILT_IN = "builtin"
 ROUTES = "QUIETPAGER_ROUTES"
 """Environment variable: path of the rendered route table of all rules. Without it a function makes the
 table from the rules it finds, which are all of them in a checkout, and in a build only its own."""
-
-CLUSTER_NAME = "QUIETPAGER_CLUSTER"
-"""Environment variable: the name this cluster has in records and messages."""
 
 
 UNDELIVERABLE = 20
@@ -118,9 +117,14 @@ def handled(handler: Handler, message: Message, ctx: Context) -> list[Message]:
     """Run a handler so that its answers, and the due items it writes, stay in the message's trace.
 
     A tick is about nothing: what a sweep finds, and what the clock says, is in traces of its own.
+
+    Raises:
+        TooNew: the message is of a version that this one cannot follow.
     """
     here = next_hop(message.attributes.get(TRACE, ""))
-    answers = handler(message.but(attributes={**message.attributes, TRACE: here}), replace(ctx, trace=here))
+    data = readable(message.data) if message.ours and not message.undeliverable else message.data
+    message = message.but(attributes={**message.attributes, TRACE: here}, data=data)
+    answers = handler(message, replace(ctx, trace=here))
     if message.type == PING:
         return [traced(answer, new_trace()) for answer in answers]
     return [traced(answer, here) for answer in answers]

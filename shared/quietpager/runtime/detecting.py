@@ -17,7 +17,7 @@ from typing import Final
 
 from quietpager.errors import Retry
 from quietpager.incident import records
-from quietpager.incident.machine import MOST_SYMPTOMS
+from quietpager.incident.findings import MOST_SYMPTOMS
 from quietpager.model.cluster import ClusterUnavailable, Rejected
 from quietpager.model.data import digest
 from quietpager.model.finding import Diagnosis, Finding, NotMine, NotYet

@@ -16,6 +16,7 @@ from cloudevents.core.bindings.http import (
 from cloudevents.core.v1.event import CloudEvent
 
 from quietpager.errors import BadMessage
+from quietpager.model.data import stamped
 from quietpager.model.message import Message
 from quietpager.model.text import clean
 
@@ -104,7 +105,7 @@ def message_from_event(event: CloudEvent) -> Message:
 
 
 def event_from_message(message: Message, *, source: str, now: datetime) -> CloudEvent:
-    """Put a message into its envelope. `source` names cluster and function."""
+    """Put a message into its envelope. `source` names cluster and function; the data says its version."""
     attributes: dict[str, Any] = {
         **message.attributes,
         "id": message.id,
@@ -116,7 +117,7 @@ def event_from_message(message: Message, *, source: str, now: datetime) -> Cloud
     }
     if message.subject is not None:
         attributes["subject"] = message.subject
-    return CloudEvent(attributes, message.data)
+    return CloudEvent(attributes, stamped(message.data) if message.ours else message.data)
 
 
 def http_from_event(event: CloudEvent) -> tuple[dict[str, str], bytes]:

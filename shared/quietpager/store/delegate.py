@@ -40,9 +40,9 @@ class Wrapped:
         """See `Store.transact`."""
         self._store.transact(writes)
 
-    def claim_due(self, now: datetime, limit: int) -> list[Due]:
+    def claim_due(self, now: datetime, limit: int, within: str = "") -> list[Due]:
         """See `Store.claim_due`."""
-        return self._store.claim_due(now, limit)
+        return self._store.claim_due(now, limit, within)
 
     def due_item(self, id_: str) -> Due | None:
         """See `Store.due_item`."""

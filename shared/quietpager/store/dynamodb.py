@@ -104,19 +104,26 @@ class DynamoStore:
     def scan(self, kind: str) -> list[Record]:
         """Read all records of one kind, in key order, through the index: for people."""
         items = self._tables.pages(
-            "query", TableName=self._state, IndexName="by-kind", KeyConditionExpression="kind = :kind",
-            ExpressionAttributeValues={":kind": text_item(kind)},
+            "query", TableName=self._state, IndexName="by-kind",
+            KeyConditionExpression="kind = :kind AND begins_with(pk, :begin)",
+            ExpressionAttributeValues={":kind": _kind_item(kind), ":begin": text_item(f"{kind}#")},
         )  # fmt: skip
         return sorted((_record(item) for item in items), key=lambda record: record.key)
 
     def page(self, kind: str, after: str, limit: int) -> list[Record]:
         """Read up to `limit` records of one kind after a key, through the index."""
+        low, high = max(f"{kind}#", after), f"{kind}$"  # "$" is the character after "#"
+        if low >= high:
+            return []
         items = self._tables.pages(
-            "query", TableName=self._state, IndexName="by-kind", Most=max(limit, 0),
-            KeyConditionExpression="kind = :kind AND pk > :after",
-            ExpressionAttributeValues={":kind": text_item(kind), ":after": text_item(after)},
+            "query", TableName=self._state, IndexName="by-kind", Most=max(limit, 0) + 1,
+            KeyConditionExpression="kind = :kind AND pk BETWEEN :low AND :high",
+            ExpressionAttributeValues={
+                ":kind": _kind_item(kind), ":low": text_item(low), ":high": text_item(high),
+            },
         )  # fmt: skip
-        return [_record(item) for item in items]
+        found = [one for one in map(_record, items) if one.key not in (after, high)]
+        return found[: max(limit, 0)]
 
     def similar(self, text: str, limit: int) -> list[Record]:
         """Find records `PAST#…` that share words with a text; reads them all, for there is no full text."""
@@ -146,11 +153,11 @@ class DynamoStore:
             f"the tables {self._tables.prefix}-* are too busy."
         )
 
-    def claim_due(self, now: datetime, limit: int) -> list[Due]:
+    def claim_due(self, now: datetime, limit: int, within: str = "") -> list[Due]:
         """Take up to `limit` due items, as `queue` chooses, and move each on to `now + every`."""
-        ripe = [due for shard in range(SHARDS) for due in self._ripe(shard, now, max(limit, 0))]
+        ripe = [due for shard in range(SHARDS) for due in self._ripe(shard, now, max(limit, 0), within)]
         # Of incidents all that is due: the oldest incident's need not be what has been due longest.
-        ripe += [due for shard in range(SHARDS, 2 * SHARDS) for due in self._ripe(shard, now, None)]
+        ripe += [due for shard in range(SHARDS, 2 * SHARDS) for due in self._ripe(shard, now, None, within)]
         return [due for due in chosen(ripe, limit) if self._moved(due, now)]
 
     def due_item(self, id_: str) -> Due | None:
@@ -283,14 +290,24 @@ class DynamoStore:
                 raise
         return True
 
-    def _ripe(self, shard: int, now: datetime, most: int | None) -> list[Due]:
+    def _ripe(self, shard: int, now: datetime, most: int | None, within: str = "") -> list[Due]:
+        values = {":shard": number_item(shard), ":now": number_item(micros(now))}
+        only: Item = {}
+        if within:
+            values[":within"] = text_item(within)
+            only = {"FilterExpression": "begins_with(pk, :within)"}
         items = self._tables.pages(
             "query", TableName=self._due, IndexName="by-time", Most=most,
             KeyConditionExpression="#shard = :shard AND #at <= :now",
             ExpressionAttributeNames={"#at": "at", "#shard": "shard"},
-            ExpressionAttributeValues={":shard": number_item(shard), ":now": number_item(micros(now))},
+            ExpressionAttributeValues=values, **only,
         )  # fmt: skip
         return [_due_of(item) for item in items]
+
+
+def _kind_item(kind: str) -> Item:
+    """Give what the index files a record under: its key's first part, whatever else is asked for."""
+    return text_item(kind.partition("#")[0])
 
 
 def _record(item: Item) -> Record:

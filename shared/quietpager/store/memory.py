@@ -97,10 +97,11 @@ class MemoryStore:
             for done in batch.done:
                 self._due.pop(done, None)
 
-    def claim_due(self, now: datetime, limit: int) -> list[Due]:
+    def claim_due(self, now: datetime, limit: int, within: str = "") -> list[Due]:
         """Take up to `limit` due items, as `queue` chooses, and move each on to `now + every`."""
         with self._lock:
-            taken = chosen((item for item in self._due.values() if item.at <= now), limit)
+            ripe = (item for id_, item in self._due.items() if item.at <= now and id_.startswith(within))
+            taken = chosen(ripe, limit)
             for item in taken:
                 self._due[item.id] = replace(item, at=now.astimezone(UTC) + item.every)
             return [replace(item, message=plain(item.message)) for item in taken]

@@ -312,12 +312,15 @@ class PostgresStore:
                 else:
                     return
 
-    def claim_due(self, now: datetime, limit: int) -> list[Due]:
+    def claim_due(self, now: datetime, limit: int, within: str = "") -> list[Due]:
         """Take up to `limit` due items, as `queue` chooses, and move each on to `now + every`."""
         most = max(limit, 0)
         with speaking(), self._db.connection() as connection:
             # Not `run`: an answer that was lost is a claim that was made; the item comes again.
-            rows = connection.execute(_CLAIM, (now, first_share(limit), now, most, now)).fetchall()
+            begins = escape(within)
+            rows = connection.execute(
+                _CLAIM, (now, begins, first_share(limit), now, begins, most, now)
+            ).fetchall()
         return sorted((_due(row) for row in rows), key=place)
 
     def due_item(self, id_: str) -> Due | None:
@@ -418,9 +421,10 @@ _LOCK_ROWS: Final[dict[bool, LiteralString]] = {
 # The two parts lock different rows: a row that this statement has locked itself is not skipped.
 _CLAIM: Final = (
     "WITH first AS MATERIALIZED (SELECT id, at FROM quietpager.due WHERE at <= %s AND since IS NOT NULL"
+    " AND starts_with(id, %s)"
     " ORDER BY since, at, id LIMIT %s FOR UPDATE SKIP LOCKED),"
     " rest AS MATERIALIZED (SELECT id, at FROM quietpager.due WHERE at <= %s"
-    " AND id NOT IN (SELECT id FROM first)"
+    " AND starts_with(id, %s) AND id NOT IN (SELECT id FROM first)"
     " ORDER BY at, id LIMIT %s - (SELECT count(*) FROM first) FOR UPDATE SKIP LOCKED),"
     " taken AS (SELECT id, at FROM first UNION ALL SELECT id, at FROM rest)"
     " UPDATE quietpager.due AS d SET at = %s::timestamptz + d.every FROM taken"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from quietpager.model.store import StoreUnavailable
 from quietpager.store.migrate import OWN_NAMES, migrate
 from quietpager.store.postgres import WAIT, speaking
+from quietpager.store.rekey import move_postgres
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -39,12 +40,13 @@ def grants(role: str) -> str:
     return _GRANTS.format(role=f'"{quoted}"')
 
 
-def migrate_as_owner(url: str, functions: str | None = None) -> list[str]:
+def migrate_as_owner(url: str, functions: str | None = None, cluster: str = "default") -> list[str]:
     """Bring the tables up to date and grant the functions' role its rights; gives the migrations applied.
 
     Args:
         url: the database, as its owner.
         functions: the functions' role, which exists; None to grant nothing.
+        cluster: whose the records are that an older version wrote, with keys that name no cluster.
 
     Raises:
         StoreUnavailable: PostgreSQL does not do it, or the role could change the audit all the same.
@@ -53,6 +55,9 @@ def migrate_as_owner(url: str, functions: str | None = None) -> list[str]:
 
     with speaking(), psycopg.connect(url, autocommit=True, connect_timeout=WAIT) as connection:
         done = migrate(connection)
+        moved = move_postgres(connection, cluster)
+        if moved:
+            done.append(f"{moved} records have keys of cluster {cluster}")
         if functions is not None:
             with connection.transaction():
                 connection.execute(OWN_NAMES)
