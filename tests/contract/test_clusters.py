@@ -96,7 +96,7 @@ def test_every_kind_says_whose_it_is() -> None:
     assert not {*keys.STORE_WIDE} & {*keys.OF_CLUSTER}
 
 
-def test_mutant_keys_without_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_no_cluster_in_the_keys_all_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the cluster in the key, one cluster's switch, slots and incidents are the other's."""
     monkeypatch.setattr(keys, "in_cluster", lambda key, _cluster: key)
     blue, green = (Asked(store) for store in both(MemoryStore()))

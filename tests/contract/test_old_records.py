@@ -146,7 +146,7 @@ def test_a_finding_that_was_still_to_be_told_opens_its_incident_once(upgraded: U
     assert "talk/f2" not in upgraded.tick()
 
 
-def test_mutant_a_clock_that_says_items_as_they_stand(
+def test_a_clock_that_says_items_as_they_stand_is_refused_at_every_tick(
     upgraded: Upgraded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the conversion every look of that time is refused at each tick."""
@@ -155,7 +155,7 @@ def test_mutant_a_clock_that_says_items_as_they_stand(
     assert [refused(upgraded.tick()) for _ in range(5)] == [["again/e1.7", "again/e3.1"]] * 5
 
 
-def test_mutant_records_that_may_have_no_field_that_went_out_of_use(
+def test_records_without_room_for_old_fields_cannot_be_read(
     upgraded: Upgraded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Refusing what an old record has too much loses the finding that it was to tell."""

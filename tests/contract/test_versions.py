@@ -184,7 +184,7 @@ def same() -> tuple[Store, Store]:
     return store, store
 
 
-def test_mutant_unknown_fields_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropping_unknown_fields_loses_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version that reads past what it does not know takes it out of every record that it changes."""
     monkeypatch.setattr(
         Data, "from_json", classmethod(lambda cls, body: cls.model_validate(readable(body), extra="ignore"))
@@ -197,7 +197,7 @@ def test_mutant_unknown_fields_are_dropped(monkeypatch: pytest.MonkeyPatch) -> N
     assert any(where.endswith(".owner") for where in newer.lost)
 
 
-def test_mutant_unknown_fields_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusing_unknown_fields_loses_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version that is strict about fields refuses the next one's records, and their messages are lost."""
     monkeypatch.setattr(
         Data, "from_json", classmethod(lambda cls, body: cls.model_validate(readable(body), extra="forbid"))

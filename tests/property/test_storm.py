@@ -220,7 +220,7 @@ class World:
         self.say(Message(id="m", type=FINDING, data={"finding": f"f{number}"}))
 
     def incident(self, number: int) -> str:
-        return incident_id(f"workload:u{number}", 1)
+        return incident_id(f"workload:u{number}", 1, "c")
 
     def told(self, namespace: str = "") -> list[str]:
         """What people are told, in words; of one namespace, where it is given."""

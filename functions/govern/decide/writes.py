@@ -1,4 +1,4 @@
-"""From a step to one transaction: the incident, its due items, the effects, the audit."""
+"""Turns one step of an incident into one transaction: the incident, its due items, the effects, the audit."""
 
 from datetime import datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The console: what waits for a person, one incident on one page, and the answers.
+"""The console: the queue of incidents, one page for each incident, and a person's answers.
 
 Server-rendered and complete without JavaScript; htmx only renews the queue. Every change is a POST with
 a CSRF token from a session that is bound to an account, and every route takes a role (`roles.NEEDS`). Who

@@ -1,4 +1,4 @@
-"""The door: is this password right? Asked few at a time, and not by everybody for ever.
+"""Checks passwords: few at a time, and only while attempts are left.
 
 Hashing takes 32 MiB on purpose, so it is done one at a time, behind a short queue; whoever finds it full is
 told to come again. Browsers that signed in before have a queue of their own: strangers cannot fill that one.

@@ -1,4 +1,4 @@
-"""Sessions of people who are signed in: kept in the store, so that they can be ended, and end by themselves.
+"""Sessions of people who are signed in. The store keeps them, so an admin can end them, and they expire.
 
 The browser holds a random id, the store its hash: who reads the store can sign in as nobody. A session ends
 twelve hours after it began whatever happens, after two hours without a page that a person asked for, at

@@ -1,4 +1,4 @@
-"""Signing in and out, and the page of accounts: the routes about who somebody is, and the cookies."""
+"""The routes for signing in and out and for the page of accounts, and their cookies."""
 
 from http import HTTPStatus
 from typing import Any, Final

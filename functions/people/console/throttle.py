@@ -1,4 +1,4 @@
-"""How often a wrong password may be tried: fixed memory, and no lock that a stranger can turn.
+"""Limits wrong passwords in fixed memory, so that a stranger cannot lock other people out.
 
 Every attempt counts in a few *buckets* before the password is looked at, and what was right is taken back. A
 bucket fills with each attempt and empties by itself, at its own pace; one that is full says how long to wait.

@@ -1,4 +1,4 @@
-"""The console behind func-python's host: the same `new()` contract as every function, but web pages.
+"""Serves the console through the `new()` contract that func-python's host expects of every function.
 
 It takes no CloudEvents and has no Trigger; a request is answered by Flask in a thread of its own.
 """

@@ -1,4 +1,4 @@
-"""What is wrong here, in one page for a person: asked where no rule knows the signal.
+"""Writes one page for a person about an object that is unhealthy and that no rule knows.
 
 A Warning about a workload that is well, or not unwell for longer than the dwell, is nothing.
 """

@@ -1,4 +1,4 @@
-"""From what was gathered to one page: candidate causes in order, what is ruled out, where to look next.
+"""Writes the page from the gathered facts: candidate causes in order, what is ruled out, where to look next.
 
 Pure. The order of causes follows one thought: what is certainly broken now first, then what was changed
 last before the symptom began. Nothing here guesses: a cause without a fact behind it is not named.

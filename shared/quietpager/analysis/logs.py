@@ -1,4 +1,4 @@
-"""From the bytes that a container wrote to a few lines a person can read. Pure, total and bounded."""
+"""Reduces a container's log to a few lines for a person. Pure and bounded; it accepts any bytes."""
 
 import re
 from collections.abc import Iterable

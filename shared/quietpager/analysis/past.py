@@ -1,4 +1,4 @@
-"""What was seen before that reads alike, and what helped then. Who calls it: `analyze/unknown`."""
+"""Finds past incidents with similar text, and what helped then. Who calls it: `analyze/unknown`."""
 
 from typing import Final
 

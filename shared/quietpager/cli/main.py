@@ -42,15 +42,17 @@ class Sentences(click.Group):
 
 @click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Heal known Kubernetes faults within hard limits, and ask a person about the rest."""
+    """Fix known Kubernetes faults within hard limits, and ask a person about the rest."""
 
 
 @main.command()
 @click.option(
     "--once", is_flag=True, help="Run unattended; exit 0 only if every outcome is the expected one."
 )
-@click.option("--kills", default=0, show_default=True, help="Kill the product's process so often on the way.")
-@click.option("--seed", default=1, show_default=True, help="When the kills happen.")
+@click.option(
+    "--kills", default=0, show_default=True, help="Kill the product's process this many times during the run."
+)
+@click.option("--seed", default=1, show_default=True, help="The seed that decides when the kills happen.")
 @click.option(
     "--store", default="", metavar="URL",
     help="The URL of an empty store; `dynamodb`: a DynamoDB of its own (`make dynamodb`).  "
@@ -79,17 +81,19 @@ READ_BY = click.option(
     "--kubeconfig", envvar="KUBECONFIG", metavar="PATH",
     help="Whose rights are used, and on which cluster.  [default: KUBECONFIG, or ~/.kube/config]",
 )  # fmt: skip
-CONTEXT = click.option("--context", metavar="NAME", help="One of the kubeconfig's; else its current one.")
-WITHIN = click.option("--namespace", "-n", metavar="NAME", help="Keep to one namespace.")
+CONTEXT = click.option(
+    "--context", metavar="NAME", help="A context of the kubeconfig; without it the current one."
+)
+WITHIN = click.option("--namespace", "-n", metavar="NAME", help="Read only this namespace.")
 
 
 @main.command()
 @READ_BY
 @CONTEXT
 @WITHIN
-@click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 def scan(kubeconfig: str | None, context: str | None, namespace: str | None, *, as_json: bool) -> None:
-    """Look at a live cluster once, read-only: what is wrong, what would be done, and why.
+    """Read a live cluster once and show what is wrong, what quietpager would do, and why.
 
     One row for each cause. Exit 0 whatever is found, 2 where nothing could be read.
     """
@@ -247,7 +251,7 @@ def approve(incident: str, diff: str | None) -> None:
 @click.option("--set", "fields", multiple=True, metavar="NAME=VALUE", help="A parameter of the action.")
 @DIFF
 def modify(incident: str, action: str, fields: tuple[str, ...], diff: str | None) -> None:
-    """Have another remedy planned instead; its diff is then asked for as any other."""
+    """Plan another remedy instead; quietpager then asks you to approve its diff."""
     from quietpager.cli.people import answer, open_store_or_exit
 
     given = dict(field.partition("=")[::2] for field in fields)
@@ -257,7 +261,7 @@ def modify(incident: str, action: str, fields: tuple[str, ...], diff: str | None
 @main.command()
 @click.argument("incident")
 def reject(incident: str) -> None:
-    """Reject it; no more automation in this episode."""
+    """Reject what an incident asks for; automation ends in this episode."""
     from quietpager.cli.people import answer, open_store_or_exit
 
     _answered(answer(open_store_or_exit(), incident, "reject"))
@@ -268,9 +272,11 @@ def reject(incident: str) -> None:
     "--probe", envvar="QUIETPAGER_PROBE", required=True, metavar="URL", help="Answers 2xx while all is well."
 )
 @click.option("--every", default="10s", show_default=True, help="How often it is asked: 500ms, 10s, 2m.")
-@click.option("--misses", default=2, show_default=True, help="So many in a row make it unwell.")
+@click.option(
+    "--misses", default=2, show_default=True, help="Tell people after this many failed probes in a row."
+)
 def watchdog(probe: str, every: str, misses: int) -> None:
-    """Ask whether quietpager lives, and tell people directly when it does not, and when it does again.
+    """Probe quietpager, and tell people directly when it stops answering and when it answers again.
 
     It needs neither store nor broker: it uses the channels of QUIETPAGER_CHANNELS itself.
     """
@@ -283,7 +289,7 @@ def watchdog(probe: str, every: str, misses: int) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, as the probe answers it.")
 @click.option("--serve", "address", metavar="HOST:PORT", help="Serve it as /health/heartbeat instead.")
 def status(*, as_json: bool, address: str | None) -> None:
-    """Is every part alive? Source, broker, store, clock and sweep: last beat, age, limit, and what to do.
+    """Show when source, broker, store, clock and sweep last gave a sign of life, and what to do.
 
     Exit 0 if all are; 1 if one is stale, was never heard of, or cannot be judged.
     """
@@ -299,7 +305,7 @@ def status(*, as_json: bool, address: str | None) -> None:
 @main.command()
 @click.argument("incident")
 def take_over(incident: str) -> None:
-    """Take it over: it is yours now; no more automation and no more questions in this episode."""
+    """Handle an incident yourself; automation and questions end in this episode."""
     from quietpager.cli.people import answer, open_store_or_exit
 
     _answered(answer(open_store_or_exit(), incident, "take over"))
@@ -310,7 +316,7 @@ def take_over(incident: str) -> None:
 @click.option("--port", default=8089, show_default=True)
 @click.option("--users", "file", type=click.Path(dir_okay=False), help="The users file.")
 def console(host: str, port: int, file: str | None) -> None:
-    """Serve the console: what waits for a person, and the answers, as web pages."""
+    """Serve the console: web pages with the incidents that wait for a person."""
     import os
 
     from quietpager.cli.people import open_store_or_exit
@@ -335,7 +341,7 @@ def console(host: str, port: int, file: str | None) -> None:
     "--role", type=click.Choice(["viewer", "approver", "admin"]),
     help="What it may do. Of an account that is there, only this changes. A new one is a viewer without it.",
 )  # fmt: skip
-@click.option("--remove", is_flag=True, help="Take the account away; whoever is signed in as it is out.")
+@click.option("--remove", is_flag=True, help="Remove the account and end its sessions.")
 def console_user(name: str, file: Path | None, role: str | None, *, remove: bool) -> None:
     """Add an account to the console, or give it another password or role.
 
@@ -371,7 +377,7 @@ def stop(kubeconfig: str | None, context: str | None) -> None:
 @READ_BY
 @CONTEXT
 def resume(kubeconfig: str | None, context: str | None) -> None:
-    """Let it write again: make the write bindings, with your own rights, then clear the store's switch."""
+    """Resume writing: make the write bindings with your own rights, then clear the store's switch."""
     from quietpager.cli.switch import reach
     from quietpager.cli.switch import resume as run
 
@@ -399,7 +405,7 @@ def migrate(functions: str | None, cluster: str, *, only: bool) -> None:
 
 @main.group()
 def audit() -> None:
-    """The record of everything."""
+    """Verify, export and anchor the audit."""
 
 
 PLACE = click.Path(file_okay=False, path_type=Path)
@@ -449,7 +455,7 @@ def anchor(place: Path) -> None:
 
 @main.group()
 def policy() -> None:
-    """The limits: check a file, and see what they decided."""
+    """Check a policy file, and see what its limits decided."""
 
 
 @policy.command("schema")
@@ -528,7 +534,7 @@ def render(
     func: bool, authentication: bool, api_server: tuple[str, ...], store: tuple[str, ...], store_port: int,
     console_from: str, inside: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Print everything that follows from the function folders: what an installation applies.
+    """Print all manifests of an installation, rendered from the function folders.
 
     The addresses go into the NetworkPolicies.
     """
@@ -574,7 +580,7 @@ CASE = click.option(
 
 @main.group()
 def rule() -> None:
-    """What is looked for: rules with their detectors."""
+    """Write new rules, which detect faults."""
 
 
 @rule.command("new")
@@ -590,7 +596,7 @@ def rule_new(name: str, into: Path | None, case: Path | None) -> None:
 
 @main.group()
 def action() -> None:
-    """What may be done about it: actions with their plans."""
+    """Write new actions, which fix faults."""
 
 
 @action.command("new")
@@ -600,7 +606,7 @@ def action() -> None:
 def action_new(name: str, into: Path | None, case: Path | None) -> None:
     """Write the folder of a new action, with a first case and a test that says what to write.
 
-    It may write nothing before its action.yaml says so; what it plans is proposed to a person.
+    A new action has no right to write until its action.yaml grants one. Until then a person gets its plan.
     """
     from quietpager.cli.skeleton import new
 

@@ -1,4 +1,4 @@
-"""What a person asks at the terminal: incidents, one story, an answer."""
+"""The terminal's view for people: list incidents, show one, answer one."""
 
 import getpass
 import os

@@ -1,4 +1,4 @@
-"""`quietpager status`: is every part alive? And the same as an HTTP probe, for whoever watches from outside.
+"""`quietpager status`: shows which parts are alive, at the terminal or as an HTTP probe for outside monitors.
 
 GET /health/heartbeat   200 where all is well, else 503; JSON
 GET /health/liveness    200: the probe itself runs

@@ -1,4 +1,4 @@
-"""The kill switch: the store's, which every worker reads, and the API server's, which nobody can pass by.
+"""The two kill switches: a record in the store that every worker reads, and bindings in the API server.
 
     stop    delete the write bindings ‖ set the store's switch     either half works without the other
                                                                    but exit 0 says that both were done

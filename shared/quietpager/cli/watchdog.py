@@ -1,4 +1,4 @@
-"""`quietpager watchdog`: notices that quietpager itself is silent, and says so without its help.
+"""`quietpager watchdog`: notices when quietpager stops answering, and tells people directly.
 
 It asks a probe that answers 2xx while every heartbeat is fresh, and tells people through the channels
 directly: no store, no broker, no function takes part. It speaks once for each change of state; an alarm

@@ -1,4 +1,4 @@
-"""Who a person is to a cluster: the user of a kubeconfig, honoured or refused field by field.
+"""Reads the user of a kubeconfig. It honours each field, or refuses it with a sentence.
 
 Who calls it: `client.connect`. `settle` fills the official client's configuration from the two entries that
 a context names; what it gives back is asked for headers before every call, so that a token is renewed.

@@ -1,4 +1,4 @@
-"""A person's way to a cluster: which kubeconfig counts, and what went wrong in one sentence.
+"""Connects a person to a cluster by kubeconfig, or says in one sentence what is wrong.
 
 Who calls it: `quietpager scan`, `run`, `stop` and `resume`.
 """

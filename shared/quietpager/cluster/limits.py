@@ -1,4 +1,4 @@
-"""What one part of the product may do on a cluster that a person's own credentials would let it do.
+"""Limits what one part of the product may do with a person's credentials.
 
 Who calls it: `quietpager run`, where all functions share one process and one kubeconfig. On Knative
 each function has its own ServiceAccount instead.

@@ -130,7 +130,10 @@ def with_owner(incident: Incident, finding: Finding) -> Incident:
 
 
 def start_planning(incident: Incident, policy: Policy, now: datetime) -> Step:
-    """Ask for the first plan, once the dwell is met; people are told that it is open."""
+    """Announce the incident and ask for the plan of its first candidate, whether or not the dwell is met.
+
+    Who else calls it: the pipeline, to say what would follow once the dwell is met.
+    """
     window = policy.verification(incident.time_to_failure)
     restarts = f", {incident.restarts} restarts" if incident.restarts or not incident.shared else ""
     text = f"{incident.failure_class} on {incident.about}{restarts}"

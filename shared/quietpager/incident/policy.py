@@ -222,7 +222,7 @@ class Policy(Part):
     tick: float = Field(
         default=5.0,
         gt=0,
-        description=f"{_LOOK}the clock looks for what is due, and when an unheard message speaks again",
+        description=f"{_LOOK}the clock starts scheduled work; retries of messages wait at least this long",
     )
     sweep: float = Field(default=30.0, gt=0, description=f"{_LOOK}all pods are listed and looked at")
     anchor: float = Field(

@@ -1,4 +1,4 @@
-"""From a closed incident to its part of the ledger. Pure. Who calls it: `learn/codify`."""
+"""Turns a closed incident into its entries of the ledger. Pure. Who calls it: `learn/codify`."""
 
 from collections.abc import Iterable, Mapping
 

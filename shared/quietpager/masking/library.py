@@ -1,4 +1,4 @@
-"""The detectors of detect-secrets, for the formats of tokens that others know better. Called by `mask`.
+"""Uses the detectors of detect-secrets for well-known formats of tokens. Called by `mask`.
 
 Only detectors that take linear time are used, and none that judges a line by its words alone:
 `KeywordDetector` takes the rest of the line, and with it the cause. Left out because a container could

@@ -1,4 +1,4 @@
-"""Masks what a name beside it calls a secret: `DB_PASS=x`, `--token x`, YAML, headers, commands.
+"""Masks a value whose name says that it is secret: `DB_PASS=x`, `--token x`, YAML, headers, commands.
 
 Who calls it: `mask`. The difficult half is what must stay: `"secrets-store-inline" : rpc error`, `secretName:
 db`, `unexpected token: }` name no secret, and they are what a person must read.

@@ -1,4 +1,4 @@
-"""Tells what was drawn by lot (a key, a token) from a name, a path or an id. Who calls it: `mask`."""
+"""Tells random text (a key, a token) from a name, a path or an id. Who calls it: `mask`."""
 
 import math
 import re

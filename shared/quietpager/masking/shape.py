@@ -1,4 +1,4 @@
-"""What stands in a secret's place. Who calls it: every module that masks, and the tests."""
+"""The text that replaces a secret. Who calls it: every module that masks, and the tests."""
 
 from typing import Final
 

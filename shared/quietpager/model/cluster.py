@@ -1,7 +1,7 @@
 """The cluster's port: what the product asks of an API server, and how it can answer.
 
-Who calls it: detectors and planners through `Reader`; `quietpager.change.send` alone through
-`Cluster.json_patch`; the sandbox's and the real API server's contract suite through all of it.
+Who calls it: detectors and planners through `Reader`. Only `quietpager.change` sends a write; planners use
+`Cluster.json_patch` for a dry run. The contract suite runs on the sandbox and on a real API server.
 Objects are the API's own JSON; `quietpager.objects.types` gives them types.
 """
 

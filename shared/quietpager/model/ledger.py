@@ -1,4 +1,4 @@
-"""What closed incidents teach: a count for each failure class and action, and one record of each incident.
+"""The ledger of closed incidents: counts for each failure class and action, and one record for each incident.
 
 Who writes them: `learn/codify`. Who reads them: the analyst ("what helped then"), `quietpager ledger`.
 """

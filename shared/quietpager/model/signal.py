@@ -1,4 +1,4 @@
-"""A signal: somebody says that an object is worth a look. It names the object, and nothing else is believed.
+"""A signal names an object to check. Everything else in it is untrusted: detectors re-read the live object.
 
     Signal    from intake and sweep   {target, family, origin, event: {namespace, name, uid} | none, hops}
     Recheck   from the clock          {incident}

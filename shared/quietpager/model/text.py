@@ -1,4 +1,4 @@
-"""Text from a cluster is hostile until it went through here."""
+"""Cleans text from a cluster. Treat such text as hostile until this module has cleaned it."""
 
 import re
 

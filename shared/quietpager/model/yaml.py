@@ -1,4 +1,4 @@
-"""Reading YAML that others have written: policies, rules, channels, manifests in Git. The one place for it.
+"""Reads all YAML that others have written: policies, rules, channels, manifests in Git.
 
 A few lines of YAML can stand for more than any machine holds (an alias to a list of aliases, ten levels
 deep), and a tag can name a type of the program that reads it. So a text is first read as a stream of

@@ -1,4 +1,4 @@
-"""What a rule says of one hint, and where a hint goes that is another family's. Pure but for the reader.
+"""Lets a rule judge one signal, and passes on a signal of another family. Pure but for the reader.
 
 Who calls it: the detectors (`runtime.detecting`, `runtime.rechecking`), replay and scan.
 """

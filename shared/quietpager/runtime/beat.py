@@ -1,4 +1,4 @@
-"""Heartbeats, written: a part that lives says so; `runtime.pulse` reads them and says who is silent.
+"""Writes heartbeats: each live part writes one. `runtime.pulse` reads them and finds the silent parts.
 
     clock, sweep ── a beat of their own, at the end of each turn
          └── a message `heartbeat` through the broker ──▶ intake ── the broker's beat

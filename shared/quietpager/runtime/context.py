@@ -1,4 +1,4 @@
-"""What a handler works with. Everything comes in here: nothing is global."""
+"""Everything that a handler works with comes in its `Context`; nothing is global."""
 
 import os
 import secrets

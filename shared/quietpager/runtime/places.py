@@ -1,4 +1,4 @@
-"""Second looks are bounded: one place for each target, and so many places for each origin of signals.
+"""Bounds second looks: one place for each target, and a limited number for each origin of signals.
 
     origin event   AGAIN#event#0 [Pod shop/a] · #1 [absent] · … · #255      with each taken one, one due item
 

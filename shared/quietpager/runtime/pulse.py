@@ -1,4 +1,4 @@
-"""The pulse: is every part of the product alive? A pure judgement over heartbeats, and who asks for it.
+"""Judges from heartbeats whether every part of the product is alive.
 
 Who calls it: `quietpager status`, and `GET /health/heartbeat` of the local host and of every function.
 

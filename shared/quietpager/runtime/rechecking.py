@@ -1,4 +1,4 @@
-"""A detector looks again at an incident of its family, because the clock says that it is time.
+"""Rechecks an incident: its detector reads the object again when the clock asks.
 
     recheck {incident} ─▶ the incident  not open, or another family's ──▶ nothing
                        ─▶ its due item  not said yet ───────────────────▶ nothing

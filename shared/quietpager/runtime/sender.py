@@ -1,4 +1,4 @@
-"""Who sends this? The check of the token that comes with a message, where the Broker authenticates.
+"""Checks the token that comes with a message, where the Broker authenticates senders.
 
 Knative delivers to a function with a JWT of the Trigger's own ServiceAccount, made for the audience that the
 Trigger names for its subscriber (knative/eventing v0.49.2, pkg/broker/filter). Such a token proves that the

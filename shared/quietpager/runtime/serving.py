@@ -1,4 +1,4 @@
-"""How long a server of ours keeps a connection on which nothing is sent.
+"""Sets how long our servers keep an idle connection.
 
 Knative's dispatcher sends with Go's `http.DefaultTransport`, which keeps an idle connection for 90 seconds
 (Go, net/http/transport.go: `IdleConnTimeout: 90 * time.Second`) and then closes it itself. hypercorn's

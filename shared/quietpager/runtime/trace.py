@@ -1,4 +1,4 @@
-"""One trace from the Event to the last message told: `traceparent`, from hop to hop.
+"""Carries one trace (`traceparent`) from the Event to the last notification.
 
     Event ─ intake ─▶ signal ─▶ finding ─▶ … ─▶ told      one trace id, a new span id at each hop
                └ a new root, where nobody began one   └▶ due items, which carry it on

@@ -1,4 +1,4 @@
-"""Anchors: what the audit's chains looked like at some moment, kept where the store's writers cannot reach.
+"""Anchors: the heads of the audit's chains at one moment, kept out of reach of the store's writers.
 
 Who calls it: `govern/anchor` and `quietpager audit anchor` write them; `quietpager audit verify --anchor`
 holds today's chains against every one of them. The chains alone cannot tell that one of them was removed

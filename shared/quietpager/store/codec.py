@@ -1,4 +1,4 @@
-"""JSON into JSONB and back without a difference: what PostgreSQL refuses or changes is escaped.
+"""Stores JSON in JSONB without a change: it escapes what PostgreSQL would refuse or change.
 
 Who calls it: the PostgreSQL store and mailbox. PostgreSQL's JSONB and text refuse U+0000 and lone
 surrogates (messages of containers hold both), and JSONB keeps numbers as decimals, so that the

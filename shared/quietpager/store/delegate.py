@@ -1,4 +1,4 @@
-"""A store around a store: what a wrapper does not change goes straight through.
+"""The base of stores that wrap another store: every call goes through unless a wrapper changes it.
 
 Who calls it: `runtime.trace` and `runtime.metrics`, each for the one call that it looks at.
 """

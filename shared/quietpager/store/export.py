@@ -1,4 +1,4 @@
-"""The audit as JSON Lines, for a stranger who has neither our store nor our code.
+"""Writes the audit as JSON Lines, for a reader who has neither our store nor our code.
 
 Who calls it: `quietpager audit export`. `docs/audit.md` says what a line is, and has the script, of
 Python's standard library alone, that verifies such a file.

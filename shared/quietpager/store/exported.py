@@ -1,4 +1,4 @@
-"""Reads an exported audit back, as strictly as a stranger's script does, and says what is wrong with it.
+"""Reads an exported audit as strictly as the script in docs/audit.md does, and says what is wrong with it.
 
 Who calls it: `quietpager audit verify --file`. `docs/audit.md` has a script of Python's standard library
 alone that judges the same file; a test holds that the two agree. A line has exactly the keys and types of its

@@ -1,4 +1,4 @@
-"""Which due items are served first, so that nobody can keep the clock from an open incident's work.
+"""Orders due items, so that a flood of them cannot delay the work for open incidents.
 
 Who calls it: the back ends, in `claim_due`; PostgreSQL says the same in SQL, and the contract suite compares.
 
