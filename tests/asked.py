@@ -76,8 +76,8 @@ class Asked:
         self.hear(FINDING, finding=finding.id)
         return next(i.id for i in self.incidents() if i.owner == owner)
 
-    def plan(self, name: str, gets: str = "128Mi", *, refusal: str | None = None) -> None:
-        """Answer as the remediator would that was asked for a plan last."""
+    def plan(self, name: str, gets: str = "128Mi", *, refusal: str | None = None, **other: Any) -> None:
+        """Answer as the remediator would that was asked for a plan last; `other` replaces what it says."""
         found = self.store.get(records.rehearsal(self.the(name).rehearsal or ""))
         assert found is not None
         asked = Rehearsal.from_json(found.body)
@@ -89,7 +89,7 @@ class Asked:
                 guards=Applies(fraction=False, rollout_of_others="refuse", pdb=False),
                 fleet=Fleet(nodes=3, kubelets=("v1.35.4",)),
             ),
-        )  # fmt: skip
+        ).but(**other)  # fmt: skip
         if refusal is not None:
             done = asked.but(state="refused", refusal=refusal)
         self.store.transact([Put(found.key, done.to_json(), found.version)])

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from quietpager.actions.marks import MARK, ROLLED, UNDO_OF, WROTE, is_rolled_back, record_of, shape_of
+from quietpager.change.marks import MARK, ROLLED, UNDO_OF, WROTE, is_rolled_back, record_of, shape_of
 from tests import apiserver
 from tests.apiserver import Answer, ApiServer
 from tests.cage.conftest import ANYTHING, RENDERED, make, wait, without

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from quietpager.actions.schema import load_actions
-from quietpager.change import effect
+from quietpager.change import send
 from quietpager.model.incident import IntentState
 from quietpager.runtime.context import functions_folder
 from tests.contract import test_effect
@@ -53,6 +53,6 @@ def test_an_intent_for_another_kind_is_never_claimed(world: World, kind: str) ->
 
 def test_without_the_check_another_remediator_takes_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.intent()
-    monkeypatch.setattr(effect, "is_for", lambda *_: True)
+    monkeypatch.setattr(send, "is_for", lambda *_: True)
     assert told_to(world, "set-requests", monkeypatch) is not None
     assert world.kept().state is not IntentState.INTENT

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from quietpager.actions.marks import MARK, WROTE
+from quietpager.change.marks import MARK, WROTE
 from tests import apiserver
 from tests.apiserver import ApiServer
 from tests.cage.conftest import ANYTHING, RENDERED, make, wait, without

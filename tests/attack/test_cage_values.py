@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from quietpager.actions import digests
 from quietpager.actions import plan as planning
-from quietpager.change.effect import patch_of
+from quietpager.change import digests
+from quietpager.change.patch_fields import patch_of
 from quietpager.cli.people import story
 from quietpager.cluster.client import connect
 from quietpager.functions.people.console import views
@@ -111,7 +111,7 @@ def test_the_api_server_refuses_it_from_whoever_sends_it(
 ) -> None:
     """A hijacked remediator sends the patch itself. Mutant: the promise without what it holds equal."""
     if not held:
-        monkeypatch.setattr("quietpager.actions.promise._held", lambda *_known: ())
+        monkeypatch.setattr("quietpager.change.promise._held", lambda *_known: ())
     plant(world, "env")
     live = world.deployment("team-43", "web")
     account = "system:serviceaccount:quietpager:remediate-rollout-undo"

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quietpager.actions.marks import MARK
-from quietpager.change import effect
-from quietpager.change.effect import carry_out
+from quietpager.change import patch_fields, send
+from quietpager.change.marks import MARK
+from quietpager.change.send import carry_out
 from quietpager.cluster.recorded import Recorded
 from quietpager.deciding import ground
 from quietpager.deciding.decisions import answer
@@ -210,7 +210,7 @@ def acts_of(moves: list[tuple[int, float, float, float]], policy: Policy) -> lis
         claimed = begin + timedelta(seconds=true + waits + claims)
         with suppress(ClusterUnavailable):
             carry_out(
-                mine[0].id, action=RAISE_MEMORY, store=store, cluster=_Away(), policy=policy,  # type: ignore[arg-type]
+                mine[0].id, cage=RAISE_MEMORY.cage, store=store, cluster=_Away(), policy=policy,  # type: ignore[arg-type]
                 clock=lambda at=claimed: at,  # type: ignore[misc]
                 still_failing=lambda _: True, actor="test",
             )  # fmt: skip
@@ -252,7 +252,7 @@ def test_without_the_padding_a_slow_clock_spends_a_budget_twice(monkeypatch: pyt
     """The mutants: the padding of one second, and a claim that sets its slot back."""
     assert most_in_a_window(acts_of(FAST_THEN_SLOW, SMALL), 3600.0) == 2
     monkeypatch.setattr(ground, "stamp", lambda _record, now: now)
-    monkeypatch.setattr(effect, "stamp", lambda _record, now: now)
+    monkeypatch.setattr(send, "stamp", lambda _record, now: now)
     assert most_in_a_window(acts_of(FAST_THEN_SLOW, SMALL.but(skew=1.0)), 3600.0) == 3
 
 
@@ -338,7 +338,7 @@ def test_without_the_api_servers_time_a_slow_clock_blames_a_change_for_older_cra
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The mutant: the moment of a write is that of the worker's own clock."""
-    monkeypatch.setattr(effect, "_edited", lambda _meta: iter(()))
+    monkeypatch.setattr(patch_fields, "_edited", lambda _meta: iter(()))
     walk = Walk({"remediate-raise-memory": -SKEW}, heals=True)
     wrote = until_written(walk)
     [intent] = intents(walk.product.store)

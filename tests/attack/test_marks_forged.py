@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from quietpager.actions.marks import MARK, UNDO_OF
-from quietpager.change import effect
-from quietpager.change.effect import reversed_edits
+from quietpager.change import patch_fields, send
+from quietpager.change.marks import MARK, UNDO_OF
+from quietpager.change.patch_fields import reversed_edits
 from quietpager.cluster.client import ApiServer
 from quietpager.incident import records
 from quietpager.model.cluster import ClusterUnavailable
@@ -45,7 +45,7 @@ def limit(value: str) -> dict[str, Any]:
 
 def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the mechanism out: the mark alone says that it was applied."""
-    real = effect._judge
+    real = patch_fields._judge
 
     def judge(intent: Intent, live: Any) -> Any:
         if (live["metadata"].get("annotations") or {}).get(MARK) == intent.id:
@@ -57,9 +57,9 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
         found = real_act(intent, resumed=True, **more)
         return found if found[0] is IntentState.APPLIED else real_act(intent, resumed=resumed, **more)
 
-    real_act = effect._act
-    monkeypatch.setattr(effect, "_judge", judge)
-    monkeypatch.setattr(effect, "_act", act)
+    real_act = send._act
+    monkeypatch.setattr(patch_fields, "_judge", judge)
+    monkeypatch.setattr(send, "_act", act)
 
 
 FORGED = ["before the plan", "after the plan", "after the plan, with the change"]

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import psycopg
 
-from quietpager.change.effect import carry_out
+from quietpager.change.send import carry_out
 from quietpager.errors import Retry
 from quietpager.incident import records
 from quietpager.incident.policy import Budget, Places, Policy
@@ -72,7 +72,7 @@ def claims(url: str) -> list[tuple[str, str]]:
     def ours(number: int) -> None:
         with suppress(ClusterUnavailable):
             carry_out(
-                f"int-ours-{number}", action=RAISE_MEMORY, store=store, cluster=Away(), policy=policy,  # type: ignore[arg-type]
+                f"int-ours-{number}", cage=RAISE_MEMORY.cage, store=store, cluster=Away(), policy=policy,  # type: ignore[arg-type]
                 clock=lambda: NOW, still_failing=lambda _: True, actor="bench",
             )  # fmt: skip
 

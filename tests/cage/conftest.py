@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from quietpager.actions.marks import WROTE
 from quietpager.actions.schema import load_actions
+from quietpager.change.marks import WROTE
 from quietpager.render import manifests
 from quietpager.render.cage import API, policy_name
 from quietpager.render.rights import RBAC

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from quietpager.actions.marks import (
+from quietpager.change.marks import (
     MARK,
     ROLLED,
     UNDO_OF,

@@ -5,7 +5,7 @@ from decimal import Decimal
 from random import Random
 from typing import Any, Final
 
-from quietpager.actions.marks import MARK, ROLLED, UNDO_OF, WROTE, annotation, record_of, shape_of
+from quietpager.change.marks import MARK, ROLLED, UNDO_OF, WROTE, annotation, record_of, shape_of
 from tests.apiserver import ApiServer
 from tests.cage import oracle
 from tests.cage.requests import BELOW, GROUPS, PATCH, WROTE_AT, edit

@@ -9,10 +9,10 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from quietpager.actions.marks import MARK, ROLLED, UNDO_OF, WROTE, annotation
-from quietpager.actions.promise import breaches
 from quietpager.actions.schema import load_actions
-from quietpager.change.effect import patch_of, reversed_edits
+from quietpager.change.marks import MARK, ROLLED, UNDO_OF, WROTE, annotation
+from quietpager.change.patch_fields import patch_of, reversed_edits
+from quietpager.change.promise import breaches
 from quietpager.model.incident import Edit, Intent
 from quietpager.model.reference import ObjectRef
 from quietpager.model.time import system_clock
@@ -90,7 +90,7 @@ def test_plan_and_server_say_the_same(server: ApiServer, action: str) -> None:
         body = recorded(server, request)
         after = server.send("PATCH", request.path, body, content=request.content).body
         assert after.get("kind") == "Deployment", (request.name, after)
-        broken = [one.rule for one in breaches(known, live, after)]
+        broken = [one.rule for one in breaches(known.cage, live, after)]
         return broken[0] if broken else "allowed"
 
     for request, rule in zip(lines, all_at_once(said, lines), strict=True):

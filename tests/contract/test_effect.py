@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from quietpager.actions.marks import MARK
 from quietpager.actions.schema import load_actions
-from quietpager.change import effect
-from quietpager.change.effect import carry_out, patch_of, reversed_edits
+from quietpager.change import patch_fields
+from quietpager.change.marks import MARK
+from quietpager.change.patch_fields import patch_of, reversed_edits
+from quietpager.change.send import carry_out
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.incident import records
 from quietpager.incident.policy import Policy
@@ -79,7 +80,7 @@ class World:
 
     def carry(self, name: str = "int-1") -> Message | None:
         return carry_out(
-            name, action=RAISE_MEMORY, store=self.store, cluster=self, policy=POLICY,  # type: ignore[arg-type]
+            name, cage=RAISE_MEMORY.cage, store=self.store, cluster=self, policy=POLICY,  # type: ignore[arg-type]
             clock=lambda: self.now, still_failing=lambda _target: self.ill, actor="test",
         )  # fmt: skip
 
@@ -183,7 +184,7 @@ def test_it_is_the_pinned_generation_that_stops_a_stalled_writer(
     world: World, monkeypatch: pytest.MonkeyPatch, mutant: bool, written: int
 ) -> None:
     if mutant:
-        monkeypatch.setattr(effect, "patch_of", only_uid)
+        monkeypatch.setattr(patch_fields, "patch_of", only_uid)
     world.intent(ENV)
 
     def second() -> None:
@@ -396,9 +397,9 @@ def test_an_undo_never_goes_over_what_somebody_else_did(
 def test_without_its_pins_an_undo_would_overwrite(
     world: World, change: Callable[[World], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = effect.patch_of
-    monkeypatch.setattr(effect, "patch_of", lambda *a: [one for one in real(*a) if one["op"] != "test"])
-    monkeypatch.setattr(effect, "_judge", lambda *_: None)
+    real = patch_fields.patch_of
+    monkeypatch.setattr(patch_fields, "patch_of", lambda *a: [one for one in real(*a) if one["op"] != "test"])
+    monkeypatch.setattr(patch_fields, "_judge", lambda *_: None)
     undo_of(world)
     change(world)
     world.carry("int-1-undo")

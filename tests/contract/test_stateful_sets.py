@@ -13,10 +13,11 @@ from shutil import copytree
 
 import pytest
 
-from quietpager.actions.marks import MARK
 from quietpager.actions.plan import rehearse, server_dry_run
 from quietpager.actions.schema import Action, load_action
-from quietpager.change.effect import carry_out, patch_of
+from quietpager.change.marks import MARK
+from quietpager.change.patch_fields import patch_of
+from quietpager.change.send import carry_out
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.functions.remediate.raise_memory.plan import plan
 from quietpager.incident import records
@@ -135,7 +136,7 @@ def rehearsed(world: World, action: Action) -> Rehearsal:
     asked = Rehearsal(id="r", incident="inc", remedy=remedy, owner=world.target, asked_at=START)
     return rehearse(
         asked, action, plan, Live(world.cluster, world.target), opt_in_label=POLICY.opt_in_label,
-        ignore_annotation=POLICY.ignore_annotation, dry_run=server_dry_run(world.cluster, patch_of, START),
+        ignore_annotation=POLICY.ignore_annotation, dry_run=server_dry_run(world.cluster, START),
     )  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def test_it_is_rehearsed_written_and_marked(world: World, action: Action) -> Non
         [Put(records.SWITCH, {"stopped": False}, 0), Put(records.intent("int-1"), intent.to_json(), 0)]
     )
     said = carry_out(
-        "int-1", action=action, store=store, cluster=world.cluster, policy=POLICY, clock=lambda: START,
+        "int-1", cage=action.cage, store=store, cluster=world.cluster, policy=POLICY, clock=lambda: START,
         still_failing=lambda _target: True, actor="test",
     )  # fmt: skip
     assert said is not None

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from quietpager.actions.plan import Change, rehearse
+from quietpager.actions.plan import Planned, rehearse
 from quietpager.actions.schema import load_actions
 from quietpager.actions.surroundings import fleet_of, other_rollout, scope_of
+from quietpager.change.patch_fields import PatchFields
 from quietpager.cluster.recorded import Recorded
 from quietpager.model.cluster import Kind
 from quietpager.model.finding import Remedy
@@ -133,9 +134,9 @@ def test_a_rehearsal_carries_its_actions_guards_and_all_facts_they_need(
     )  # fmt: skip
     action = load_actions(functions_folder())[name]
 
-    def plan(_live: Live, _params: dict[str, str | float]) -> Change:
+    def plan(_live: Live, _params: dict[str, str | float]) -> Planned:
         path = f"/spec/template/spec/containers/0/{field}"
-        return Change(edits=(Edit(path=path, gets=gets),), summary="s")
+        return Planned(change=PatchFields(edits=(Edit(path=path, gets=gets),)), summary="s")
 
     facts = rehearse(
         asked, action, plan, objects.live, opt_in_label="l", ignore_annotation="a", dry_run=None

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from infra.deploy import store_url
 from infra.testbed import layout, machine
 from infra.testbed.addons import kubectl
-from quietpager.actions.marks import MARK
+from quietpager.change.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.model.cluster import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.model.incident import Incident, Intent, State

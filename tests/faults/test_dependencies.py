@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from quietpager.actions.marks import MARK
+from quietpager.change.marks import MARK
 from quietpager.cluster.client import ApiServer
 from quietpager.incident import records
 from quietpager.model.incident import WITH_PERSON, Incident, Intent, IntentState, State

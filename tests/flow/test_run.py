@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from quietpager.actions.marks import MARK
+from quietpager.change.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.errors import GiveUp
 from quietpager.incident import records

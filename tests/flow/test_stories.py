@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quietpager.actions.marks import MARK
+from quietpager.change.marks import MARK
 from quietpager.cli.people import answer
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.deciding.decisions import Decision

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, Final
 from unittest.mock import patch
 
-from quietpager.change import effect
+from quietpager.change import patch_fields, send
 from quietpager.deciding import decisions, guards
 from quietpager.deciding.ground import Ground
 from quietpager.functions.govern.decide import handler, writes
@@ -92,7 +92,7 @@ class _Unused(_Store):
 
 
 def _lying(store: type[_Store]) -> Callable[[], Any]:
-    real = effect.carry_out
+    real = send.carry_out
 
     def carry_out(name: str, **known: Any) -> Any:
         return real(name, **known | {"store": store(known["store"])})
@@ -103,19 +103,19 @@ def _lying(store: type[_Store]) -> Callable[[], Any]:
 @contextmanager
 def no_pins() -> Iterator[None]:
     """Send the change without any `test`."""
-    real = effect.patch_of
+    real = patch_fields.patch_of
 
     def patch_of(intent: Intent, live: Json) -> list[Json]:
         return [one for one in real(intent, live) if one["op"] != "test"]
 
-    with patch.object(effect, "patch_of", patch_of):
+    with patch.object(patch_fields, "patch_of", patch_of):
         yield
 
 
 @contextmanager
 def no_undo_pins() -> Iterator[None]:
     """Undo wherever the object stands by now."""
-    real, judge = effect.patch_of, effect._judge
+    real, judge = patch_fields.patch_of, patch_fields._judge
 
     def patch_of(intent: Intent, live: Json) -> list[Json]:
         return [one for one in real(intent, live) if one["op"] != "test" or intent.undoes is None]
@@ -123,49 +123,49 @@ def no_undo_pins() -> Iterator[None]:
     def judged(intent: Intent, live: Json) -> Any:
         return judge(intent, live) if intent.undoes is None else None
 
-    with patch.object(effect, "patch_of", patch_of), patch.object(effect, "_judge", judged):
+    with patch.object(patch_fields, "patch_of", patch_of), patch.object(patch_fields, "_judge", judged):
         yield
 
 
 @contextmanager
 def pins_read_again() -> Iterator[None]:
     """Take the generation from the last look instead of from the intent."""
-    real = effect._look
-    acting = effect._act
+    real = patch_fields._look
+    acting = send._act
 
     def act(intent: Intent, **known: Any) -> Any:
         live = real(intent, known["cluster"])
         here = intent.but(generation=live["metadata"]["generation"]) if live else intent
         return acting(here.but(edits=tuple(e.but(had=None) for e in here.edits)), **known)
 
-    with patch.object(effect, "_act", act):
+    with patch.object(send, "_act", act):
         yield
 
 
 @contextmanager
 def outcome_without_compare() -> Iterator[None]:
     """Record the outcome over whatever is there."""
-    real = effect._record
+    real = send._record
 
     def record(*known: Any) -> Any:
-        with patch.object(effect, "Put", Blind):
+        with patch.object(send, "Put", Blind):
             return real(*known)
 
-    with patch.object(effect, "_record", record):
+    with patch.object(send, "_record", record):
         yield
 
 
 @contextmanager
 def write_before_claim() -> Iterator[None]:
     """Send first, claim afterwards."""
-    real = effect.carry_out
+    real = send.carry_out
 
     def carry_out(name: str, **known: Any) -> Any:
         record = known["store"].get(records.intent(name))
         intent = Intent.from_json(record.body)
         if intent.state is IntentState.INTENT:
             live = known["cluster"].get("Deployment", intent.target.namespace, intent.target.name)
-            change = effect.patch_of(intent, live)
+            change = patch_fields.patch_of(intent, live)
             known["cluster"].json_patch("Deployment", intent.target.namespace, intent.target.name, change)
         return real(name, **known)
 
@@ -176,38 +176,38 @@ def write_before_claim() -> Iterator[None]:
 @contextmanager
 def no_act_deadline() -> Iterator[None]:
     """Never look at the clock between claim and write."""
-    real = effect._act
+    real = send._act
 
     def act(intent: Intent, **known: Any) -> Any:
         then = known["clock"]() if intent.act_by is None else intent.act_by - timedelta(seconds=1)
         return real(intent, **known | {"clock": lambda: then})
 
-    with patch.object(effect, "_act", act):
+    with patch.object(send, "_act", act):
         yield
 
 
 @contextmanager
 def interrupted_is_forgotten() -> Iterator[None]:
     """Judge a second try as if nobody had tried before."""
-    real = effect._act
+    real = send._act
 
     def act(intent: Intent, **known: Any) -> Any:
         return real(intent, **known | {"resumed": False})
 
-    with patch.object(effect, "_act", act):
+    with patch.object(send, "_act", act):
         yield
 
 
 @contextmanager
 def silence_is_no() -> Iterator[None]:
     """Take a call that was not answered for one that was refused."""
-    real = effect._act
+    real = send._act
 
     def act(intent: Intent, **known: Any) -> Any:
         outcome, result, changes = real(intent, **known)
         return (IntentState.REFUSED, "no answer", {}) if outcome is None else (outcome, result, changes)
 
-    with patch.object(effect, "_act", act):
+    with patch.object(send, "_act", act):
         yield
 
 

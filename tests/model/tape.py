@@ -186,6 +186,9 @@ class TapeCluster:
     ) -> Json:  # fmt: skip
         raise NotImplementedError
 
+    def evict(self, namespace: str, pod: str, eviction: Json, *, dry_run: bool = False) -> Json:
+        raise NotImplementedError
+
     def delete(self, kind: Kind, namespace: str | None, name: str) -> None:
         raise NotImplementedError
 

@@ -12,7 +12,7 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from quietpager.actions.marks import MARK, WROTE
+from quietpager.change.marks import MARK, WROTE
 from quietpager.model.cluster import Json
 from quietpager.model.message import Message
 from quietpager.model.store import ABSENT, Audit, Conflict, Delete, Due, Put, Record, Write

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from quietpager.change.effect import carry_out
+from quietpager.change.send import carry_out
 from quietpager.deciding.ground import Conditions, Ground, ground_of, scopes
 from quietpager.errors import Retry
 from quietpager.incident import records
@@ -50,7 +50,7 @@ class Away:
 def claim(store: MemoryStore, intent: Intent, now: datetime) -> None:
     with suppress(ClusterUnavailable):
         carry_out(
-            intent.id, action=RAISE_MEMORY, store=store, cluster=Away(), policy=POLICY, clock=lambda: now,  # type: ignore[arg-type]
+            intent.id, cage=RAISE_MEMORY.cage, store=store, cluster=Away(), policy=POLICY, clock=lambda: now,  # type: ignore[arg-type]
             still_failing=lambda _: True, actor="test",
         )  # fmt: skip
 

@@ -77,10 +77,6 @@ def test_an_action_that_never_writes_needs_no_cage() -> None:
     ("name", "changed"),
     [
         ("restart", {}),
-        (
-            "raise-memory",
-            {"write": ({"group": "apps", "resources": ("deployments",), "verbs": ("update",)},)},
-        ),
         ("raise-memory", {"may_change": ("spec.replicas",)}),
         ("raise-memory", {"may_change": ("spec.template.spec.containers[*].resources.limits",)}),
         ("raise-memory", {"params": {}}),
@@ -91,6 +87,12 @@ def test_an_action_whose_promise_is_not_known_is_not_rendered(name: str, changed
     action = Action.model_validate(ACTIONS["raise-memory"].model_dump() | {"name": name} | changed)
     with pytest.raises(ValueError, match=r"cage"):
         rendered(action)
+
+
+def test_an_action_with_a_right_that_no_kind_of_change_needs_is_not_even_read() -> None:
+    write = ({"group": "apps", "resources": ("deployments",), "verbs": ("update",)},)
+    with pytest.raises(ValueError, match="no kind of change sends `update deployments of group apps`"):
+        Action.model_validate(ACTIONS["raise-memory"].model_dump() | {"write": write})
 
 
 @pytest.mark.parametrize("level", ["ObjectMeta", "DeploymentSpec", "PodTemplateSpec", "PodSpec", "Container"])

@@ -28,7 +28,7 @@ from typing import Any, Final
 
 import psycopg
 
-from quietpager.actions.marks import MARK
+from quietpager.change.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.incident import records
 from quietpager.local.demo import free_port, sandbox

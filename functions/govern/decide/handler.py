@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from quietpager.change.effect import reversed_edits
+from quietpager.change.kinds import inverse_of
 from quietpager.deciding import decisions, guards
 from quietpager.deciding.ground import Conditions
 from quietpager.deciding.verdict import judge, judge_undo, stored
@@ -249,7 +249,8 @@ def _undo_verdict(taken: Step, ctx: Context, now: datetime) -> tuple[Step, Condi
     record = ctx.store.get(records.rehearsal(forward.rehearsal))
     if record is None:
         raise AssertionError(f"rehearsal {forward.rehearsal} of {incident.id} is missing")
-    plan = Rehearsal.from_json(record.body).but(edits=reversed_edits(forward.edits))
+    back = inverse_of(forward)
+    plan = Rehearsal.from_json(record.body).but(edits=back.edits, change=back.change)
     said, on = judge_undo(plan, incident, stored(ctx.store, ctx.policy, now, ctx.actions, undo=True))
     no = guards.refusal(said)
     audit = verdict_audit(plan, said, None, "undo" if no is None else "undo refused", ctx, now)

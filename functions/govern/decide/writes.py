@@ -2,8 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from quietpager.actions.marks import UNDO_OF
-from quietpager.change.effect import reversed_edits, talk_about, tell_about
+from quietpager.change.kinds import inverse_of
+from quietpager.change.marks import UNDO_OF
+from quietpager.change.send import talk_about, tell_about
 from quietpager.deciding.decisions import needed
 from quietpager.deciding.ground import Conditions
 from quietpager.deciding.guard import AUDITED, Verdict
@@ -100,9 +101,9 @@ def forward_intent(incident: Incident, ctx: Context) -> Intent:
 
 def undo_of(forward: Intent, ctx: Context, now: datetime) -> Intent:
     """Make the intent that reverses another, pinned to what that one left behind."""
-    return forward.but(
+    return inverse_of(forward).but(
         id=f"{forward.id}{UNDO_OF}", state=IntentState.INTENT, undoes=forward.id, act_by=None, result="",
-        edits=reversed_edits(forward.edits), generation=forward.generation_after or -1,
+        generation=forward.generation_after or -1,
         created_at=now, applied_at=None, generation_after=None,
         expires_at=now + timedelta(seconds=ctx.policy.claim),
     )  # fmt: skip
@@ -205,7 +206,8 @@ class _Paper:
     def _forward(self, rehearsal: Rehearsal) -> Intent:
         owner = rehearsal.owner
         edits = [edit.to_json() for edit in rehearsal.edits]
-        known = digest(self.incident.id, rehearsal.id, rehearsal.remedy.to_json(), owner.uid, edits)
+        what = [edits] if rehearsal.change is None else [edits, rehearsal.change.to_json()]
+        known = digest(self.incident.id, rehearsal.id, rehearsal.remedy.to_json(), owner.uid, *what)
         return Intent(
             id="-".join(part for part in ("int", known, self.ctx.nonce()) if part),
             incident=self.incident.id,
@@ -214,6 +216,7 @@ class _Paper:
             target=owner,
             generation=rehearsal.generation,
             edits=rehearsal.edits,
+            change=rehearsal.change,
             created_at=self.now,
             expires_at=self.now + timedelta(seconds=self.ctx.policy.claim),
         )
@@ -234,7 +237,8 @@ class _Paper:
                 self.incident.id, self.now, "intent", self.ctx.name,
                 {"intent": intent.id, "action": intent.action, "target": str(intent.target),
                  "generation": intent.generation, "undo": intent.undoes is not None,
-                 "edits": [edit.to_json() for edit in intent.edits]},
+                 "edits": [edit.to_json() for edit in intent.edits],
+                 "change": None if intent.change is None else intent.change.to_json()},
             ),
         ]  # fmt: skip
         self._say(intent.id, talk_about(intent, kind))

@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from quietpager.change.effect import tell_about
+from quietpager.change.send import tell_about
 from quietpager.errors import BadMessage, Retry
 from quietpager.incident import records
 from quietpager.model.incident import Incident

@@ -5,7 +5,8 @@ from copy import deepcopy
 from decimal import Decimal
 from typing import Any
 
-from quietpager.actions.plan import Change
+from quietpager.actions.plan import Planned
+from quietpager.change.patch_fields import PatchFields
 from quietpager.errors import Refused
 from quietpager.model.incident import Edit
 from quietpager.model.quantity import memory_text, quantity
@@ -14,7 +15,7 @@ from quietpager.objects.live import Live
 _MEBI = 1 << 20
 
 
-def plan(live: Live, params: dict[str, str | float]) -> Change:
+def plan(live: Live, params: dict[str, str | float]) -> Planned:
     """Raise limit and request of each killed container by the factor, up to the ceiling.
 
     The request grows by the same factor and never beyond the limit, so that the scheduler knows.
@@ -43,8 +44,8 @@ def plan(live: Live, params: dict[str, str | float]) -> Change:
     if not edits:
         raise Refused(f"No container of {live.owner} that its template declares was killed for memory.")
     after = _edited(containers, edits)
-    return Change(
-        edits=tuple(edits),
+    return Planned(
+        change=PatchFields(edits=tuple(edits)),
         summary=f"raise memory of {live.owner}: {'; '.join(said)}",
         pod_memory=_sum(after, _asks),
         pod_memory_before=_sum(containers, _asks),

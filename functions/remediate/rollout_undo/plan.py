@@ -1,14 +1,15 @@
 """Plan: back to the newest earlier revision whose pods are well, field by field.
 
 The plan names everything in which the revisions differ. Whether a rollback may change all of it, the action's
-promise says (`quietpager.actions.promise`): where not, nothing is written, and a person reads the plan.
+promise says (`quietpager.change.promise`): where not, nothing is written, and a person reads the plan.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from quietpager.actions.digests import sentence_of
-from quietpager.actions.plan import Change
+from quietpager.actions.plan import Planned
+from quietpager.change.digests import sentence_of
+from quietpager.change.patch_fields import PatchFields
 from quietpager.errors import Refused
 from quietpager.model.incident import Edit
 from quietpager.objects.live import Live
@@ -22,7 +23,7 @@ _LOOKED_INTO = frozenset({"resources", "livenessProbe", "readinessProbe", "start
 """Fields of a container that are compared value by value; the others only as a whole."""
 
 
-def plan(live: Live, _params: dict[str, str | float]) -> Change:
+def plan(live: Live, _params: dict[str, str | float]) -> Planned:
     """Give the edits from today's template to the earlier one.
 
     Raises:
@@ -37,8 +38,8 @@ def plan(live: Live, _params: dict[str, str | float]) -> Change:
     edits = tuple(_template(template, back_to.template))
     if not edits:
         raise Refused(f"{live.owner} is at revision {back_to.number}'s template already.")
-    return Change(
-        edits=edits,
+    return Planned(
+        change=PatchFields(edits=edits),
         summary=f"roll {live.owner} back to revision {back_to.number}: {sentence_of(edits)}",
     )
 

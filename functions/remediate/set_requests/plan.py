@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from quietpager.actions.plan import Change
+from quietpager.actions.plan import Planned
+from quietpager.change.patch_fields import PatchFields
 from quietpager.errors import Refused
 from quietpager.model.incident import Edit
 from quietpager.model.quantity import memory_text, quantity
@@ -20,7 +21,7 @@ _LEAST: Final[Asked] = {"memory": Decimal(16 * _MEBI), "cpu": Decimal("0.01")}
 """Below this a request says nothing any more; the same as the least in action.yaml."""
 
 
-def plan(live: Live, params: dict[str, str | float]) -> Change:
+def plan(live: Live, params: dict[str, str | float]) -> Planned:
     """Lower the largest request of each resource that is too large for every node.
 
     The whole pod may then ask for `share` of the node that comes closest. `memory` or `cpu`, where a
@@ -54,8 +55,8 @@ def plan(live: Live, params: dict[str, str | float]) -> Change:
     lowered = {edit.path for edit in edits if edit.path.endswith("/memory")}
     after = wanted["memory"] if not lowered else _after(spec, edits)
     limits = memory_text(sum((_limit(one) for one in before), Decimal(0)))
-    return Change(
-        edits=tuple(edits),
+    return Planned(
+        change=PatchFields(edits=tuple(edits)),
         summary=f"set requests of {live.owner}: {'; '.join(said)}",
         pod_memory=memory_text(after),
         pod_memory_before=memory_text(wanted["memory"]),

@@ -9,13 +9,15 @@ from typing import Final, Literal, Self
 from pydantic import ValidationError, model_validator
 from yaml import YAMLError
 
+from quietpager.change.cage import Bound, Cage
+from quietpager.change.kinds import KINDS, kinds_of
+from quietpager.change.write import Right
 from quietpager.errors import Refused
 from quietpager.model.data import Data
 from quietpager.model.folders import Roots, find
-from quietpager.model.incident import Applies, Autonomy, UndoWhen
+from quietpager.model.incident import Applies, Autonomy, UndoWhen, Verify
 from quietpager.model.quantity import quantity
 from quietpager.model.yaml import Lines, faults, read_with_lines
-from quietpager.objects.table import KINDS
 
 ACTION: Final = "action.yaml"
 """The file that makes a folder an action's."""
@@ -39,18 +41,11 @@ class Access(Data):
     verbs: tuple[str, ...]
 
 
-_REMOVES = frozenset({("pods", "delete"), ("pods", "deletecollection"), ("pods/eviction", "create")})
-"""Rights that remove pods."""
-_TWO_PERSONS = frozenset({"pods", "pods/eviction", "nodes"})
-"""What nobody may approve alone, where an action may write it (evict, delete, cordon, taint, drain)."""
-_WORKLOADS = frozenset(kind.resource.plural for kind in KINDS.values() if kind.has_template)
-
-
 class Promise(Data):
     """What holds between the object as the last *other* writer left it and now, whatever the action sends.
 
     `says` is the sentence; its bounds are those in the action's `params`, and `times`: how many times more,
-    or less, an amount may become. Held by `actions.promise`, and on the API server by what
+    or less, an amount may become. Held by `change.promise`, and on the API server by what
     `shared/quietpager/render/cage.py` renders.
     """
 
@@ -78,20 +73,57 @@ class Action(Data):
     write: tuple[Access, ...]
     may_change: tuple[str, ...]
     promise: Promise = Promise(says="nothing is written")
+    verify: Verify = Verify()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of change that its rights are for; none, where it writes nothing."""
+        return kinds_of(
+            Right(group=one.group, resource=what, verb=verb)
+            for one in self.write
+            for what in one.resources
+            for verb in one.verbs
+        )
+
+    @property
+    def cage(self) -> Cage:
+        """Its limits, as the sender and the promise take them."""
+        return Cage(
+            action=self.name,
+            applies_to=self.applies_to,
+            kinds=self.kinds,
+            may_change=self.may_change,
+            restores=self.inverse == "restore",
+            bounds={name: Bound(min=one.min, max=one.max) for name, one in self.params.items()},
+            times=self.promise.times,
+        )
 
     @model_validator(mode="after")
     def _guards_fit_the_rights(self) -> Self:
         """An action may not spare itself a guard that its own rights call for."""
-        rights = {(what, verb) for one in self.write for what in one.resources for verb in one.verbs}
-        if rights & _REMOVES and not (self.guards.fraction and self.guards.pdb):
+        kinds = {name: KINDS[name] for name in self.kinds}
+        needs = [kind.NEEDS for kind in kinds.values()]
+        if any(
+            (one.fraction and not self.guards.fraction) or (one.pdb and not self.guards.pdb) for one in needs
+        ):
             raise ValueError("guards: what may remove pods needs `fraction: yes` and `pdb: yes`.")
-        if {what for what, _ in rights} & _WORKLOADS and self.guards.rollout_of_others == "ignore":
+        if any(one.rollout_of_others for one in needs) and self.guards.rollout_of_others == "ignore":
             raise ValueError("guards: what changes a workload needs `rollout_of_others: refuse`.")
-        if self.write and "promise" not in self.model_fields_set:
-            raise ValueError("promise: what may write needs to say what holds, whatever it sends.")
+        for said in ("promise", "verify"):
+            if self.write and said not in self.model_fields_set:
+                what = (
+                    "what holds, whatever it sends" if said == "promise" else "how it is known that it helped"
+                )
+                raise ValueError(f"{said}: what may write needs to say {what}.")
+        if bool(self.write) is (self.verify.goal == "nothing_written"):
+            raise ValueError(
+                "verify: the goal `nothing_written` belongs to what writes nothing, and only to that."
+            )
         if (self.inverse == "none") is not (self.undo_when == "never"):
             raise ValueError("undo_when: `never` belongs to `inverse: none`, and to nothing else.")
-        if {what for what, _ in rights} & _TWO_PERSONS and self.approvals < 2:
+        if lost := [name for name, kind in kinds.items() if not kind.INVERSE and self.inverse == "restore"]:
+            raise ValueError(f"inverse: nothing takes back a change of kind {lost[0]}; say `inverse: none`.")
+        if any(one.approvals > self.approvals for one in needs):
             raise ValueError("approvals: what may remove pods or change nodes needs `approvals: 2`.")
         return self
 
@@ -113,7 +145,7 @@ class Action(Data):
                 raise Refused(f"{self.name}: {name} is {value!r}, not text.")
             return
         try:
-            number = quantity(value) if bound.quantity else Decimal(str(value))
+            number = quantity(value) if bound.quantity else Decimal(repr(float(value)))
         except (ValueError, ArithmeticError) as wrong:
             raise Refused(f"{self.name}: {name} is {value!r}: {wrong}.") from None
         low, high = bound.min, bound.max

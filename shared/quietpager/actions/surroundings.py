@@ -1,4 +1,4 @@
-"""What surrounds a plan: the facts that guards 3, 4 and 6 are decided on.
+"""What surrounds a plan: the facts that guards 3, 4, 6 and 9 are decided on.
 
 Who calls it: `quietpager.actions.plan.rehearse`. Pure but for the reader behind `Live`.
 """
@@ -6,11 +6,12 @@ Who calls it: `quietpager.actions.plan.rehearse`. Pure but for the reader behind
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from quietpager.model.incident import Fleet
+from quietpager.model.incident import Disruption, Fleet
 from quietpager.model.reference import ObjectRef
 from quietpager.objects.health import pod_fault
 from quietpager.objects.kinds.node import Node
 from quietpager.objects.live import Live
+from quietpager.objects.selector import selects
 from quietpager.objects.types import Pod
 
 ZONE = "topology.kubernetes.io/zone"
@@ -30,6 +31,25 @@ def scope_of(live: Live, owner: ObjectRef, removes: Sequence[ObjectRef]) -> dict
         "healthy": sum(_well(pod) for pod in present if pod.metadata.uid not in going),
         "domains": tuple(sorted({_place(pod, zones) for pod in present if pod.metadata.uid in going})),
     }
+
+
+def disruptions_of(live: Live, removes: Sequence[ObjectRef]) -> tuple[Disruption, ...]:
+    """Give guard 9's facts: each PodDisruptionBudget that selects a pod that goes, and what it allows now.
+
+    A budget whose status is of an older generation allows nothing: its controller has not counted yet.
+    """
+    going = {one.uid for one in removes}
+    pods = [pod for pod in live.pods if pod.metadata.uid in going]
+    found = []
+    for raw in live.reader.list("PodDisruptionBudget", live.target.namespace):
+        selector = (raw.get("spec") or {}).get("selector")
+        chosen = tuple(pod.metadata.name for pod in pods if selects(selector, pod.metadata.labels))
+        if chosen:
+            meta, status = raw["metadata"], raw.get("status") or {}
+            counted = (status.get("observedGeneration") or 0) >= (meta.get("generation") or 0)
+            allowed = int(status.get("disruptionsAllowed") or 0) if counted else 0
+            found.append(Disruption(name=str(meta["name"]), allowed=allowed, targets=chosen))
+    return tuple(found)
 
 
 def _well(pod: Pod) -> bool:

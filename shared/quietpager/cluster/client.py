@@ -20,7 +20,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote, urlencode
 
-from quietpager.cluster.answers import failure, lines, watch_event
+from quietpager.cluster.answers import failure, lines, object_of, refused_eviction, watch_event
 from quietpager.cluster.official import official_client, read_service_account
 from quietpager.cluster.pages import Answer, items, judged, pages
 from quietpager.model.cluster import ClusterUnavailable, Json, Kind, Rejected, WatchEvent
@@ -260,6 +260,16 @@ class ApiServer:
         path = _path(kind, namespace, name, subresource)
         return self._write("PATCH", path, patch, dry_run, "application/merge-patch+json")
 
+    def evict(self, namespace: str, pod: str, eviction: Json, *, dry_run: bool = False) -> Json:
+        """Create an Eviction; what a budget or the eviction itself answers is an answer, not an overload."""
+        path, query = _path("Pod", namespace, pod, "eviction"), {"fieldManager": self._manager}
+        if dry_run:
+            query["dryRun"] = "All"
+        response = self._send("POST", path, query, eviction, stream=False)
+        if response.status >= 300:
+            raise refused_eviction(response.status, response.data)
+        return object_of(response.data)
+
     def delete(self, kind: Kind, namespace: str | None, name: str) -> None:
         """Delete an object, with its own grace period."""
         self._call("DELETE", _path(kind, namespace, name), {})
@@ -318,13 +328,7 @@ class ApiServer:
         response = self._send(method, path, query or {}, body, content_type, stream=False, accept=accept)
         if response.status >= 300:
             raise failure(response.status, response.data)
-        try:
-            answer = json.loads(response.data)
-        except ValueError as error:
-            raise ClusterUnavailable("the API server's answer is not JSON") from error
-        if not isinstance(answer, dict):
-            raise ClusterUnavailable("the API server's answer is not an object")
-        return answer
+        return object_of(response.data)
 
     def _send(
         self,

@@ -5,6 +5,7 @@ each function has its own ServiceAccount instead.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 from quietpager.errors import GiveUp
@@ -107,6 +108,11 @@ class ReadOnly:
         del namespace, name, patch, dry_run, subresource
         raise self._no("patch", kind)
 
+    def evict(self, namespace: str, pod: str, eviction: Json, *, dry_run: bool = False) -> Json:
+        """Refuse."""
+        del namespace, pod, eviction, dry_run
+        raise self._no("evict", "Pod")
+
     def delete(self, kind: Kind, namespace: str | None, name: str) -> None:
         """Refuse."""
         del namespace, name
@@ -120,9 +126,12 @@ class ReadOnly:
 
 
 class WritesAs(ReadOnly):
-    """Reads with its own rights, and patches as another user, so that RBAC binds the patch to that user.
+    """Reads with its own rights, and writes as another user, so that RBAC binds the write to that user.
 
-    The only write there is is `json_patch`, as everywhere in the product.
+    The only writes there are are those that a kind of change sends: a patch, an eviction, a creation.
+    Each raises `Rejected` also where impersonation itself is refused; the text names the missing right. And,
+    then nothing was sent, where the object is outside the namespace that is kept to: the store may hold
+    incidents from a time when more was watched.
     """
 
     def __init__(self, own: Cluster, other: Cluster, user: str, namespace: str | None = None) -> None:
@@ -140,22 +149,33 @@ class WritesAs(ReadOnly):
         dry_run: bool = False,
         subresource: Literal["", "status"] = "",
     ) -> Json:
-        """Patch as the other user.
+        """Patch as the other user."""
+        with self._as_other(kind, namespace, name):
+            return self._other.json_patch(
+                kind, namespace, name, patch, dry_run=dry_run, subresource=subresource
+            )
 
-        Raises:
-            Rejected: also where impersonation itself is refused; the text names the missing right. Also,
-                and then nothing was sent, where the object is outside the namespace that is kept to: the
-                store may hold incidents from a time when more was watched.
-        """
+    def evict(self, namespace: str, pod: str, eviction: Json, *, dry_run: bool = False) -> Json:
+        """Evict as the other user."""
+        with self._as_other("Pod", namespace, pod):
+            return self._other.evict(namespace, pod, eviction, dry_run=dry_run)
+
+    def create(self, kind: Kind, obj: Json, *, dry_run: bool = False) -> Json:
+        """Create as the other user."""
+        meta = obj.get("metadata") or {}
+        with self._as_other(kind, meta.get("namespace"), str(meta.get("name"))):
+            return self._other.create(kind, obj, dry_run=dry_run)
+
+    @contextmanager
+    def _as_other(self, kind: Kind, namespace: str | None, name: str) -> Iterator[None]:
+        """Keep to the namespace, and name the missing right where impersonation is refused."""
         if self._namespace not in (None, namespace):
             where = f"{kind} {namespace}/{name}"
             raise Rejected(
                 403, "Forbidden", f"{where} is outside namespace {self._namespace}, which is kept to"
             )
         try:
-            return self._other.json_patch(
-                kind, namespace, name, patch, dry_run=dry_run, subresource=subresource
-            )
+            yield
         except Rejected as no:
             if no.code == 403 and "cannot impersonate" in no.message:
                 raise Rejected(no.code, no.reason, self._may_not_impersonate()) from no

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from quietpager.incident import records, storm
 from quietpager.incident.policy import Limit, Policy
+from quietpager.incident.slots import moment, stamp
 from quietpager.incident.storm import Openings
 from quietpager.model.data import digest
 from quietpager.model.incident import Autonomy, Incident, Rehearsal
@@ -161,8 +162,8 @@ def ground_of(
         policy=policy,
         now=now,
         stopped=switch is None or bool(switch.body.get("stopped", True)),
-        breaker_until=_moment(found.get(breaker), "until"),
-        last_act=_moment(found.get(target), "at"),
+        breaker_until=moment(found.get(breaker), "until"),
+        last_act=moment(found.get(target), "at"),
         levels=tuple(levels),
         openings=storm.openings(found, incident.owner, policy, now),
         at_most=at_most,
@@ -178,20 +179,11 @@ def _may_take(
     An attempt that was refused or expired can never write later, so its slot may serve the next one;
     otherwise a budget of one act an hour would forbid the second attempt that the table promises.
     """
-    at = _moment(record, "at")
+    at = moment(record, "at")
     if at is None or (_holder(record) == incident.id and (undo or not incident.acted)):
         return True
     return slot_is_free(at, window, policy, now)
 
 
-def stamp(record: Record | None, now: datetime) -> datetime:
-    """Give the moment that a slot is used at; a slow clock never sets one back that a faster one has set."""
-    return max(now, _moment(record, "at") or now)
-
-
 def _holder(record: Record | None) -> str | None:
     return None if record is None else str(record.body.get("holder"))
-
-
-def _moment(record: Record | None, name: str) -> datetime | None:
-    return None if record is None else datetime.fromisoformat(str(record.body[name]))

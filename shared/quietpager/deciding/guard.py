@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from quietpager.change.kinds import change_of
+from quietpager.change.remove_pods import RemovePods
 from quietpager.deciding.ground import Ground
 from quietpager.errors import Refused
 from quietpager.masking.told import Told
@@ -85,6 +87,15 @@ def facts_of(ground: Ground) -> PlanFacts:
     if ground.rehearsal.facts is None:
         raise Refused("the plan came without its facts")
     return ground.rehearsal.facts
+
+
+def removed_by(ground: Ground) -> set[str] | None:
+    """Give the uids of the pods that the plan itself takes away; None where it takes none.
+
+    Facts come from a remediator, and it may be wrong: what removes pods is judged as such whatever they say.
+    """
+    change = change_of(ground.rehearsal)
+    return {str(pod.uid) for pod in change.pods} if isinstance(change, RemovePods) else None
 
 
 def fleet_of(ground: Ground) -> Fleet:

@@ -35,10 +35,19 @@ def commit(incident: Incident, news: Input, policy: Policy, now: datetime) -> St
         available_before=rehearsal.available, restarts_before=incident.restarts,
         available_after=None, restarts_after=None,
         undo_when=rehearsal.undo_when,
+        **_verified_by(incident, rehearsal),
         to_propose=rehearsal.id if _also_proposed(rehearsal) else None,
         decided_by=incident.decided_by or f"rule {incident.family}/{incident.failure_class}",
     )  # fmt: skip
     return Step(after, (Commit(rehearsal),), rehearsal.summary)
+
+
+def _verified_by(incident: Incident, rehearsal: Rehearsal) -> dict[str, object]:
+    """Give what the action asks of its verification; a rehearsal of before it could say so asks nothing."""
+    verify = rehearsal.verify
+    if verify is None:
+        return {}
+    return {"window": verify.seconds(incident.window, incident.time_to_failure), "goal": verify.goal}
 
 
 def ask(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from quietpager.actions.marks import MARK
+from quietpager.change.marks import MARK
 from quietpager.cluster.client import connect
 from quietpager.incident import records
 from quietpager.local import dynoxide

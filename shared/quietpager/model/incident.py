@@ -1,13 +1,14 @@
 """The records of an incident: the incident itself, its rehearsals, its intents."""
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from quietpager.masking.told import Told
-from quietpager.model.data import Data, digest
+from quietpager.model.data import Data, Json, digest
 from quietpager.model.finding import Dwell, Evidence, Remedy
 from quietpager.model.page import Page
 from quietpager.model.reference import ObjectRef
@@ -55,6 +56,9 @@ ClosedReason = Literal["fixed", "healed_by_itself", "fixed_by_person", "gone", "
 
 
 UndoWhen = Literal["worse", "unchanged", "never"]
+
+Goal = Literal["owner_healthy", "owner_healthy_and_no_new_oom", "nothing_written"]
+"""What must be seen after a write: a healthy owner, or besides that nothing killed for memory since."""
 
 OwnerMode = Literal["propose", "patch", "patch+propose"]
 """What is done about a field that somebody else owns: see guard 5."""
@@ -168,6 +172,7 @@ class Incident(Data):
     available_after: int | None = None
     restarts_after: int | None = None
     undo_when: UndoWhen = "never"
+    goal: Goal = "owner_healthy"
     worse_streak: int = 0
     serial: int = 0
     healthy_streak: int = 0
@@ -215,6 +220,29 @@ class Edit(Data):
     hidden: bool = False
 
 
+class AnyChange(Data):  # noqa: PLW1641 (pydantic makes the hash of what is frozen, from the same fields)
+    """What one write is, as a record keeps it: its kind, and whatever that kind says of it.
+
+    The kinds are a closed set, one file each in `quietpager.change`, which reads and checks the rest. `pins`
+    is what the write is pinned to (a version, a mark): it is read anew by each rehearsal, and pinned by the
+    intent. All the rest is what is approved.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+    pins: dict[str, Any] = {}
+
+    @property
+    def identity(self) -> Json:
+        """What an approval binds to: everything but the pins."""
+        return {name: value for name, value in self.to_json().items() if name != "pins"}
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all of it: what this class does not name is what the write does."""
+        return isinstance(other, AnyChange) and self.to_json() == other.to_json()
+
+
 class Applies(Data):
     """Which of guards 3, 4 and 9 look at an action: an `action.yaml`'s block `guards:`, all three said.
 
@@ -225,6 +253,45 @@ class Applies(Data):
     fraction: bool
     rollout_of_others: Literal["refuse", "ignore"]
     pdb: bool
+
+
+class Verify(Data):
+    """How it is known that an action helped: an `action.yaml`'s block `verify:`.
+
+    The `goal` must hold for a whole window: `window` times the last time to failure, and `at_least` so many
+    seconds. An action may ask for more than the policy's `window_factor` and `window`, never for less; 0 is
+    the policy's own.
+    """
+
+    goal: Goal = "nothing_written"
+    window: float = Field(default=0.0, ge=0, le=100)
+    at_least: float = Field(default=0.0, ge=0, le=86400)
+
+    @field_validator("window", mode="before")
+    @classmethod
+    def _times(cls, said: object) -> object:
+        """Read `2 x time to failure`, or `policy`."""
+        if not isinstance(said, str):
+            return said
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?x time to failure", said)
+        if found is None and said != "policy":
+            raise ValueError(f"{said!r} is neither `policy` nor like `2 x time to failure`")
+        return 0.0 if found is None else float(found[1])
+
+    @field_validator("at_least", mode="before")
+    @classmethod
+    def _length(cls, said: object) -> object:
+        """Read `60s`, `2m` or `1h`, or `policy`."""
+        if not isinstance(said, str):
+            return said
+        found = re.fullmatch(r"([0-9]+)([smh])", said)
+        if found is None and said != "policy":
+            raise ValueError(f"{said!r} is neither `policy` nor like `60s`, `2m` or `1h`")
+        return 0.0 if found is None else int(found[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
+
+    def seconds(self, policys: float, time_to_failure: float) -> float:
+        """Give the length of the window, where the policy asks for `policys` seconds."""
+        return max(policys, self.at_least, self.window * time_to_failure)
 
 
 ALL_APPLY = Applies(fraction=True, rollout_of_others="refuse", pdb=True)
@@ -292,6 +359,9 @@ class Rehearsal(Data):
 
     `beyond` are the fields for whose sake the API server would refuse it: then it is refused here, and keeps
     its edits, to be proposed to a person.
+
+    `change` is what would be written; None stands for a patch of `edits`, pinned to `generation`, as every
+    record was before there were other kinds. `quietpager.change.kinds.change_of` reads either.
     """
 
     id: str
@@ -302,18 +372,21 @@ class Rehearsal(Data):
     asked_at: datetime
     generation: int = 0
     edits: tuple[Edit, ...] = ()
+    change: AnyChange | None = None
     summary: Told = ""
     refusal: Told | None = None
     beyond: tuple[str, ...] = ()
     facts: PlanFacts | None = None
     available: int = 0
     undo_when: UndoWhen = "never"
+    verify: Verify | None = None
     proposal: Proposal | None = None
 
     @property
     def diff_key(self) -> str:
         """Identity of what would change, without the generation that an autoscaler moves."""
-        return digest(self.owner.uid, self.remedy.to_json(), [e.to_json() for e in self.edits])
+        what = [self.owner.uid, self.remedy.to_json(), [e.to_json() for e in self.edits]]
+        return digest(*what, *([] if self.change is None else [self.change.identity]))
 
 
 class IntentState(StrEnum):
@@ -333,6 +406,7 @@ class Intent(Data):
 
     `undoes` is the forward intent that an undo reverses; its mark must still be on the object. `slots` are
     the budget's records that it holds; each claim stamps them anew, for it is from then on that it may act.
+    `change` is as in the rehearsal.
     """
 
     id: str
@@ -342,6 +416,7 @@ class Intent(Data):
     target: ObjectRef
     generation: int
     edits: tuple[Edit, ...]
+    change: AnyChange | None = None
     state: IntentState = IntentState.INTENT
     created_at: datetime
     expires_at: datetime

@@ -14,14 +14,17 @@ published names of fields (`fields`). The expressions use what Kubernetes 1.30 h
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from quietpager.actions.marks import BOUNDED, MARK, NAME, ROLLED, UNDO_OF, WROTE
-from quietpager.actions.promise import CONTAINER, POD, PROBES, SERVERS_OWN
 from quietpager.actions.schema import Action
+from quietpager.change import mark_node, remove_pods
+from quietpager.change.kinds import KINDS
+from quietpager.change.marks import BOUNDED, MARK, NAME, ROLLED, UNDO_OF, WROTE
+from quietpager.change.promise import CONTAINER, POD, PROBES, SERVERS_OWN
+from quietpager.change.rule import Rule, text, texts
 from quietpager.incident.policy import Policy
 from quietpager.objects.kind import Resource
 from quietpager.objects.table import changeable
-from quietpager.render.cel import NEW, OLD, Rule, either, named, text, texts, without
-from quietpager.render.fields import Fields
+from quietpager.render.cel import NEW, OLD, either, named, without
+from quietpager.render.fields import NODE_SPEC, Fields
 from quietpager.render.folders import FunctionFolder
 from quietpager.render.promises import changed_amounts, probes, rules_of, shape
 
@@ -57,7 +60,9 @@ def policy_name(action: str) -> str:
 
 
 def _policy(action: Action, policy: Policy, fields: Fields, namespace: str, account: str) -> list[Json]:
-    name = policy_name(action.name)
+    name, kind = policy_name(action.name), _held_kind(action)
+    variables = _variables(action, fields) if kind == "patch_fields" else {}
+    rules = _rules(action, policy, fields, namespace)
     everything = {
         "apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"], "scope": "*",
     }  # fmt: skip
@@ -72,10 +77,8 @@ def _policy(action: Action, policy: Policy, fields: Fields, namespace: str, acco
                 "matchConditions": [
                     {"name": "account", "expression": f"request.userInfo.username == {text(account)}"}
                 ],
-                "variables": [
-                    {"name": key, "expression": text} for key, text in _variables(action, fields).items()
-                ],
-                "validations": [_validation(action.name, one) for one in _rules(action, policy, namespace)],
+                "variables": [{"name": key, "expression": text} for key, text in variables.items()],
+                "validations": [_validation(action.name, one) for one in rules],
             },
         },
         {
@@ -95,10 +98,35 @@ def _validation(action: str, rule: Rule) -> Json:
     return found | {"messageExpression": f"{text(said + ': ')} + {rule.where}"}
 
 
-def _rules(action: Action, policy: Policy, namespace: str) -> list[Rule]:
+def _rules(action: Action, policy: Policy, fields: Fields, namespace: str) -> list[Rule]:
     """Give the rules in the order in which the first that does not hold is named."""
-    own = rules_of(action)
-    return [*_places(action, policy, namespace), _intent(), *_equal(), *own]
+    [kind] = action.kinds
+    if kind == "remove_pods":
+        return [*_places(policy, namespace, None), *remove_pods.cage_rules()]
+    if kind == "mark_node":
+        held = without(fields["ObjectMeta"], SERVERS_OWN | {"annotations"})
+        own = mark_node.cage_rules(NODE_SPEC, tuple(held))
+        return [*_node_place(policy), *own]
+    return [*_places(policy, namespace, _patched(action)), _intent(), *_equal(), *rules_of(action)]
+
+
+def _held_kind(action: Action) -> str:
+    """Give the one kind of change that a cage is rendered for.
+
+    Raises:
+        ValueError: the action writes something that no cage is known for; it must not be deployed without.
+    """
+    kinds = action.kinds
+    if len(kinds) != 1:
+        what = " and ".join(kinds)
+        raise ValueError(f"The cage of {action.name} holds one kind of change; its rights are for {what}.")
+    if why := KINDS[kinds[0]].UNCAGED:
+        raise ValueError(
+            f"No cage is known for action {action.name}, which makes a change of kind {kinds[0]}. {why}"
+        )
+    if kinds[0] == "patch_fields":
+        rules_of(action)
+    return kinds[0]
 
 
 def _patched(action: Action) -> list[Resource]:
@@ -121,27 +149,73 @@ def _patched(action: Action) -> list[Resource]:
 # Where, and by which intent
 
 
-def _places(action: Action, policy: Policy, namespace: str) -> list[Rule]:
-    kinds = _patched(action)
-    matched = [
-        f"request.resource.group == {text(one.group)} && request.resource.version == {text(one.version)} && "
-        f"request.resource.resource == {text(one.plural)}"
-        for one in kinds
+def _node_place(policy: Policy) -> list[Rule]:
+    """A node is in no namespace: its own label opts it in."""
+    label, ignore = text(policy.opt_in_label), text(policy.ignore_annotation)
+    return [
+        _kind(_request(*mark_node.CAGED), "it may only update a Node itself"),
+        Rule(
+            "opt-in",
+            f"oldObject.metadata.?labels[?{label}].orValue('') == 'true'",
+            f"the node has no label {policy.opt_in_label}=true",
+        ),
+        Rule(
+            "ignored",
+            f"!({ignore} in oldObject.metadata.?annotations.orValue({{}}))",
+            f"the node is annotated {policy.ignore_annotation}",
+        ),
     ]
-    names = " or a ".join(one.kind for one in kinds)
+
+
+def _kind(matched: str, says: str) -> Rule:
+    """Hold a request to one verb on some resources."""
+    return Rule(
+        "kind",
+        matched,
+        says,
+        "request.operation + ' ' + request.resource.resource + "
+        "(request.?subResource.orValue('') == '' ? '' : '/' + request.subResource)",
+    )
+
+
+def _request(verb: str, group: str, version: str, resource: str, part: str) -> str:
+    """Render: the request is this verb on this resource, or subresource."""
+    return (
+        f"request.operation == '{verb}' && request.resource.group == '{group}' && "
+        f"request.resource.version == '{version}' && request.resource.resource == '{resource}' && "
+        f"request.?subResource.orValue('') == '{part}'"
+    )
+
+
+def _places(policy: Policy, namespace: str, patched: list[Resource] | None) -> list[Rule]:
+    """Give the rules about what is written to, and where; `patched` is None for an eviction."""
+    names = " or a ".join(one.kind for one in patched or ())
+    if patched is None:
+        kind = _kind(_request(*remove_pods.CAGED), "it may only evict a pod")
+    else:
+        matched = [
+            f"request.resource.group == {text(one.group)} && "
+            f"request.resource.version == {text(one.version)} && "
+            f"request.resource.resource == {text(one.plural)}"
+            for one in patched
+        ]
+        kind = _kind(
+            f"request.operation == 'UPDATE' && {either(matched)} && request.?subResource.orValue('') == ''",
+            f"it may only update a {names} itself",
+        )
     prefixes = [*policy.protected_prefixes]
     if not namespace.startswith(policy.protected_prefixes):
         prefixes.append(namespace)
     label = text(policy.opt_in_label)
     ignore = text(policy.ignore_annotation)
+    # An eviction says nothing of its pod but the name; the annotation is looked at when it is planned.
+    ignored = Rule(
+        "ignored",
+        f"!({ignore} in oldObject.metadata.?annotations.orValue({{}}))",
+        f"the {names} is annotated {policy.ignore_annotation}",
+    )
     return [
-        Rule(
-            "kind",
-            f"request.operation == 'UPDATE' && {either(matched)} && request.?subResource.orValue('') == ''",
-            f"it may only update a {names} itself",
-            "request.operation + ' ' + request.resource.resource + "
-            "(request.?subResource.orValue('') == '' ? '' : '/' + request.subResource)",
-        ),
+        kind,
         Rule(
             "platform",
             f"!{texts(prefixes)}.exists(p, namespaceObject.metadata.name.startsWith(p))",
@@ -154,11 +228,7 @@ def _places(action: Action, policy: Policy, namespace: str) -> list[Rule]:
             f"the namespace has no label {policy.opt_in_label}=true",
             "namespaceObject.metadata.name",
         ),
-        Rule(
-            "ignored",
-            f"!({ignore} in oldObject.metadata.?annotations.orValue({{}}))",
-            f"the {names} is annotated {policy.ignore_annotation}",
-        ),
+        *([] if patched is None else [ignored]),
     ]
 
 

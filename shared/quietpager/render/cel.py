@@ -1,25 +1,14 @@
 """CEL as text: the pieces of which the rules of the cage are made. Called by `cage` and `promises`."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from quietpager.actions.promise import POD
+from quietpager.change.promise import POD
+from quietpager.change.rule import text
 
 NEW: Final = f"object.{POD}.containers"
 OLD: Final = f"oldObject.{POD}.containers"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One validation: its name, its CEL expression, what it says, and a CEL string that says where."""
-
-    name: str
-    expression: str
-    says: str
-    where: str | None = None
 
 
 def of_each(condition: str) -> str:
@@ -69,16 +58,6 @@ def quantity(value: Decimal) -> str:
 def double(value: Decimal) -> str:
     """Write a number with a fraction."""
     return f"double('{value:f}')"
-
-
-def text(value: str) -> str:
-    """Write a string; JSON's escapes are among CEL's."""
-    return json.dumps(value)
-
-
-def texts(values: Iterable[str]) -> str:
-    """Write a list of strings."""
-    return f"[{', '.join(map(text, values))}]"
 
 
 def either(conditions: Sequence[str]) -> str:

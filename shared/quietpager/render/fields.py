@@ -43,6 +43,13 @@ LEVELS: Final = (
 """The types that a policy looks into; whatever lies deeper is compared as a whole."""
 
 
+NODE_OPENAPI: Final = "/openapi/v3/api/v1"
+NODE_SPEC: Final = (
+    "configSource", "externalID", "podCIDR", "podCIDRs", "providerID", "taints", "unschedulable",
+)  # fmt: skip
+"""The fields of a Node's spec, as Kubernetes 1.35 publishes them at `NODE_OPENAPI`; a test compares."""
+
+
 def fields_of(openapi: Json) -> Fields:
     """Read the names out of an OpenAPI v3 document of apps/v1.
 

@@ -1,6 +1,6 @@
 """What each action promises beyond "everything else is equal", as rules in CEL. Called by `cage`.
 
-The same rules, by the same names, are in Python in `quietpager.actions.promise`; tests/cage holds the two
+The same rules, by the same names, are in Python in `quietpager.change.promise`; tests/cage holds the two
 against each other and against a third judgement.
 """
 
@@ -8,19 +8,18 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Final
 
-from quietpager.actions.marks import BOUNDED, ROLLED, SHAPED, WROTE
-from quietpager.actions.promise import CONTAINER, HANDLERS, HARMLESS, REPOSITORY
 from quietpager.actions.schema import Action, Param
+from quietpager.change.marks import BOUNDED, ROLLED, SHAPED, WROTE
+from quietpager.change.promise import CONTAINER, HANDLERS, HARMLESS, REPOSITORY
+from quietpager.change.rule import Rule, text
 from quietpager.render.cel import (
     NEW,
     OLD,
-    Rule,
     amount,
     double,
     each_amount,
     of_each,
     quantity,
-    text,
     without,
 )
 from quietpager.render.fields import Fields
@@ -67,7 +66,7 @@ def record(action: Action, of: str, changed: str) -> str:
 
 
 def shape(containers: str) -> str:
-    """Render what `quietpager.actions.marks.shape_of` writes, of the containers of one object."""
+    """Render what `quietpager.change.marks.shape_of` writes, of the containers of one object."""
     parts = ["c.name + '=' + c.?image.orValue('')"]
     for kind in BOUNDED:
         for name in SHAPED:

@@ -7,7 +7,7 @@ function, so that a test in a folder needs nothing above the functions.
 from datetime import UTC, datetime
 from pathlib import Path
 
-from quietpager.actions.plan import Change
+from quietpager.actions.plan import Planned
 from quietpager.cluster.recorded import Recorded, case_event
 from quietpager.errors import BadMessage
 from quietpager.model.event import read_event
@@ -48,7 +48,7 @@ def found_in(case: Path, place: str) -> tuple[str, str]:
     return "", verdict.why
 
 
-def planned_in(case: Path, place: str, params: dict[str, str | float]) -> Change:
+def planned_in(case: Path, place: str, params: dict[str, str | float]) -> Planned:
     """Let an action plan for the one Deployment of a case.
 
     Raises:

@@ -124,6 +124,8 @@ def look(
         if live.raw_target is None:
             return "gone", Health(healthy=False, why=f"{incident.owner} is gone"), None
         health, pods = health_of(live, after), live.pods
+        if health.healthy and (killed := _missed_goal(incident, live)):
+            return "failing", health.but(healthy=False, why=killed), None
     else:
         found = (*live.pods, *_symptom_pods(incident, live.reader))
         pods = tuple({pod.metadata.uid: pod for pod in found}.values())
@@ -140,6 +142,28 @@ def look(
         if isinstance(verdict, Diagnosis):
             return "failing", health, verdict
     return "failing", health, None
+
+
+def _missed_goal(incident: Incident, live: Live) -> str | None:
+    """Say what the goal of the act that is verified misses, beyond the owner's health; None where nothing.
+
+    A pod that is on its way out counts as well: what was killed for memory since the act, it did not help.
+    """
+    since = incident.acted_at
+    if (
+        incident.state is not State.VERIFYING
+        or incident.goal != "owner_healthy_and_no_new_oom"
+        or since is None
+    ):
+        return None
+    for pod in live.newest_pods:
+        for one in pod.containers:
+            ended = one.ended
+            if ended is None or ended.reason != "OOMKilled" or ended.finished_at is None:
+                continue
+            if ended.finished_at >= since.replace(microsecond=0):
+                return f"{pod.metadata.name}: {one.name} was killed for memory again"
+    return None
 
 
 def _again(incident: Incident, pod: Pod, reader: Reader, now: datetime) -> tuple[Signal, Live]:

@@ -6,7 +6,7 @@ Who calls it: `runtime.loading`, with the `plan` of an action's folder.
 from datetime import timedelta
 
 from quietpager.actions.plan import Planner, server_dry_run
-from quietpager.change.effect import carry_out, patch_of
+from quietpager.change.send import carry_out
 from quietpager.deciding.planning import planned
 from quietpager.errors import Retry
 from quietpager.incident import records
@@ -60,7 +60,7 @@ def _rehearse(message: Message, ctx: Context, action: str, plan: Planner) -> lis
     writing = switch is not None and not switch.body.get("stopped", True)
     now = ctx.clock()
     live = Live(ctx.cluster, asked.owner)
-    dry_run = server_dry_run(ctx.cluster, patch_of, now) if writing else None
+    dry_run = server_dry_run(ctx.cluster, now) if writing else None
     done = planned(asked, ctx.actions[action], plan, live, ctx.policy, dry_run=dry_run)
     return keep_rehearsed(record, done, ctx)
 
@@ -75,7 +75,8 @@ def keep_rehearsed(record: Record, done: Rehearsal, ctx: Context) -> list[Messag
                 Put(record.key, done.to_json(), record.version),
                 Audit(done.incident, now, done.state, ctx.name,
                       {"rehearsal": done.id, "summary": done.summary, "refusal": done.refusal,
-                       "edits": [e.to_json() for e in done.edits]}),
+                       "edits": [e.to_json() for e in done.edits],
+                       "change": None if done.change is None else done.change.to_json()}),
                 Due(records.talk(done.id), now + tick, tick, answer.to_json(), done.asked_at),
             ]
         )  # fmt: skip
@@ -91,7 +92,7 @@ def _apply(message: Message, ctx: Context, action: str) -> list[Message]:
 
     outcome = carry_out(
         str(message.data.get("intent")),
-        action=ctx.actions[action],
+        cage=ctx.actions[action].cage,
         store=ctx.store,
         cluster=ctx.cluster,
         policy=ctx.policy,

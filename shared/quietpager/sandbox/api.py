@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 
 from quietpager.model.time import Clock, to_text
 from quietpager.objects.kind import Resource
-from quietpager.sandbox import answers, cage, logs, paging, patching, selection
+from quietpager.sandbox import answers, cage, eviction, logs, paging, patching, selection
 from quietpager.sandbox.answers import Problem
 from quietpager.sandbox.kinds import BY_PATH
 from quietpager.sandbox.registry import Registry
@@ -214,7 +214,9 @@ class Api:
             if not isinstance(body, dict):
                 raise answers.bad_request("the body is not an object")
             return 201, registry.create(resource, body, target.namespace, dry_run=dry_run)
-        if not target.name or request.method == "POST":
+        if request.method == "POST" and target.subresource == "eviction":
+            return 201, eviction.evict(registry, target.namespace, target.name, body, dry_run=dry_run)
+        if not target.name or request.method == "POST" or target.subresource == "eviction":
             text = "the server does not allow this method on the requested resource"
             raise Problem(405, "MethodNotAllowed", text)
         if request.method == "DELETE":
@@ -377,7 +379,7 @@ def _target(path: str) -> Target:
     if (name and wrong_place) or (namespace and not resource.namespaced):
         raise answers.no_such_path()
     known = (subresource == "status" and resource.has_status) or (
-        subresource == "log" and resource.kind == "Pod"
+        subresource in {"log", "eviction"} and resource.kind == "Pod"
     )
     if subresource and not known:
         raise answers.no_such_path()

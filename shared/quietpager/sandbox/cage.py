@@ -1,6 +1,6 @@
 """The cage, as the sandbox's API server holds it: writes of an action's account, by the action's promise.
 
-The same statement that plans are held to (`quietpager.actions.promise`); on a real API server it is a
+The same statement that plans are held to (`quietpager.change.promise`); on a real API server it is a
 rendered ValidatingAdmissionPolicy, whose words these are. Here nobody proves who they are: an account is
 whoever impersonates one, or names the function in its User-Agent, as the functions do. Called by `api`.
 """
@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
-from quietpager.actions.promise import breaches
 from quietpager.actions.schema import Action, load_actions
+from quietpager.change.promise import breaches
 from quietpager.incident.policy import Policy
 from quietpager.objects.kind import Resource
 from quietpager.runtime.context import function_roots
@@ -70,7 +70,7 @@ def hold(action: str, verb: str, resource: Resource, part: str, name: str, names
             raise refuse("opt-in", f"the namespace has no label {policy.opt_in_label}=true: {place}")
         if policy.ignore_annotation in (before["metadata"].get("annotations") or {}):
             raise refuse("ignored", f"the {resource.kind} is annotated {policy.ignore_annotation}")
-        for broken in () if known is None else breaches(known, before, after):
+        for broken in () if known is None else breaches(known.cage, before, after):
             where = f": {', '.join(broken.where)}" if broken.where else ""
             raise refuse(broken.rule, f"{broken.says}{where}")
         if known is None:

@@ -83,6 +83,8 @@ def prune(obj: Json) -> None:
     own = "data binaryData immutable" if kind == "ConfigMap" else "status"
     usual = _names(f"apiVersion kind {own}", metadata=METADATA, spec=SPECS.get(kind) or {})
     _prune(obj, TOP.get(kind) or usual)
+    if kind == "Node" and obj.setdefault("spec", {}).get("unschedulable") is False:
+        del obj["spec"]["unschedulable"]  # omitempty as well; the spec itself is always there
     for key in ("annotations", "labels"):
         if obj["metadata"].get(key) == {}:
             del obj["metadata"][key]  # Go's omitempty

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from quietpager.actions.marks import MARK, WROTE
-from quietpager.change.effect import patch_of, reversed_edits
+from quietpager.change.marks import MARK, WROTE
+from quietpager.change.patch_fields import patch_of, reversed_edits
 from quietpager.functions.remediate.raise_memory.plan import plan as raise_memory
 from quietpager.functions.remediate.rollout_undo.plan import plan as rollout_undo
 from quietpager.model.cluster import Cluster

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from quietpager.actions.marks import MARK
+from quietpager.change.marks import MARK
 from quietpager.incident import records
 from quietpager.model.time import system_clock, to_text
 from tests.crash.points.ports import Scoped, open_store

@@ -1,12 +1,12 @@
 """Guard 9, disruption budgets: the PodDisruptionBudgets of whatever would be removed."""
 
 from quietpager.deciding.ground import Ground
-from quietpager.deciding.guard import Figures, Guard, Said, facts_of, some
+from quietpager.deciding.guard import Figures, Guard, Said, facts_of, removed_by, some
 
 
 def _judge(ground: Ground) -> Said:
     facts = facts_of(ground)
-    if not facts.guards.pdb:
+    if not facts.guards.pdb and removed_by(ground) is None:
         return Said(applies=False)
     if facts.disruptions is None:
         return Said("The plan does not say which PodDisruptionBudgets select its targets.")

@@ -1,7 +1,7 @@
 """Guard 3, scope: explicit targets, each with its uid; of pods a fraction only, in one failure domain."""
 
 from quietpager.deciding.ground import Ground
-from quietpager.deciding.guard import Figures, Guard, Said, facts_of
+from quietpager.deciding.guard import Figures, Guard, Said, facts_of, removed_by
 
 
 def _judge(ground: Ground) -> Said:
@@ -15,7 +15,10 @@ def _judge(ground: Ground) -> Said:
         return Said(f"{', '.join(unknown)} has no uid; a name alone may be another object by now.", figures)
     if len({target.uid for target in targets}) < len(targets):
         return Said("The plan names a target twice.", figures)
-    if not facts.guards.fraction:
+    removed = removed_by(ground)
+    if removed is not None and removed != {target.uid for target in targets}:
+        return Said("The plan would remove other pods than those that were counted.", figures)
+    if not facts.guards.fraction and removed is None:
         return Said(None, figures)
     if siblings is None or healthy is None:
         return Said("The plan does not say how many pods the workload has, or keeps.", figures)

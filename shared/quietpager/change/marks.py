@@ -1,6 +1,6 @@
 """What a write leaves on the object it changes: whose it is, and what it changed.
 
-Who uses it: `change.effect` writes the marks, `actions.promise` and the API server's rules
+Who uses it: `change.send` writes the marks, `change.promise` and the API server's rules
 (`shared/quietpager/render/cage.py`) hold every write to them.
 """
 

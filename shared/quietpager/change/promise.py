@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from quietpager.actions.marks import (
+from quietpager.change.cage import Cage
+from quietpager.change.marks import (
     BOUNDED,
     MARK,
     NAME,
@@ -29,7 +30,6 @@ from quietpager.actions.marks import (
     record_of,
     shape_of,
 )
-from quietpager.actions.schema import Action
 from quietpager.model.incident import Edit
 from quietpager.model.quantity import quantity
 
@@ -87,28 +87,28 @@ def applied(live: Json, edits: Sequence[Edit]) -> Json:
     return after
 
 
-def breaches(action: Action, old: Json, new: Json) -> tuple[Breach, ...]:
+def breaches(cage: Cage, old: Json, new: Json) -> tuple[Breach, ...]:
     """Name every rule that a whole write of an action's account breaks, marks included, in their order."""
-    undo = _is_undo(action, old, new)
+    undo = _is_undo(cage, old, new)
     return (
         *_intent(old, new, undo=undo),
-        *_held(action, old, new),
-        *_own(action, old, new, undo, marked=True),
+        *_held(cage, old, new),
+        *_own(cage, old, new, undo, marked=True),
     )
 
 
-def beyond(action: Action, old: Json, new: Json) -> tuple[Breach, ...]:
+def beyond(cage: Cage, old: Json, new: Json) -> tuple[Breach, ...]:
     """Name every rule that a planned change breaks; the marks are not on it yet."""
-    return (*_held(action, old, new), *_own(action, old, new, undo=False, marked=False))
+    return (*_held(cage, old, new), *_own(cage, old, new, undo=False, marked=False))
 
 
 # Marks
 
 
-def _is_undo(action: Action, old: Json, new: Json) -> bool:
+def _is_undo(cage: Cage, old: Json, new: Json) -> bool:
     before = annotation(old, MARK)
     latest = before != "" and not before.endswith(UNDO_OF)
-    return action.inverse == "restore" and latest and annotation(new, MARK) == before + UNDO_OF
+    return cage.restores and latest and annotation(new, MARK) == before + UNDO_OF
 
 
 def _intent(old: Json, new: Json, *, undo: bool) -> Iterator[Breach]:
@@ -121,7 +121,7 @@ def _intent(old: Json, new: Json, *, undo: bool) -> Iterator[Breach]:
 # Everything else is equal
 
 
-def _held(action: Action, old: Json, new: Json) -> Iterator[Breach]:
+def _held(cage: Cage, old: Json, new: Json) -> Iterator[Breach]:
     levels = {
         "metadata": _metadata(old, new),
         "annotations": _differing(
@@ -139,7 +139,7 @@ def _held(action: Action, old: Json, new: Json) -> Iterator[Breach]:
         said = "it may not add, remove, rename or reorder containers"
         yield Breach("containers", said, (f"{POD}.containers",))
         return
-    allowed = {path.removeprefix(CONTAINER) for path in action.may_change}
+    allowed = {path.removeprefix(CONTAINER) for path in cage.may_change}
     where = tuple(
         f"{before['name']}.{path}"
         for before, after in zip(containers(old), containers(new), strict=True)
@@ -184,11 +184,11 @@ def _differing(old: Json, new: Json, free: set[str] | frozenset[str], prefix: st
 # What each action promises beyond that
 
 
-def _own(action: Action, old: Json, new: Json, undo: bool, *, marked: bool) -> Iterator[Breach]:
-    if action.name not in _PROMISES:
-        yield Breach("known", f"no promise is known for {action.name}")
+def _own(cage: Cage, old: Json, new: Json, undo: bool, *, marked: bool) -> Iterator[Breach]:
+    if cage.action not in _PROMISES:
+        yield Breach("known", f"no promise is known for {cage.action}")
         return
-    pairs = list(_amounts(old, new, action))
+    pairs = list(_amounts(old, new, cage))
     missing = tuple(path for path, was, now in pairs if (was is None) is not (now is None))
     if missing:
         yield Breach("present", "it may neither set nor unset a limit or a request", missing)
@@ -198,19 +198,19 @@ def _own(action: Action, old: Json, new: Json, undo: bool, *, marked: bool) -> I
         if was is not None and now is not None
     ]
     moved = any(was != now for _, was, now in both)
-    if not undo and not (moved if action.inverse == "restore" else old.get("spec") != new.get("spec")):
+    if not undo and not (moved if cage.restores else old.get("spec") != new.get("spec")):
         yield Breach("changes", "it must change something")
     if marked:
-        yield from _records(action, old, new, undo=undo)
-    yield from _PROMISES[action.name](action, old, new, both, undo)
+        yield from _records(cage, old, new, undo=undo)
+    yield from _PROMISES[cage.action](cage, old, new, both, undo)
 
 
 Pairs = Sequence[tuple[str, Decimal, Decimal]]
 
 
-def _amounts(old: Json, new: Json, action: Action) -> Iterator[tuple[str, str | None, str | None]]:
+def _amounts(old: Json, new: Json, cage: Cage) -> Iterator[tuple[str, str | None, str | None]]:
     """Give each amount that may change, by its path, as it was and is."""
-    paths = [path.removeprefix(CONTAINER).split(".") for path in action.may_change]
+    paths = [path.removeprefix(CONTAINER).split(".") for path in cage.may_change]
     after = {str(one["name"]): one for one in containers(new)}
     for before in containers(old):
         for _, kind, name in (path for path in paths if len(path) == 3):
@@ -231,8 +231,8 @@ def _broken(
         yield Breach(rule, says, where)
 
 
-def _raise_memory(action: Action, _old: Json, _new: Json, pairs: Pairs, undo: bool) -> Iterator[Breach]:
-    factor, ceiling = (Decimal(str(action.params[one].max)) for one in ("factor", "ceiling"))
+def _raise_memory(cage: Cage, _old: Json, _new: Json, pairs: Pairs, undo: bool) -> Iterator[Breach]:
+    factor, ceiling = (Decimal(str(cage.bounds[one].max)) for one in ("factor", "ceiling"))
     if undo:
         said = f"an undo may lower memory by a factor of {factor} at most"
         yield from _broken("back", said, pairs, lambda _, was, now: now <= was <= now * factor)
@@ -244,9 +244,9 @@ def _raise_memory(action: Action, _old: Json, _new: Json, pairs: Pairs, undo: bo
     yield from _broken("ceiling", said, pairs, lambda _, _was, now: now <= ceiling)
 
 
-def _set_requests(action: Action, _old: Json, _new: Json, pairs: Pairs, undo: bool) -> Iterator[Breach]:
+def _set_requests(cage: Cage, _old: Json, _new: Json, pairs: Pairs, undo: bool) -> Iterator[Breach]:
     least, most = (
-        {name: Decimal(str(getattr(action.params[name], end))) for name in ("memory", "cpu")}
+        {name: Decimal(str(getattr(cage.bounds[name], end))) for name in ("memory", "cpu")}
         for end in ("min", "max")
     )
     if undo:
@@ -258,8 +258,8 @@ def _set_requests(action: Action, _old: Json, _new: Json, pairs: Pairs, undo: bo
     yield from _broken("least", said, pairs, lambda name, _was, now: now >= least[name])
 
 
-def _rollout_undo(action: Action, old: Json, new: Json, pairs: Pairs, _undo: bool) -> Iterator[Breach]:
-    times = Decimal(str(action.promise.times))
+def _rollout_undo(cage: Cage, old: Json, new: Json, pairs: Pairs, _undo: bool) -> Iterator[Breach]:
+    times = Decimal(str(cage.times))
     said = f"an amount may be 1/{times} of what it was at least, and {times} times that at most"
     yield from _broken("near", said, pairs, lambda _, was, now: now <= was * times and was <= now * times)
     moved: list[str] = []
@@ -300,7 +300,7 @@ def _gained(was: Json, now: Json, kind: str, label: str) -> Iterator[str]:
             yield f"{label}.{name}"
 
 
-_PROMISES: Final[Mapping[str, Callable[[Action, Json, Json, Pairs, bool], Iterator[Breach]]]] = {
+_PROMISES: Final[Mapping[str, Callable[[Cage, Json, Json, Pairs, bool], Iterator[Breach]]]] = {
     "raise-memory": _raise_memory,
     "rollout-undo": _rollout_undo,
     "set-requests": _set_requests,
@@ -308,22 +308,22 @@ _PROMISES: Final[Mapping[str, Callable[[Action, Json, Json, Pairs, bool], Iterat
 """An action that is not among these promises nothing, and may write nothing."""
 
 
-def _prefix(action: Action, obj: Json) -> str:
+def _prefix(cage: Cage, obj: Json) -> str:
     meta = obj["metadata"]
-    return f"{action.name}/{meta.get('uid')}/{meta.get('generation')}:"
+    return f"{cage.action}/{meta.get('uid')}/{meta.get('generation')}:"
 
 
-def _records(action: Action, old: Json, new: Json, *, undo: bool) -> Iterator[Breach]:
+def _records(cage: Cage, old: Json, new: Json, *, undo: bool) -> Iterator[Breach]:
     """Hold a write to its record: a forward one writes it, an undo finds it true and removes it."""
-    rolls = action.name == "rollout-undo" or is_rolled_back(old)
+    rolls = cage.action == "rollout-undo" or is_rolled_back(old)
     if annotation(new, ROLLED) != (shape_of(new) if rolls else annotation(old, ROLLED)):
         yield Breach("rolled", f"the annotation {ROLLED} must say how a rollback left it, and go along")
     if not undo:
         meta = new["metadata"]
-        wanted = record_of(action.name, str(meta.get("uid")), int(meta.get("generation") or 0), old, new)
+        wanted = record_of(cage.action, str(meta.get("uid")), int(meta.get("generation") or 0), old, new)
         if annotation(new, WROTE) != wanted:
             yield Breach("record", f"the annotation {WROTE} must hold exactly what it changes")
         return
-    restored = _prefix(action, old) + " ".join(changed(new, old))
+    restored = _prefix(cage, old) + " ".join(changed(new, old))
     if annotation(old, WROTE) != restored or WROTE in (new["metadata"].get("annotations") or {}):
         yield Breach("undo", f"an undo must restore exactly what {WROTE} says, and remove it")
