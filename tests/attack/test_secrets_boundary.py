@@ -150,7 +150,7 @@ def models() -> Iterator[type[Data]]:
     ):
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             module = importlib.import_module(found.name)
-            if found.name.endswith((".policy", ".freeze", ".schema", ".routing")):
+            if found.name.endswith((".policy", ".freeze", ".schema", ".routing", ".looking")):
                 continue
             for value in vars(module).values():
                 if (
