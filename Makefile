@@ -13,7 +13,7 @@ demo: .venv ## six faults healed, asked about or handed over, in a sandbox clust
 test: .venv ## everything that needs nothing but Python, in minutes
 	$(BIN)/pytest -q -n 3 -m "not slow" $(ARGS)
 
-slow: .venv ## the tests that take longer: each rule of the cage taken out, thousands of pods
+slow: .venv ## the tests that take longer: the cage on an API server (see `make cluster`), 200 crash schedules
 	$(BIN)/pytest -q -n 2 -m slow $(ARGS)
 
 crash: .venv ## what is killed, with the larger numbers: 10,000 schedules of kills and stops, the demo with 50 kills

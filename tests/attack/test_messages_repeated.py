@@ -90,6 +90,7 @@ class Repeated:
         self.store.transact([Put(record.key, incident.to_json(), record.version)])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_fourteen_thousand_updates_of_one_event_are_one_finding_and_cost_reads() -> None:
     world = Repeated()

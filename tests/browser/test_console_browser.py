@@ -240,7 +240,7 @@ def test_a_viewer_reads_what_is_asked_and_has_no_buttons(site: Site, open_page: 
     fits(page)
     picture(page, f"viewer {how}")
     page.get_by_role("link", name="Stop").click()
-    expect(page.get_by_text("takes an admin")).to_be_visible()
+    expect(page.get_by_text("Only an admin can stop all writing")).to_be_visible()
     expect(page.locator("main").get_by_role("button")).to_have_count(0)
     picture(page, f"viewer stop {how}")
 

@@ -38,7 +38,10 @@ from tests.cage.requests import (
 
 Json = dict[str, Any]
 
-pytestmark = pytest.mark.timeout(240)  # the first of a worker waits until sixty policies count
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(240),
+]  # the first of a worker waits until sixty policies count
 
 TABLE: Final = table(ACTIONS)
 LINES: Final[dict[tuple[str, str], list[Request]]] = defaultdict(list)

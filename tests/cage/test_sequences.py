@@ -14,7 +14,7 @@ ROUNDS = int(os.environ.get("QUIETPAGER_SEQUENCES", "30"))
 MOST = 120
 """Sequences within which a mutant must be found."""
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def played(server: ApiServer, action: str, seed: int, without: str = "") -> tuple[Sequence, list[str]]:
@@ -42,7 +42,6 @@ MUTANTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("action", "rule"), MUTANTS)
 def test_without_one_rule_a_sequence_breaks_the_promise(server: ApiServer, action: str, rule: str) -> None:
     for start in range(0, MOST, 8):

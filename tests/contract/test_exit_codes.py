@@ -17,12 +17,12 @@ from quietpager.cli.main import main as command
 from quietpager.cluster.kubeconfig import IN_A_POD
 from quietpager.incident import records
 from quietpager.model.incident import State
-from quietpager.model.store import Audit
+from quietpager.model.store import Audit, Store
 from quietpager.model.time import system_clock
 from quietpager.runtime.connect import STORE
 from quietpager.runtime.context import functions_folder
 from quietpager.sandbox.server import running
-from quietpager.store.postgres import PostgresStore
+from quietpager.store.opening import open_store
 from tests.asked import POLICY, Asked
 from tests.flow.test_scan import post, write_kubeconfig
 
@@ -46,7 +46,7 @@ class Place:
     """A store in which one incident asks for approval, a sandbox cluster, and a folder."""
 
     folder: Path
-    store: PostgresStore
+    store: Store
     url: str
     api: str
     patch: pytest.MonkeyPatch
@@ -96,7 +96,7 @@ def place(
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("KUBECONFIG", IN_A_POD):
         monkeypatch.delenv(name, raising=False)
-    store = PostgresStore(url)
+    store = open_store(url)
     post(api, "forbid", [])
     yield Place(tmp_path, store, url, api, monkeypatch)
     store.close()

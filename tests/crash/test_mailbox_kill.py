@@ -35,7 +35,7 @@ def lines(path: Path) -> list[str]:
 
 
 @pytest.mark.timeout(300)  # many starts of a process, on whatever machine
-@pytest.mark.parametrize("where", ["postgres", "dynamodb"])
+@pytest.mark.parametrize("where", ["postgres", pytest.param("dynamodb", marks=pytest.mark.slow)])
 def test_every_accepted_event_is_delivered_across_kills(
     request: pytest.FixtureRequest, where: str, tmp_path: Path
 ) -> None:

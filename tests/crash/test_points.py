@@ -42,6 +42,7 @@ def held(name: str, figures: Figures, number: int, capsys: pytest.CaptureFixture
     assert {"get", "transact"} < struck, "no fault came where it matters"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120 + SCHEDULES)
 def test_one_effect_on_postgresql(
     new_database: Callable[[], str], capsys: pytest.CaptureFixture[str]
@@ -51,6 +52,7 @@ def test_one_effect_on_postgresql(
     assert {"kill before json_patch", "kill after json_patch"} & set(figures.where)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120 + (1 if MANY_AT_ONCE else 10) * ON_DYNAMODB)
 def test_one_effect_on_dynamodb(
     dynamodb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

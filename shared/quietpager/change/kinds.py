@@ -64,7 +64,7 @@ def kinds_of(rights: Iterable[Right]) -> tuple[str, ...]:
     """
     some = [*rights]
     for one in some:
-        if not any(one in kind.RIGHTS for kind in KINDS.values()):
+        if not any(kind.is_sent_by(one) for kind in KINDS.values()):
             what = f"{one.verb} {one.resource} of group {one.group or 'core'}"
             raise ValueError(f"write: no kind of change sends `{what}`; the kinds are in quietpager/change.")
-    return tuple(name for name, kind in KINDS.items() if any(one in kind.RIGHTS for one in some))
+    return tuple(name for name, kind in KINDS.items() if any(kind.is_sent_by(one) for one in some))

@@ -22,6 +22,7 @@ from quietpager.change.write import Found, InTime, Needs, Right, Write
 from quietpager.model.cluster import Cluster
 from quietpager.model.data import Json
 from quietpager.model.incident import Edit, Intent, IntentState
+from quietpager.objects.table import KINDS
 
 _MARK_POINTER: Final = "/metadata/annotations/" + MARK.replace("/", "~1")
 _ROLLED_POINTER: Final = "/metadata/annotations/" + ROLLED.replace("/", "~1")
@@ -34,12 +35,18 @@ class PatchFields(Write):
     kind: Literal["patch_fields"] = "patch_fields"
     edits: tuple[Edit, ...]
 
-    RIGHTS: ClassVar = tuple(
-        Right(group="apps", resource=one, verb="patch")
-        for one in ("deployments", "statefulsets", "daemonsets")
-    )
     NEEDS: ClassVar = Needs(rollout_of_others=True)
     INVERSE: ClassVar = True
+
+    @classmethod
+    def is_sent_by(cls, right: Right) -> bool:
+        """Tell whether this right patches a kind of object whose pod template can be changed."""
+        rights = (
+            Right(group=kind.resource.group, resource=kind.resource.plural, verb="patch")
+            for kind in KINDS.values()
+            if kind.has_template
+        )
+        return right in rights
 
     @property
     def empty(self) -> bool:

@@ -40,14 +40,20 @@ class Needs(Data):
 class Write(Data):
     """One write. Each kind has a field `kind`, and `pins` where it is pinned to something.
 
-    `RIGHTS` are what its action's account needs to send it, `NEEDS` the guards that always apply, `INVERSE`
-    whether it can be taken back, `UNCAGED` why the API server cannot hold it to its promise, where it cannot.
+    `RIGHTS` are what its action's account needs to send it; `is_sent_by` asks for one. `NEEDS` are the guards
+    that always apply. `INVERSE` says whether it can be taken back. `UNCAGED` says why the API server cannot
+    hold it to its promise, where it cannot.
     """
 
-    RIGHTS: ClassVar[tuple[Right, ...]]
+    RIGHTS: ClassVar[tuple[Right, ...]] = ()
     NEEDS: ClassVar[Needs] = Needs()
     INVERSE: ClassVar[bool]
     UNCAGED: ClassVar[str] = ""
+
+    @classmethod
+    def is_sent_by(cls, right: Right) -> bool:
+        """Tell whether this right is for sending it."""
+        return right in cls.RIGHTS
 
     @property
     @abstractmethod

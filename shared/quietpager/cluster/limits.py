@@ -134,10 +134,19 @@ class WritesAs(ReadOnly):
     incidents from a time when more was watched.
     """
 
-    def __init__(self, own: Cluster, other: Cluster, user: str, namespace: str | None = None) -> None:
-        """Read through `own`; `other` impersonates `user`."""
+    def __init__(
+        self,
+        own: Cluster,
+        other: Cluster,
+        user: str,
+        namespace: str | None = None,
+        *,
+        evicts: bool = False,
+        creates: bool = False,
+    ) -> None:
+        """Read through `own`; `other` impersonates `user`. Not every action evicts, or creates."""
         super().__init__(own, user, namespace)
-        self._other = other
+        self._other, self._evicts, self._creates = other, evicts, creates
 
     def json_patch(
         self,
@@ -156,12 +165,16 @@ class WritesAs(ReadOnly):
             )
 
     def evict(self, namespace: str, pod: str, eviction: Json, *, dry_run: bool = False) -> Json:
-        """Evict as the other user."""
+        """Evict as the other user, where the action evicts."""
+        if not self._evicts:
+            raise self._no("evict", "Pod")
         with self._as_other("Pod", namespace, pod):
             return self._other.evict(namespace, pod, eviction, dry_run=dry_run)
 
     def create(self, kind: Kind, obj: Json, *, dry_run: bool = False) -> Json:
-        """Create as the other user."""
+        """Create as the other user, where the action creates."""
+        if not self._creates:
+            raise self._no("create", kind)
         meta = obj.get("metadata") or {}
         with self._as_other(kind, meta.get("namespace"), str(meta.get("name"))):
             return self._other.create(kind, obj, dry_run=dry_run)

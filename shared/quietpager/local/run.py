@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from quietpager.actions.schema import load_actions
 from quietpager.cluster.client import ApiServer
 from quietpager.cluster.kubeconfig import connected, sentence
 from quietpager.cluster.limits import ReadOnly, WritesAs
@@ -32,6 +33,7 @@ from quietpager.objects.table import namespaced, needed_to_watch
 from quietpager.people.channels import ONE_LINE
 from quietpager.render import DEFAULTS, FunctionFolder, user_of
 from quietpager.runtime.connect import STORE
+from quietpager.runtime.context import function_roots
 from quietpager.runtime.logs import configure_logs
 from quietpager.store import embedded
 from quietpager.store.anchors import PLACE
@@ -132,7 +134,11 @@ def connections(cluster: ApiServer, namespace: str | None) -> Callable[[Function
         if folder is None or folder.action is None:
             return ReadOnly(own, who, namespace)
         user = user_of(folder, DEFAULTS.namespace)
-        return WritesAs(own, cluster.acting_as(who, user), user, namespace)
+        other = cluster.acting_as(who, user)
+        sends = load_actions(function_roots())[folder.action].kinds
+        return WritesAs(
+            own, other, user, namespace, evicts="remove_pods" in sends, creates="create_object" in sends
+        )
 
     return connect_as
 
