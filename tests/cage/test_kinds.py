@@ -23,7 +23,7 @@ from tests.changes import CORDON, EVICT, RERUN
 
 Json = dict[str, Any]
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def rendered(action: Action) -> list[Json]:
