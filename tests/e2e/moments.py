@@ -37,7 +37,7 @@ class Moments:
         for notice in self.connection.notifies(timeout=seconds):
             key, _, reached = notice.payload.partition(" ")
             if key.startswith(f"{kind}#") and reached == state:
-                return key.partition("#")[2]
+                return key.rpartition("#")[2]
         raise AssertionError(f"no {kind} became {state} within {seconds:.0f} s")
 
 
