@@ -166,7 +166,7 @@ def spying(file: Path, port: int = 18080) -> Iterator[Spy]:
     with subprocess.Popen(command) as process:
         try:
             apply(trigger)
-            kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "trigger/e2e-spy", "--timeout=60s")
+            kubectl("-n", NAMESPACE, "wait", "--for=condition=Ready", "trigger/e2e-spy", "--timeout=180s")
             yield Spy(file)
         finally:
             kubectl("-n", NAMESPACE, "delete", "trigger/e2e-spy", "--ignore-not-found", check=False)
