@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from quietpager.analysis.unwell import NOT_READY
 from quietpager.cli.catalogue import actions, planner, routes, rule, verdict_on
 from quietpager.cluster.kubeconfig import connected, sentence
-from quietpager.cluster.missing import Missing
+from quietpager.cluster.missing import Missing, has_no_namespace
 from quietpager.cluster.snapshot import Snapshot, WhatMayBeRead
 from quietpager.deciding.decisions import remedy_text
 from quietpager.deciding.offline import FROM_OUTSIDE, Assumed, NoRight, decide_offline
@@ -35,7 +35,6 @@ from quietpager.model.signal import Signal
 from quietpager.model.text import clean
 from quietpager.model.time import system_clock, to_text
 from quietpager.objects.health import pod_fault
-from quietpager.objects.kinds.namespace import KIND as NAMESPACE
 from quietpager.objects.table import first_listed, read_of, resource
 from quietpager.objects.types import Pod
 from quietpager.runtime.context import function_roots
@@ -119,7 +118,9 @@ def run(
     try:
         cluster = connected(kubeconfig, context, "quietpager-scan")
         report = scan(cluster, namespace, load_policy(), system_clock())
-        absent = namespace is not None and not report.counts.get("Pod") and _is_absent(cluster, namespace)
+        absent = (
+            namespace is not None and not report.counts.get("Pod") and has_no_namespace(cluster, namespace)
+        )
     except (ClusterUnavailable, Rejected) as no:
         click.echo(sentence(no, cluster), err=True)
         return 2
@@ -134,13 +135,6 @@ def run(
         click.echo("Nothing could be read, so this says nothing about the cluster.", err=True)
         return 2
     return 0
-
-
-def _is_absent(cluster: EventReader, namespace: str) -> bool:
-    try:
-        return cluster.get(NAMESPACE.name, None, namespace) is None
-    except Rejected:
-        return False
 
 
 def scan(

@@ -5,7 +5,8 @@ Who calls it: `quietpager scan` and `quietpager run`, which say what they cannot
 
 from dataclasses import dataclass
 
-from quietpager.model.cluster import Kind
+from quietpager.model.cluster import Kind, Reader, Rejected
+from quietpager.objects.kinds.namespace import KIND as NAMESPACE
 from quietpager.objects.table import resource
 
 
@@ -30,3 +31,15 @@ class Missing:
             "ClusterRole that has it"
         )
         return f"These credentials may not list {name} in {where} (403); {given}."
+
+
+def has_no_namespace(cluster: Reader, name: str) -> bool:
+    """Tell whether a namespace is known not to be there; whoever may not read it does not know.
+
+    Raises:
+        ClusterUnavailable: the API server is away.
+    """
+    try:
+        return cluster.get(NAMESPACE.name, None, name) is None
+    except Rejected:
+        return False

@@ -21,14 +21,13 @@ from quietpager.actions.schema import load_actions
 from quietpager.cluster.client import ApiServer
 from quietpager.cluster.kubeconfig import connected, sentence
 from quietpager.cluster.limits import ReadOnly, WritesAs
-from quietpager.cluster.missing import Missing
+from quietpager.cluster.missing import Missing, has_no_namespace
 from quietpager.incident import records
 from quietpager.incident.policy_file import PolicyFile
 from quietpager.local.host import Host
 from quietpager.local.host import run as run_host
 from quietpager.model.cluster import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.model.store import Store, StoreUnavailable
-from quietpager.objects.kinds.namespace import KIND as NAMESPACE
 from quietpager.objects.table import namespaced, needed_to_watch
 from quietpager.people.channels import ONE_LINE
 from quietpager.render import DEFAULTS, FunctionFolder, user_of
@@ -76,7 +75,7 @@ def run(asked: Asked, say: Say) -> int:
         if len(lacking) == len(NEEDED):
             say("Nothing may be read, so there is nothing to watch.")
             return 2
-        if asked.namespace is not None and _is_absent(cluster, asked.namespace):
+        if asked.namespace is not None and has_no_namespace(cluster, asked.namespace):
             say(f"There is no namespace {asked.namespace} yet; it is watched from when it is made.")
         with _store(asked.data) as url:
             _anchor(asked.data / "anchors")
@@ -100,13 +99,6 @@ def run(asked: Asked, say: Say) -> int:
         return 2
     say("Stopped. What is open goes on when it is started again.")
     return 0
-
-
-def _is_absent(cluster: ApiServer, namespace: str) -> bool:
-    try:
-        return cluster.get(NAMESPACE.name, None, namespace) is None
-    except Rejected:
-        return False  # whoever may not ask does not know
 
 
 def missing(cluster: ApiServer, namespace: str | None) -> Iterator[Missing]:
