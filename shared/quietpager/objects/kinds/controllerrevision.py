@@ -5,11 +5,9 @@
 counts up, and a rollback gives an old one a new number.
 """
 
-from collections.abc import Callable
-
 from quietpager.model.cluster import Json, Reader
-from quietpager.objects.kind import ObjectKind, Resource, Revision, owned, within
-from quietpager.objects.types import Object
+from quietpager.objects.kind import TEMPLATE, ObjectKind, Resource, Revision, owned, within
+from quietpager.objects.types import Object, Pod
 
 HASH = "controller-revision-hash"
 """Label of a pod with its revision: of a StatefulSet's pod the ControllerRevision's name, of a DaemonSet's
@@ -34,14 +32,28 @@ class ControllerRevisionKind(ObjectKind):
 KIND = ControllerRevisionKind()
 
 
-def kept(
-    raw: Json, labels: dict[str, str], reader: Reader, key: Callable[[ControllerRevision], str]
-) -> tuple[Revision, ...]:
-    """Give the revisions that an object keeps, newest first."""
-    found = []
-    for one in owned(KIND.name, raw, labels, reader):
-        seen = ControllerRevision.read(one | {"kind": KIND.name, "apiVersion": "apps/v1"})
-        template = within(one, "data", "spec", "template") or {}
-        clean = {name: value for name, value in template.items() if name != "$patch"}
-        found.append(Revision(seen.revision, seen.ref, key(seen), seen.metadata.creation_timestamp, clean))
-    return tuple(sorted(found, key=lambda one: -one.number))
+class KeepsRevisions(ObjectKind):
+    """What StatefulSet and DaemonSet share: a pod template, and its earlier forms as ControllerRevisions."""
+
+    owns_pods = revised = True
+    read_with = (KIND.name, "Pod")
+    template_at = TEMPLATE
+
+    def revisions(self, raw: Json, reader: Reader) -> tuple[Revision, ...]:
+        """Give its ControllerRevisions, newest first."""
+        found = []
+        for one in owned(KIND.name, raw, self.selector(raw), reader):
+            seen = ControllerRevision.read(one | {"kind": KIND.name, "apiVersion": "apps/v1"})
+            template = within(one, "data", "spec", "template") or {}
+            clean = {name: value for name, value in template.items() if name != "$patch"}
+            made = seen.metadata.creation_timestamp
+            found.append(Revision(seen.revision, seen.ref, self.carried(seen), made, clean))
+        return tuple(sorted(found, key=lambda one: -one.number))
+
+    def revision_of(self, pod: Pod) -> str:
+        """A pod carries its revision as a label."""
+        return pod.metadata.labels.get(HASH, "")
+
+    def carried(self, revision: ControllerRevision) -> str:
+        """Give what the pods of a revision carry as that label."""
+        raise NotImplementedError

@@ -5,11 +5,11 @@ Status: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/d
 `desiredNumberScheduled`. With `OnDelete` an old pod is no fault.
 """
 
-from quietpager.model.cluster import Json, Reader
+from quietpager.model.cluster import Reader
 from quietpager.model.view import View
-from quietpager.objects.kind import TEMPLATE, Counts, ObjectKind, Resource, Revision, unseen
-from quietpager.objects.kinds.controllerrevision import HASH, kept
-from quietpager.objects.types import Object, Pod, PodTemplate, Status
+from quietpager.objects.kind import Counts, Resource, unseen
+from quietpager.objects.kinds.controllerrevision import HASH, ControllerRevision, KeepsRevisions
+from quietpager.objects.types import Object, PodTemplate, Status
 
 
 class UpdateStrategy(View):
@@ -43,22 +43,15 @@ class DaemonSet(Object):
     status: DaemonSetStatus = DaemonSetStatus()
 
 
-class DaemonSetKind(ObjectKind):
+class DaemonSetKind(KeepsRevisions):
     """What the product knows of DaemonSets."""
 
     resource = Resource("DaemonSet", "daemonsets", "apps", has_generation=True)
     view = DaemonSet
-    owns_pods = revised = True
-    read_with = ("ControllerRevision", "Pod")
-    template_at = TEMPLATE
 
-    def revisions(self, raw: Json, reader: Reader) -> tuple[Revision, ...]:
-        """Give its ControllerRevisions; its pods carry the hash of theirs."""
-        return kept(raw, self.selector(raw), reader, lambda one: one.metadata.labels.get(HASH, ""))
-
-    def revision_of(self, pod: Pod) -> str:
-        """A pod carries its revision as a label."""
-        return pod.metadata.labels.get(HASH, "")
+    def carried(self, revision: ControllerRevision) -> str:
+        """Its pods carry the hash, which the revision has as the same label."""
+        return revision.metadata.labels.get(HASH, "")
 
     def counts(self, one: DaemonSet) -> Counts:
         """Count by its status; it wants a pod on each node that fits."""

@@ -6,11 +6,11 @@ partition on are updated. With `OnDelete` nobody but a person replaces pods, so 
 kstatus (pkg/kstatus/status/core.go, `stsConditions`) decides the same.
 """
 
-from quietpager.model.cluster import Json, Reader
+from quietpager.model.cluster import Reader
 from quietpager.model.view import View
-from quietpager.objects.kind import TEMPLATE, Counts, ObjectKind, Resource, Revision, unseen
-from quietpager.objects.kinds.controllerrevision import HASH, kept
-from quietpager.objects.types import Object, Pod, PodTemplate, Status
+from quietpager.objects.kind import Counts, Resource, unseen
+from quietpager.objects.kinds.controllerrevision import ControllerRevision, KeepsRevisions
+from quietpager.objects.types import Object, PodTemplate, Status
 
 
 class RollingUpdate(View):
@@ -52,22 +52,15 @@ class StatefulSet(Object):
     status: StatefulSetStatus = StatefulSetStatus()
 
 
-class StatefulSetKind(ObjectKind):
+class StatefulSetKind(KeepsRevisions):
     """What the product knows of StatefulSets."""
 
     resource = Resource("StatefulSet", "statefulsets", "apps", has_generation=True)
     view = StatefulSet
-    owns_pods = revised = True
-    read_with = ("ControllerRevision", "Pod")
-    template_at = TEMPLATE
 
-    def revisions(self, raw: Json, reader: Reader) -> tuple[Revision, ...]:
-        """Give its ControllerRevisions; its pods carry their name."""
-        return kept(raw, self.selector(raw), reader, lambda one: one.metadata.name)
-
-    def revision_of(self, pod: Pod) -> str:
-        """A pod carries its revision as a label."""
-        return pod.metadata.labels.get(HASH, "")
+    def carried(self, revision: ControllerRevision) -> str:
+        """Its pods carry the name."""
+        return revision.metadata.name
 
     def counts(self, one: StatefulSet) -> Counts:
         """Count by its status."""
