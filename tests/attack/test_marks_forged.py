@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from quietpager.change import patch_fields, send
+from quietpager.change import send
 from quietpager.change.marks import MARK, UNDO_OF
-from quietpager.change.patch_fields import reversed_edits
+from quietpager.change.patch_fields import PatchFields, reversed_edits
 from quietpager.cluster.client import ApiServer
 from quietpager.incident import records
 from quietpager.model.cluster import ClusterUnavailable
@@ -45,12 +45,12 @@ def limit(value: str) -> dict[str, Any]:
 
 def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the mechanism out: the mark alone says that it was applied."""
-    real = patch_fields._judge
+    real = PatchFields.judge
 
-    def judge(intent: Intent, live: Any) -> Any:
+    def judge(change: PatchFields, intent: Intent, live: Any) -> Any:
         if (live["metadata"].get("annotations") or {}).get(MARK) == intent.id:
             return IntentState.APPLIED, "applied", {"generation_after": live["metadata"]["generation"]}
-        return real(intent, live)
+        return real(change, intent, live)
 
     def act(intent: Intent, *, resumed: bool, **more: Any) -> Any:
         # Whether something was sent before is not asked either.
@@ -58,7 +58,7 @@ def trusting(monkeypatch: pytest.MonkeyPatch) -> None:
         return found if found[0] is IntentState.APPLIED else real_act(intent, resumed=resumed, **more)
 
     real_act = send._act
-    monkeypatch.setattr(patch_fields, "_judge", judge)
+    monkeypatch.setattr(PatchFields, "judge", judge)
     monkeypatch.setattr(send, "_act", act)
 
 

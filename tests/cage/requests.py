@@ -21,6 +21,7 @@ from quietpager.change.marks import (
     WROTE,
     annotation,
     is_rolled_back,
+    pointer,
     record_of,
     shape_of,
 )
@@ -40,8 +41,8 @@ BELOW: Final = {
     "side": "/spec/template/spec/containers/1",
 }
 PATCH: Final = "application/json-patch+json"
-ROLLED_AT: Final = "/metadata/annotations/" + ROLLED.replace("/", "~1")
-WROTE_AT: Final = "/metadata/annotations/" + WROTE.replace("/", "~1")
+ROLLED_AT: Final = pointer(ROLLED)
+WROTE_AT: Final = pointer(WROTE)
 TRUE: Final = "{record}"
 """Stands in a merge patch for the record that belongs to it."""
 VALID: Final = {
@@ -165,7 +166,7 @@ def edit(path: str, value: Any) -> Json:
 def _mark(mark: str | None, *, annotated: bool) -> list[Json]:
     if not annotated:
         return [edit("/metadata/annotations", {MARK: mark})]
-    return [edit("/metadata/annotations/" + MARK.replace("/", "~1"), mark)]
+    return [edit(pointer(MARK), mark)]
 
 
 def account(action: str, without: str = "") -> str:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from random import Random
 from typing import Any, Final
 
-from quietpager.change.marks import MARK, ROLLED, UNDO_OF, WROTE, annotation, record_of, shape_of
+from quietpager.change.marks import MARK, ROLLED, UNDO_OF, WROTE, annotation, pointer, record_of, shape_of
 from tests.apiserver import ApiServer
 from tests.cage import oracle
 from tests.cage.requests import BELOW, GROUPS, PATCH, WROTE_AT, edit
@@ -14,8 +14,8 @@ Json = dict[str, Any]
 
 WRITES: Final = 6
 PATH: Final = "/apis/apps/v1/namespaces/shop/deployments"
-ROLLED_AT: Final = "/metadata/annotations/" + ROLLED.replace("/", "~1")
-MARK_AT: Final = "/metadata/annotations/" + MARK.replace("/", "~1")
+ROLLED_AT: Final = pointer(ROLLED)
+MARK_AT: Final = pointer(MARK)
 SIZES: Final = ("4Mi", "16Mi", "64Mi", "100Mi", "128Mi", "200Mi", "256Mi", "512Mi", "1Gi", "3Gi", "100Gi")
 CPUS: Final = ("5m", "10m", "60m", "100m", "250m", "500m", "2")
 ODD: Final[tuple[tuple[str, Any], ...]] = (

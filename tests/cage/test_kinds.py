@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from quietpager.actions.schema import Action
-from quietpager.change.marks import MARK
+from quietpager.change.marks import MARK, pointer
 from quietpager.incident.policy import Policy
 from quietpager.render.cage import cage, policy_name
 from quietpager.render.fields import NODE_OPENAPI, NODE_SPEC, committed_fields
@@ -76,7 +76,7 @@ def evict(gets: str, at: str = "shop", mark: str | None = "second", **options: A
 
 
 def patch(gets: str, name: str, mark: str | None, *changes: Json) -> Line:
-    at = "/metadata/annotations/" + MARK.replace("/", "~1")
+    at = pointer(MARK)
     marks = [] if mark is None else [{"op": "add", "path": at, "value": mark}]
     return Line("cordon", gets, "PATCH", f"/api/v1/nodes/{name}", [*marks, *changes], PATCH)
 

@@ -11,7 +11,7 @@ import pytest
 from quietpager.actions.schema import load_actions
 from quietpager.change import patch_fields
 from quietpager.change.marks import MARK
-from quietpager.change.patch_fields import patch_of, reversed_edits
+from quietpager.change.patch_fields import PatchFields, patch_of, reversed_edits
 from quietpager.change.send import carry_out
 from quietpager.cluster.client import ApiServer, connect
 from quietpager.incident import records
@@ -399,7 +399,7 @@ def test_without_its_pins_an_undo_would_overwrite(
 ) -> None:
     real = patch_fields.patch_of
     monkeypatch.setattr(patch_fields, "patch_of", lambda *a: [one for one in real(*a) if one["op"] != "test"])
-    monkeypatch.setattr(patch_fields, "_judge", lambda *_: None)
+    monkeypatch.setattr(PatchFields, "judge", lambda *_: None)
     undo_of(world)
     change(world)
     world.carry("int-1-undo")

@@ -12,6 +12,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from quietpager.change import patch_fields, send
+from quietpager.change.patch_fields import PatchFields
 from quietpager.deciding import decisions, guards
 from quietpager.deciding.ground import Ground
 from quietpager.functions.govern.decide import handler, writes
@@ -115,26 +116,25 @@ def no_pins() -> Iterator[None]:
 @contextmanager
 def no_undo_pins() -> Iterator[None]:
     """Undo wherever the object stands by now."""
-    real, judge = patch_fields.patch_of, patch_fields._judge
+    real, judge = patch_fields.patch_of, PatchFields.judge
 
     def patch_of(intent: Intent, live: Json) -> list[Json]:
         return [one for one in real(intent, live) if one["op"] != "test" or intent.undoes is None]
 
-    def judged(intent: Intent, live: Json) -> Any:
-        return judge(intent, live) if intent.undoes is None else None
+    def judged(change: PatchFields, intent: Intent, live: Json) -> Any:
+        return judge(change, intent, live) if intent.undoes is None else None
 
-    with patch.object(patch_fields, "patch_of", patch_of), patch.object(patch_fields, "_judge", judged):
+    with patch.object(patch_fields, "patch_of", patch_of), patch.object(PatchFields, "judge", judged):
         yield
 
 
 @contextmanager
 def pins_read_again() -> Iterator[None]:
     """Take the generation from the last look instead of from the intent."""
-    real = patch_fields._look
     acting = send._act
 
     def act(intent: Intent, **known: Any) -> Any:
-        live = real(intent, known["cluster"])
+        live = PatchFields(edits=intent.edits).look(intent, known["cluster"])
         here = intent.but(generation=live["metadata"]["generation"]) if live else intent
         return acting(here.but(edits=tuple(e.but(had=None) for e in here.edits)), **known)
 

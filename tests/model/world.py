@@ -12,7 +12,7 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from quietpager.change.marks import MARK, WROTE
+from quietpager.change.marks import MARK, WROTE, pointer
 from quietpager.model.cluster import Json
 from quietpager.model.message import Message
 from quietpager.model.store import ABSENT, Audit, Conflict, Delete, Due, Put, Record, Write
@@ -107,7 +107,7 @@ class Workload:
         }
         if not self.may_write:
             return None
-        record = "/metadata/annotations/" + WROTE.replace("/", "~1")
+        record = pointer(WROTE)
         for one in patch:
             if one["path"] == record:
                 continue  # what the API server's own rules read; the model has none

@@ -17,8 +17,8 @@ from hashlib import sha256
 from json import dumps
 from typing import Any, ClassVar, Final, Literal
 
-from quietpager.change.marks import MARK
-from quietpager.change.write import Found, InTime, Right, Write, annotations_of
+from quietpager.change.marks import MARK, annotations_of
+from quietpager.change.write import Found, InTime, Right, Write
 from quietpager.errors import Refused
 from quietpager.model.cluster import Cluster
 from quietpager.model.data import Json, digest

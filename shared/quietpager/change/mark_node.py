@@ -18,16 +18,16 @@ from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
-from quietpager.change.marks import MARK, NAME, UNDO_OF
+from quietpager.change.marks import MARK, NAME, UNDO_OF, annotations_of, pointer
 from quietpager.change.rule import Rule, text
-from quietpager.change.write import Found, InTime, Needs, Right, Write, annotations_of
+from quietpager.change.write import Found, InTime, Needs, Right, Write
 from quietpager.errors import Refused
 from quietpager.model.cluster import Cluster
 from quietpager.model.data import Data, Json
 from quietpager.model.incident import Intent, IntentState
 from quietpager.model.reference import ObjectRef
 
-_MARK_POINTER: Final = "/metadata/annotations/" + MARK.replace("/", "~1")
+_MARK_POINTER: Final = pointer(MARK)
 
 
 class Pins(Data):

@@ -34,9 +34,19 @@ SHAPED: Final = ("cpu", "ephemeral-storage", "memory")
 """The amounts that are part of a shape."""
 
 
+def pointer(name: str) -> str:
+    """Give the JSON pointer (RFC 6901) of an annotation."""
+    return "/metadata/annotations/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def annotations_of(obj: Json) -> dict[str, Any]:
+    """Read an object's annotations; empty where there are none."""
+    return (obj.get("metadata") or {}).get("annotations") or {}
+
+
 def annotation(obj: Json, name: str) -> str:
     """Read an annotation; empty where there is none."""
-    return str(((obj.get("metadata") or {}).get("annotations") or {}).get(name) or "")
+    return str(annotations_of(obj).get(name) or "")
 
 
 def containers(obj: Json) -> list[Json]:

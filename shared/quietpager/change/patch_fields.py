@@ -16,7 +16,16 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final, Literal
 
-from quietpager.change.marks import MARK, ROLLED, WROTE, is_rolled_back, record_of, shape_of
+from quietpager.change.marks import (
+    MARK,
+    ROLLED,
+    WROTE,
+    annotations_of,
+    is_rolled_back,
+    pointer,
+    record_of,
+    shape_of,
+)
 from quietpager.change.promise import applied
 from quietpager.change.write import Found, InTime, Needs, Right, Write
 from quietpager.model.cluster import Cluster
@@ -24,9 +33,9 @@ from quietpager.model.data import Json
 from quietpager.model.incident import Edit, Intent, IntentState
 from quietpager.objects.table import KINDS
 
-_MARK_POINTER: Final = "/metadata/annotations/" + MARK.replace("/", "~1")
-_ROLLED_POINTER: Final = "/metadata/annotations/" + ROLLED.replace("/", "~1")
-_WROTE_POINTER: Final = "/metadata/annotations/" + WROTE.replace("/", "~1")
+_MARK_POINTER: Final = pointer(MARK)
+_ROLLED_POINTER: Final = pointer(ROLLED)
+_WROTE_POINTER: Final = pointer(WROTE)
 
 
 class PatchFields(Write):
@@ -55,11 +64,32 @@ class PatchFields(Write):
 
     def look(self, intent: Intent, cluster: Cluster) -> Json | None:
         """Read the object; None where it is gone or another one by now."""
-        return _look(intent, cluster)
+        target = intent.target
+        live = cluster.get(target.kind, target.namespace, target.name)
+        if live is None or live["metadata"].get("uid") != target.uid:
+            return None
+        return live
 
     def judge(self, intent: Intent, live: Json) -> Found | None:
-        """Compare generation, mark and fields."""
-        return _judge(intent, live)
+        """Tell what the object itself says of this intent; None means: as pinned, nothing sent yet.
+
+        The mark alone proves nothing, for whoever may edit the object may write it. It counts with the fields
+        as the patch leaves them, on an object that has changed since the plan. The generation after it is
+        the one that the patch makes, the next one: what came later is somebody else's, and no undo goes over
+        it.
+        """
+        meta = live["metadata"]
+        moved_on = meta.get("generation") != intent.generation
+        if annotations_of(live).get(MARK) == intent.id and moved_on:
+            if all(_has(live, edit) for edit in intent.edits):
+                known = known_of(live) | {"generation_after": intent.generation + 1}
+                return IntentState.APPLIED, "applied", known
+            what = f"{intent.target} has the mark of this intent, and not what it changes"
+            return IntentState.UNKNOWN, f"{what}: somebody else changed it", {}
+        if moved_on:
+            moved = f"generation {intent.generation} was planned on, it is {meta.get('generation')} now"
+            return IntentState.REFUSED, f"somebody else changed {intent.target}: {moved}", {}
+        return None
 
     def send(
         self, intent: Intent, live: Json, cluster: Cluster, in_time: InTime
@@ -133,35 +163,6 @@ def _change(edit: Edit) -> Json:
 def reversed_edits(edits: Sequence[Edit]) -> tuple[Edit, ...]:
     """Give the inverse: the same fields back to what they had, last first."""
     return tuple(e.but(had=e.gets, gets=e.had) for e in reversed(edits))
-
-
-def _look(intent: Intent, cluster: Cluster) -> Json | None:
-    target = intent.target
-    live = cluster.get(target.kind, target.namespace, target.name)
-    if live is None or live["metadata"].get("uid") != target.uid:
-        return None
-    return live
-
-
-def _judge(intent: Intent, live: Json) -> Found | None:
-    """Tell what the object itself says of this intent; None means: as pinned, nothing sent yet.
-
-    The mark alone proves nothing, for whoever may edit the object may write it. It counts with the fields as
-    the patch leaves them, on an object that has changed since the plan. The generation after it is the one
-    that the patch makes, the next one: what came later is somebody else's, and no undo goes over it.
-    """
-    meta = live["metadata"]
-    moved_on = meta.get("generation") != intent.generation
-    if (meta.get("annotations") or {}).get(MARK) == intent.id and moved_on:
-        if all(_has(live, edit) for edit in intent.edits):
-            known = known_of(live) | {"generation_after": intent.generation + 1}
-            return IntentState.APPLIED, "applied", known
-        what = f"{intent.target} has the mark of this intent, and not what it changes"
-        return IntentState.UNKNOWN, f"{what}: somebody else changed it", {}
-    if moved_on:
-        moved = f"generation {intent.generation} was planned on, it is {meta.get('generation')} now"
-        return IntentState.REFUSED, f"somebody else changed {intent.target}: {moved}", {}
-    return None
 
 
 def _has(live: Json, edit: Edit) -> bool:

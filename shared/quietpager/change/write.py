@@ -7,7 +7,7 @@ Who calls it: `change.send` for the write, `actions.plan` for the dry run, `chan
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from quietpager.model.cluster import Cluster, Json
 from quietpager.model.data import Data
@@ -90,8 +90,3 @@ class Write(Data):
     def stored(self) -> AnyChange:
         """Give it as a record keeps it."""
         return AnyChange.from_json(self.to_json())
-
-
-def annotations_of(raw: Json) -> dict[str, Any]:
-    """Read an object's annotations; empty where there are none."""
-    return (raw.get("metadata") or {}).get("annotations") or {}
