@@ -275,6 +275,8 @@ def test_no_function_can_write_but_by_the_account_that_is_rendered(folder: Funct
         namespace = {"metadata": {"name": "made"}}
         forbidden: list[Callable[[], object]] = [
             lambda: cluster.create("Namespace", namespace),
+            lambda: cluster.create("Job", {"metadata": {"name": "made", "namespace": "default"}}),
+            lambda: cluster.evict("default", "pod", {}),
             lambda: cluster.merge_patch("Namespace", None, "default", {}),
             lambda: cluster.delete("Namespace", None, "default"),
         ]

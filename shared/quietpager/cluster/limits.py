@@ -6,11 +6,14 @@ each function has its own ServiceAccount instead.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Final, Literal
 
 from quietpager.errors import GiveUp
 from quietpager.model.cluster import Cluster, Json, Kind, Rejected, WatchEvent
-from quietpager.objects.table import namespaced
+from quietpager.objects.table import namespaced, resource
+
+EVICTION: Final = "pods/eviction"
+"""The resource of which an eviction is a creation, as RBAC names it."""
 
 
 class ReadOnly:
@@ -141,12 +144,11 @@ class WritesAs(ReadOnly):
         user: str,
         namespace: str | None = None,
         *,
-        evicts: bool = False,
-        creates: bool = False,
+        creates: frozenset[str] = frozenset(),
     ) -> None:
-        """Read through `own`; `other` impersonates `user`. Not every action evicts, or creates."""
+        """Read through `own`; `other` impersonates `user`, who may create these resources and no others."""
         super().__init__(own, user, namespace)
-        self._other, self._evicts, self._creates = other, evicts, creates
+        self._other, self._creates = other, creates
 
     def json_patch(
         self,
@@ -165,15 +167,15 @@ class WritesAs(ReadOnly):
             )
 
     def evict(self, namespace: str, pod: str, eviction: Json, *, dry_run: bool = False) -> Json:
-        """Evict as the other user, where the action evicts."""
-        if not self._evicts:
+        """Evict as the other user, who may create evictions."""
+        if EVICTION not in self._creates:
             raise self._no("evict", "Pod")
         with self._as_other("Pod", namespace, pod):
             return self._other.evict(namespace, pod, eviction, dry_run=dry_run)
 
     def create(self, kind: Kind, obj: Json, *, dry_run: bool = False) -> Json:
-        """Create as the other user, where the action creates."""
-        if not self._creates:
+        """Create as the other user, who may create such an object."""
+        if resource(kind).plural not in self._creates:
             raise self._no("create", kind)
         meta = obj.get("metadata") or {}
         with self._as_other(kind, meta.get("namespace"), str(meta.get("name"))):

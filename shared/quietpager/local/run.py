@@ -118,7 +118,8 @@ def missing(cluster: ApiServer, namespace: str | None) -> Iterator[Missing]:
 
 
 def connections(cluster: ApiServer, namespace: str | None) -> Callable[[FunctionFolder | None], Cluster]:
-    """Give each function what it may do: everybody reads, a remediator patches as its ServiceAccount."""
+    """Give each function what it may do: everybody reads, a remediator writes as its ServiceAccount."""
+    actions = load_actions(function_roots())
 
     def connect_as(folder: FunctionFolder | None) -> Cluster:
         who = f"quietpager-{'source' if folder is None else folder.name}"
@@ -126,11 +127,9 @@ def connections(cluster: ApiServer, namespace: str | None) -> Callable[[Function
         if folder is None or folder.action is None:
             return ReadOnly(own, who, namespace)
         user = user_of(folder, DEFAULTS.namespace)
-        other = cluster.acting_as(who, user)
-        sends = load_actions(function_roots())[folder.action].kinds
-        return WritesAs(
-            own, other, user, namespace, evicts="remove_pods" in sends, creates="create_object" in sends
-        )
+        rights = actions[folder.action].write
+        creates = frozenset(what for one in rights if "create" in one.verbs for what in one.resources)
+        return WritesAs(own, cluster.acting_as(who, user), user, namespace, creates=creates)
 
     return connect_as
 
