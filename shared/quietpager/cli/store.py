@@ -10,9 +10,8 @@ cluster.
 import os
 
 from quietpager.cli.exits import CannotBegin
-from quietpager.errors import Retry
 from quietpager.model.store import Store, StoreUnavailable
-from quietpager.runtime.connect import NO_STORE, STORE
+from quietpager.runtime.connect import open_named
 from quietpager.store.of_cluster import require_moved
 from quietpager.store.opening import CLUSTER_NAME, of_cluster, open_back_end
 
@@ -28,13 +27,7 @@ def open_store() -> Store:
         StoreUnavailable: it cannot be reached, or must be migrated first.
         CannotBegin: the store holds other clusters than the named one, or several and none is named.
     """
-    url = os.environ.get(STORE)
-    if not url:
-        raise Retry(NO_STORE)
-    try:
-        store = open_back_end(url)
-    except StoreUnavailable as wrong:
-        raise Retry(f"{STORE} is wrong: {wrong}") from wrong
+    store = open_named(open_back_end)
     try:
         require_moved(store)
         return of_cluster(store, _meant(os.environ.get(CLUSTER_NAME, ""), clusters_in(store)))

@@ -6,8 +6,8 @@
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from quietpager.errors import Retry
 from quietpager.incident.policy_file import PolicyFile
@@ -25,9 +25,6 @@ from quietpager.store.opening import open_store as open_by_url
 STORE = "QUIETPAGER_STORE"
 """Environment variable: URL of the PostgreSQL database, or `dynamodb://REGION/PREFIX`."""
 
-NO_STORE: Final = f"No store: set {STORE} to a PostgreSQL URL, or to dynamodb://REGION/PREFIX."
-"""The sentence for whoever starts something without a store."""
-
 SINK = "K_SINK"
 """Environment variable: where `post` sends; Knative sets it (SinkBinding, PingSource, our Deployments)."""
 
@@ -35,15 +32,20 @@ BROKER_TOKEN = "QUIETPAGER_BROKER_TOKEN"  # noqa: S105 (where it is, not what it
 """Environment variable: path of the token that a Broker with authentication wants; the kubelet renews it."""
 
 
-def open_store() -> Store:
-    """Open the store; raises Retry with a sentence where none is named, or none that can be."""
+def open_named(opening: Callable[[str], Store]) -> Store:
+    """Open the store that the environment names; raises Retry where none is named, or the URL is none."""
     url = os.environ.get(STORE)
     if not url:
-        raise Retry(NO_STORE)
+        raise Retry(f"No store: set {STORE} to a PostgreSQL URL, or to dynamodb://REGION/PREFIX.")
     try:
-        return open_by_url(url)
+        return opening(url)
     except StoreUnavailable as wrong:
         raise Retry(f"{STORE} is wrong: {wrong}") from wrong
+
+
+def open_store() -> Store:
+    """Open this function's part of the store; raises as `open_named` does."""
+    return open_named(open_by_url)
 
 
 def open_cluster(name: str) -> Cluster:

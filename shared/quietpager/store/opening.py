@@ -5,6 +5,9 @@ dynamodb://REGION/PREFIX    DynamoDB; `?endpoint=URL` for one that is not AWS's 
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Final
 
 from quietpager.model.store import Store, StoreUnavailable
@@ -47,13 +50,10 @@ def open_back_end(url: str, *, connections: int = 4) -> Store:
     """Open a back end with its keys as they are kept: for migrating it. Raises as `open_store` does."""
     # The drivers cost import time, so only the one that is used is imported.
     if url.startswith(DYNAMODB):
-        from quietpager.store.dynamodb import DynamoStore  # noqa: PLC0415
+        with _dynamodb():
+            from quietpager.store.dynamodb import DynamoStore  # noqa: PLC0415
 
-        _need_boto3()
-        try:
             return DynamoStore(url)
-        except ValueError as wrong:
-            raise StoreUnavailable(str(wrong)) from wrong
     from quietpager.store.postgres import PostgresStore  # noqa: PLC0415
 
     return PostgresStore(url, connections=connections)
@@ -62,20 +62,21 @@ def open_back_end(url: str, *, connections: int = 4) -> Store:
 def open_mailbox(url: str) -> Mailbox:
     """Open the local broker's mailbox in the same place; raises as `open_store` does."""
     if url.startswith(DYNAMODB):
-        from quietpager.store.dynamodb_mailbox import DynamoMailbox  # noqa: PLC0415
+        with _dynamodb():
+            from quietpager.store.dynamodb_mailbox import DynamoMailbox  # noqa: PLC0415
 
-        _need_boto3()
-        try:
             return DynamoMailbox(url)
-        except ValueError as wrong:
-            raise StoreUnavailable(str(wrong)) from wrong
     from quietpager.store.postgres_mailbox import PostgresMailbox  # noqa: PLC0415
 
     return PostgresMailbox(url)
 
 
-def _need_boto3() -> None:
-    from importlib.util import find_spec  # noqa: PLC0415 (only here)
-
+@contextmanager
+def _dynamodb() -> Iterator[None]:
+    """Say in a sentence that boto3 is not installed, or that the URL is none."""
     if find_spec("boto3") is None:
         raise StoreUnavailable(_NO_BOTO)
+    try:
+        yield
+    except ValueError as wrong:
+        raise StoreUnavailable(str(wrong)) from wrong

@@ -6,7 +6,7 @@
     get ◀── {…, v: 4}            TooNew
     claim_due ◀── … v: 4         that item is left out; it comes again, when this function may be upgraded
 
-Who calls it: `store.opened`, for every function and command.
+Who calls it: `store.opening`, for every function and command.
 """
 
 from collections.abc import Iterable, Sequence
