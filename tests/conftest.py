@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from quietpager.masking.mask import mask
@@ -73,3 +74,11 @@ def pg_url(new_database: Callable[[], Any]) -> str:
 def mask_is_ready() -> None:
     """Import and compile what the first masked text needs, so that no example of a property pays for it."""
     mask("token: expired in pod web-5d4f8c7b9c-x2x4z_team-43")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_imported() -> Iterator[None]:
+    """Give each test structlog as it is on import: a command that ran before sets a level for its process."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
