@@ -17,7 +17,7 @@ from tests.e2e.test_stories import check_writes, memory_limit
 
 KNATIVE = "knative-eventing"
 SEED = 41
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.whole]
 
 Killer = Callable[[threading.Event, Counter[str]], None]
 

@@ -12,7 +12,7 @@ from tests.e2e.bed import NAMESPACE, Bed, apply_fault, kill, now, pods, set_imag
 LATEST = 60.0
 """Seconds in which the sweep must have found it (promised)."""
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.whole]
 
 
 def adapter() -> str:
