@@ -2,7 +2,7 @@
 
 Two attacks on the whole product in the sandbox. A revision that differs in `args` or `env` (as powerful
 as `command`: BASH_ENV, NODE_OPTIONS, HTTPS_PROXY, `$(TOKEN)`) was rolled back; and the values stood in
-plain text in the append-only audit, in records, in chat ("May I? …") and on the page.
+plain text in the append-only audit, in records, in chat ("Approval needed: …") and on the page.
 """
 
 import json

@@ -19,7 +19,8 @@ PATIENCE = 160 + 10 * KILLS
 
 
 @pytest.mark.timeout(PATIENCE + 10)
-@pytest.mark.parametrize("store", ["postgres", pytest.param("dynamodb", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["postgres", "dynamodb"])
 def test_kills_of_the_product_change_no_outcome_and_write_nothing_twice(store: str) -> None:
     if store == "dynamodb" and dynoxide.find() is None:
         pytest.skip(dynoxide.MISSING)

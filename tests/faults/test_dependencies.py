@@ -10,6 +10,7 @@ import json
 import threading
 import time
 import urllib.request
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,8 +36,8 @@ from tests.flow.host_bench import Bench
 
 POLICY = QUICK.but(silence=1.5, planning=2.0, claim=20.0)
 CASE = functions_folder() / "detect/crash/cases/30-oom-bounded"
-PATIENCE = 40
-pytestmark = pytest.mark.timeout(150)
+PATIENCE = 90
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass
@@ -116,10 +117,10 @@ def worlds(new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> 
         store.close()
 
 
-async def until(what: str, ask: Callable[[], Awaitable[bool]]) -> None:
+async def until(what: str, ask: Callable[[], Awaitable[bool]], seen: Callable[[], object] = str) -> None:
     end = time.monotonic() + PATIENCE
     while not await ask():
-        assert time.monotonic() < end, f"{what}: not within {PATIENCE} s"
+        assert time.monotonic() < end, f"{what}: not within {PATIENCE} s {seen()}"
         await asyncio.sleep(0.02)
 
 
@@ -153,18 +154,21 @@ SAYS = {
     ("kind", "moment"),
     [
         (Kind.LATENCY, "INCIDENT"), (Kind.REFUSED, "INCIDENT"), (Kind.RESET, "INTENT"),
-        (Kind.HALF_OPEN, "INTENT"), (Kind.BLACK_HOLE, "INTENT"),
+        pytest.param(Kind.HALF_OPEN, "INTENT", marks=pytest.mark.slow),
+        pytest.param(Kind.BLACK_HOLE, "INTENT", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("side", SAYS)
 def test_it_fails_closed_says_so_and_finishes(worlds: Worlds, side: str, kind: Kind, moment: str) -> None:
     part, sentence = SAYS[side]
+    answers: deque[object] = deque(maxlen=1)
 
     async def reached() -> bool:
         return bool(await asyncio.to_thread(worlds.store.scan, moment))
 
     async def said() -> bool:
         _, body = await worlds.bench.ask()
+        answers.append(body)
         one = next(one for one in json.loads(body)["parts"] if one["part"] == part)
         return bool(one["verdict"] == "stale" and one["say"].startswith(sentence))
 
@@ -177,7 +181,7 @@ def test_it_fails_closed_says_so_and_finishes(worlds: Worlds, side: str, kind: K
         await until(f"no {moment}", reached)
         await asyncio.to_thread(worlds.ways[side].become, FAULTS[kind])
         if kind is not Kind.LATENCY:
-            await until(f"nobody says that the {part} is away", said)
+            await until(f"nobody says that the {part} is away", said, answers.copy)
             if side == "store":
                 before = await asyncio.to_thread(worlds.kept)
                 await until("the store is well", said)

@@ -193,7 +193,7 @@ def test_without_the_right_to_impersonate_a_person_is_told_which_right(place: Pl
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("at", [State.WAITING, State.ACTING])
+@pytest.mark.parametrize("at", [pytest.param(State.WAITING, marks=pytest.mark.slow), State.ACTING])
 def test_killed_and_started_again_it_goes_on(place: Place, at: State) -> None:
     place.resume()
     # The recorded pods are some 40 s old.

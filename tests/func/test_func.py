@@ -28,6 +28,8 @@ from tests.func.bench import EPOCH, MAIN, SITE, as_in_a_layer, pip_install, scaf
 FUNCTIONS = functions_folder()
 FOLDERS = function_folders(FUNCTIONS)
 NAMES = [one.name for one in FOLDERS]
+QUICKLY = ("detect-crash", "govern-decide", "remediate-raise-memory", "people-console")
+"""One of each stage is installed in each run of the tests; the rest in `make slow`, and so in CI."""
 CASE = FUNCTIONS / "detect/image/cases/32-bad-tag-new-revision"
 TOP = ("function", "functions", "quietpager")
 
@@ -102,6 +104,7 @@ def message_for(folder: FunctionFolder) -> Message:
 # --- one function, with all it needs, as func's host builder installs it
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_the_host_builders_install_keeps_its_bytecode(tmp_path: Path, env: dict[str, str]) -> None:
     folder = named("detect-crash")
@@ -158,7 +161,13 @@ def checked(lib: Path, name: str) -> bool:
 # --- every function
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=NAMES)
+@pytest.mark.parametrize(
+    "folder",
+    [
+        pytest.param(one, id=one.name, marks=() if one.name in QUICKLY else pytest.mark.slow)
+        for one in FOLDERS
+    ],
+)
 def test_a_function_is_installed_and_answers(
     folder: FunctionFolder, tmp_path: Path, env: dict[str, str], bare: frozenset[str]
 ) -> None:

@@ -60,13 +60,15 @@ def ask(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
         incident, State.APPROVAL, policy, now, policy.approval / 2,
         approval=approval, approved_diff=rehearsal.diff_key, announced=True,
     )  # fmt: skip
-    return Step(after, (AskPerson(rehearsal), Tell("needsperson", f"May I? {rehearsal.summary}")), "ask")
+    return Step(
+        after, (AskPerson(rehearsal), Tell("needsperson", f"Approval needed: {rehearsal.summary}")), "ask"
+    )
 
 
 def show(incident: Incident, news: Input, policy: Policy, now: datetime) -> Step:
     """WITH_PERSON(handover), the plan shown."""
     plan = news.rehearsal.summary if news.rehearsal else ""
-    why = f"At autonomy {incident.autonomy} nothing is written. I would: {plan} {news.sentence}"
+    why = f"Autonomy is {incident.autonomy}, so nothing is changed. The plan is: {plan} {news.sentence}"
     return hand_over(incident, policy, now, why.strip())
 
 
