@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from infra.deploy import store_url
 from infra.testbed import layout, machine
 from infra.testbed.addons import kubectl
-from quietpager.change.marks import MARK
+from quietpager.change.marks import MARK, pointer
 from quietpager.cluster.client import connect
 from quietpager.model.cluster import Cluster, ClusterUnavailable, Kind, Rejected
 from quietpager.model.incident import Incident, Intent, State
@@ -108,9 +108,9 @@ def _logged(since: datetime) -> Iterator[str]:
 
 def _mark_in(entry: Json) -> str | None:
     """Find the intent that a JSON Patch names; the source's adapter sends objects: it asks for its token."""
-    pointer, sent = MARK.replace("/", "~1"), entry.get("requestObject")
+    sent = entry.get("requestObject")
     for change in sent if isinstance(sent, list) else ():
-        if change["path"].endswith(pointer) and change["op"] == "add":
+        if change["path"].endswith(pointer(MARK)) and change["op"] == "add":
             return str(change["value"])
         if change["path"] == "/metadata/annotations" and MARK in change["value"]:
             return str(change["value"][MARK])

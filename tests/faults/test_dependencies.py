@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from quietpager.change.marks import MARK
+from quietpager.change.marks import MARK, pointer
 from quietpager.cluster.client import ApiServer
 from quietpager.incident import records
 from quietpager.model.incident import WITH_PERSON, Incident, Intent, IntentState, State
@@ -82,9 +82,8 @@ class Worlds:
 
 
 def mark_in(patch: list[Any]) -> str:
-    pointer = MARK.replace("/", "~1")
     for one in patch:
-        if one["op"] != "test" and one["path"].endswith(pointer):
+        if one["op"] != "test" and one["path"].endswith(pointer(MARK)):
             return str(one["value"])
         if one["op"] != "test" and one["path"] == "/metadata/annotations":
             return str(one["value"][MARK])

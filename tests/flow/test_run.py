@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from quietpager.change.marks import MARK
+from quietpager.change.marks import MARK, pointer
 from quietpager.cluster.client import connect
 from quietpager.errors import GiveUp
 from quietpager.incident import records
@@ -157,7 +157,7 @@ def test_a_bounded_oom_is_healed_by_the_accounts_of_its_actions(place: Place) ->
     assert {(w["verb"], w["impersonate"]) for w in every} == {("patch", ACCOUNT)}
     [write] = place.real_writes()
     assert write["code"] == 200
-    assert any(one["path"].endswith(MARK.replace("/", "~1")) for one in write["body"])
+    assert any(one["path"].endswith(pointer(MARK)) for one in write["body"])
     assert run.end(signal.SIGTERM) == 0
     assert run.said("Stopped.")
     assert verify_all(place.store) == []

@@ -28,7 +28,7 @@ from typing import Any, Final
 
 import psycopg
 
-from quietpager.change.marks import MARK
+from quietpager.change.marks import MARK, pointer
 from quietpager.cluster.client import connect
 from quietpager.incident import records
 from quietpager.local.demo import free_port, sandbox
@@ -177,9 +177,8 @@ def is_end(state: str) -> bool:
 
 def mark_in(patch: list[Json]) -> str:
     """Find the intent that a JSON Patch names."""
-    pointer = MARK.replace("/", "~1")
     for one in patch:
-        if one["op"] != "test" and one["path"].endswith(pointer):
+        if one["op"] != "test" and one["path"].endswith(pointer(MARK)):
             return str(one["value"])
         if one["op"] != "test" and one["path"] == "/metadata/annotations":
             return str(one["value"].get(MARK))

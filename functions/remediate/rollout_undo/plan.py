@@ -9,6 +9,7 @@ from typing import Any
 
 from quietpager.actions.plan import Planned
 from quietpager.change.digests import sentence_of
+from quietpager.change.marks import escaped
 from quietpager.change.patch_fields import PatchFields
 from quietpager.errors import Refused
 from quietpager.model.incident import Edit
@@ -75,7 +76,7 @@ def _metadata(template: Json) -> Json:
 def _fields(now: Json, then: Json, path: str) -> Iterator[Edit]:
     for name in dict.fromkeys((*now, *then)):
         if now.get(name) != then.get(name):
-            yield Edit(path=f"{path}/{_escaped(name)}", had=now.get(name), gets=then.get(name))
+            yield Edit(path=f"{path}/{escaped(name)}", had=now.get(name), gets=then.get(name))
 
 
 def _leaves(now: Any, then: Any, path: str) -> Iterator[Edit]:
@@ -87,10 +88,6 @@ def _leaves(now: Any, then: Any, path: str) -> Iterator[Edit]:
         return
     for name in dict.fromkeys((*now, *then)):
         if name in now and name in then:
-            yield from _leaves(now[name], then[name], f"{path}/{_escaped(name)}")
+            yield from _leaves(now[name], then[name], f"{path}/{escaped(name)}")
         else:
-            yield Edit(path=f"{path}/{_escaped(name)}", had=now.get(name), gets=then.get(name))
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+            yield Edit(path=f"{path}/{escaped(name)}", had=now.get(name), gets=then.get(name))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
+from quietpager.change.marks import escaped
 from quietpager.model.incident import Edit
 from quietpager.model.text import clean
 
@@ -36,8 +37,7 @@ def _kept(edit: Edit) -> Iterator[Edit]:
     before, after = _named(edit.had), _named(edit.gets)
     names = [] if parts[-1] != "env" else [n for n in {**before, **after} if before.get(n) != after.get(n)]
     for name in names:
-        pointer = clean(name, 200).replace("~", "~0").replace("/", "~1")
-        yield _hidden(f"{edit.path}/{pointer}", before.get(name), after.get(name))
+        yield _hidden(f"{edit.path}/{escaped(clean(name, 200))}", before.get(name), after.get(name))
     if not names:
         yield _hidden(edit.path, edit.had, edit.gets)
 

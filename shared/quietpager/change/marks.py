@@ -34,9 +34,14 @@ SHAPED: Final = ("cpu", "ephemeral-storage", "memory")
 """The amounts that are part of a shape."""
 
 
+def escaped(name: str) -> str:
+    """Write a name as one part of a JSON pointer (RFC 6901, section 3)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 def pointer(name: str) -> str:
-    """Give the JSON pointer (RFC 6901) of an annotation."""
-    return "/metadata/annotations/" + name.replace("~", "~0").replace("/", "~1")
+    """Give the JSON pointer of an annotation."""
+    return f"/metadata/annotations/{escaped(name)}"
 
 
 def annotations_of(obj: Json) -> dict[str, Any]:
