@@ -78,7 +78,6 @@ def mask_is_ready() -> None:
 
 @pytest.fixture(autouse=True)
 def logs_as_imported() -> Iterator[None]:
-    """Give each test structlog as it is on import: a command that ran before sets a level for its process."""
-    structlog.reset_defaults()
+    """Leave structlog as it is on import to the next test: a command sets a level for its whole process."""
     yield
     structlog.reset_defaults()

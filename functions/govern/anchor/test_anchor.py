@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from quietpager.errors import BadMessage, Retry
@@ -51,8 +50,6 @@ def test_without_a_place_the_anchor_is_a_line_of_standard_output(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv(PLACE, raising=False)
-    # Another test of this process may have let the module's logger keep an earlier configuration.
-    monkeypatch.setattr("quietpager.functions.govern.anchor.handler.log", structlog.get_logger())
     ctx = context(store)
     with capture_logs() as logs:
         for _ in range(3):
