@@ -5,7 +5,7 @@ ARGS ?=
 FN ?= detect/crash
 SOURCES := shared functions infra tests
 
-.PHONY: demo test slow crash dynamodb lint audit-pins model bench soak docs wheel serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e e2e-short contract
+.PHONY: demo test slow crash dynamodb lint audit-pins model bench soak docs wheel serve lock clean render cluster cluster-stop cluster-clean build image deploy record e2e e2e-short contract clean-up
 
 demo: .venv ## six faults healed, asked about or handed over, in a sandbox cluster (ARGS=--once: unattended)
 	$(BIN)/quietpager demo $(ARGS)
@@ -78,13 +78,16 @@ record: .venv ## apply a fault and save what happens as a case: make record NAME
 e2e: .venv ## real faults on the test bed; needs `make cluster deploy`; stops the cluster at the end
 	QUIETPAGER_E2E=1 $(BIN)/pytest -q tests/e2e $(ARGS)
 	$(MAKE) contract ARGS=
-	$(BIN)/pytest -q tests/testbed
+	$(MAKE) clean-up ARGS=
 
 e2e-short: .venv ## the end-to-end tests that CI runs: without those that kill parts for minutes
 	QUIETPAGER_E2E=1 $(BIN)/pytest -q tests/e2e -m "not whole" $(ARGS)
 
 contract: .venv ## the contract suites against the test bed: sandbox and Kubernetes, our broker and Knative
 	QUIETPAGER_E2E=1 $(BIN)/pytest -q -n 2 --dist loadfile tests/contract/cluster tests/contract/test_broker.py $(ARGS)
+
+clean-up: .venv ## that a test bed which is stopped or killed leaves nothing behind; leaves it stopped
+	$(BIN)/pytest -q tests/testbed $(ARGS)
 
 lock: ## pin requirements again; needs uv
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
